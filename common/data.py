@@ -1,0 +1,186 @@
+"""Data sets in: uint8 images, labels and class names. The training stream out."""
+
+import os
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from common import UserError
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from sklearn.datasets import load_digits
+
+CLASS_NAMES = {
+    "fashion_mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    "mnist": tuple("0123456789"),
+    "digits": tuple("0123456789"),
+}
+TITLES = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "digits": "digits (scikit-learn)"}
+TRAIN_SIZES = {"fashion_mnist": 60_000, "mnist": 60_000, "digits": 1_500}
+NETWORK_TIMEOUT = 3  # seconds
+
+
+class Dataset(NamedTuple):
+    """A data set in memory: images uint8 (n, 28, 28, 1), labels int64 (n,) into `class_names`."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+class DatasetUnavailableError(UserError):
+    """The data set is neither on this machine nor to be had over the network."""
+
+
+def load_dataset(name, data_dir=None):
+    """Load a data set whole.
+
+    Args:
+        name: "fashion_mnist" or "mnist", read by TFDS, which downloads and prepares them first
+            where they are missing; or "digits", which scikit-learn brings along.
+        data_dir: TFDS's folder; else the environment's TFDS_DATA_DIR, else ~/tensorflow_datasets.
+
+    Returns:
+        Dataset.
+
+    Raises:
+        DatasetUnavailableError: not in `data_dir`, and no download either; known within seconds.
+        UserError: in `data_dir`, but damaged.
+    """
+    if name == "digits":
+        return _load_digits()
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    data_dir = Path(data_dir).expanduser()
+    folder = data_dir / name / str(tfds.builder_cls(name).VERSION)
+    try:
+        # Straight from the folder where there is one: tfds.builder might go to the network
+        prepared = folder.exists()
+        builder = tfds.builder_from_directory(folder) if prepared else _download(name, data_dir)
+        train, test = tfds.as_numpy(
+            builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True)
+        )
+        if tuple(builder.info.features["label"].names) != CLASS_NAMES[name]:
+            raise ValueError(f"label.labels.txt lacks the class names of {TITLES[name]}")
+        if train[0].shape[1:] != (28, 28, 1) or test[0].shape[1:] != (28, 28, 1):
+            raise ValueError("its images are not 28 x 28")
+    except UserError:
+        raise
+    except Exception as error:  # whatever TFDS, TensorFlow, protobuf or json make of bad files
+        raise UserError(
+            f"the copy of {TITLES[name]} in {folder} is damaged: {_reason(error)}.\n"
+            "Delete that folder to have it made anew, or point --data-dir to a good copy."
+        ) from error
+    return Dataset(name, *train, *test, CLASS_NAMES[name])
+
+
+def load_dataset_or_digits(name, data_dir=None):
+    """`load_dataset`, where `name` may be None: Fashion-MNIST if it can be had, else the digits.
+
+    Says on stderr when it goes on with the digits. Raises what `load_dataset` raises.
+    """
+    if name:
+        return load_dataset(name, data_dir)
+    try:
+        return load_dataset("fashion_mnist", data_dir)
+    except DatasetUnavailableError as error:
+        print(
+            f"{error}\nGoing on with scikit-learn's digits instead: this is not Fashion-MNIST.",
+            file=sys.stderr,
+        )
+        return load_dataset("digits")
+
+
+def to_float(images, dtype):
+    """Intensities 0 to 255 of any shape to a tensor of `dtype` within [0, 1]. R: `/`(255)."""
+    return tf.cast(images, dtype) / 255
+
+
+def training_stream(images, batch_size, seed, epoch, dtype):
+    """One epoch's batches, in an order that depends on `seed` and `epoch` alone.
+
+    A full shuffle, like R's dataset_shuffle(60000). A last short batch is dropped; the original's
+    60,000 images make 600 whole ones.
+
+    Args:
+        images: uint8 tensor (n, 28, 28, 1).
+
+    Returns:
+        tf.data.Dataset of n // batch_size tensors (batch_size, 28, 28, 1) of `dtype` in [0, 1].
+    """
+    order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=(seed, epoch))
+    batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+    return batches.map(lambda rows: to_float(tf.gather(images, rows), dtype)).prefetch(1)
+
+
+def _load_digits():
+    """The 8 x 8 digits, enlarged to 20 x 20 and centred with 4 pixels around them, as MNIST's are.
+
+    The last 297 of the 1,797 are the test set.
+    """
+    digits = load_digits()
+    images = tf.image.resize(digits.images[..., np.newaxis], (20, 20), "bicubic")
+    images = tf.clip_by_value(images / 16 * 255, 0, 255)
+    images = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]])
+    images = tf.cast(tf.round(images), tf.uint8).numpy()
+    labels = digits.target.astype(np.int64)
+    n = TRAIN_SIZES["digits"]
+    return Dataset("digits", images[:n], labels[:n], images[n:], labels[n:], CLASS_NAMES["digits"])
+
+
+def _download(name, data_dir):
+    """TFDS's builder after it has downloaded and prepared the data set in `data_dir`."""
+    url = tfds.builder_cls(name).URL + "train-images-idx3-ubyte.gz"
+    try:
+        _check_network(url)
+        builder = tfds.builder(name, data_dir=data_dir)
+        builder.download_and_prepare()
+    except Exception as error:  # whatever the network, the disk or TFDS come up with
+        raise DatasetUnavailableError(
+            f"no {TITLES[name]} in {data_dir / name}, and it cannot be fetched: {_reason(error)}.\n"
+            "Give the folder that has it with --data-dir or TFDS_DATA_DIR, or use --dataset digits."
+        ) from error
+    return builder
+
+
+def _check_network(url):
+    """Raise OSError unless `url` answers within NETWORK_TIMEOUT: TFDS would try for minutes."""
+    outcome = [TimeoutError(f"no answer from {url} within {NETWORK_TIMEOUT} seconds")]
+
+    def ask():
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
+            outcome[0] = None
+        except OSError as error:
+            outcome[0] = OSError(f"no answer from {url} ({_reason(error)})")
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name look-up knows no time limit
+    thread.start()
+    thread.join(NETWORK_TIMEOUT)
+    if outcome[0]:
+        raise outcome[0]
+
+
+def _reason(error):
+    """The last line of an exception's message, without TensorFlow's trimmings."""
+    message = getattr(error, "message", None) or str(error) or type(error).__name__
+    line = message.strip().splitlines()[-1]
+    return line.split("}} ")[-1].split(" [Op:")[0].rstrip(". ")

@@ -1,0 +1,174 @@
+"""The three figures of the original, drawn by matplotlib without a display.
+
+Each function returns a matplotlib Figure; the figure of one kind has the same size in pixels in
+every run, so that two PNGs laid side by side compare like with like.
+"""
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
+
+GRID = np.linspace(-4, 4, 16)  # along either axis of the latent grid
+COLORS = matplotlib.colormaps["tab10"].colors
+
+
+def scale_each(images):
+    """Scale each image of (n, h, w) to its own darkest (0) and brightest (1) pixel.
+
+    An image of one intensity throughout becomes 0.
+    """
+    low = images.min(axis=(1, 2), keepdims=True)
+    span = images.max(axis=(1, 2), keepdims=True) - low
+    return (images - low) / np.where(span > 0, span, 1)
+
+
+def tile(images, columns, by_column=False, gutter=0):
+    """Lay images out on one canvas.
+
+    Args:
+        images: (n, h, w) array within [0, 1], n a multiple of `columns`.
+        columns: how many images stand side by side.
+        by_column: fill the first column from top to bottom, then the next; else row by row.
+        gutter: white pixels between neighbours.
+
+    Returns:
+        (rows * h + (rows - 1) * gutter, columns * w + (columns - 1) * gutter) array.
+    """
+    n, h, w = images.shape
+    rows = n // columns
+    if by_column:
+        images = images.reshape(columns, rows, h, w).transpose(1, 0, 2, 3)
+    else:
+        images = images.reshape(rows, columns, h, w)
+    pads = ((0, 0), (0, 0), (0, gutter), (0, gutter))
+    images = np.pad(images, pads, constant_values=1)  # (rows, columns, h + gutter, w + gutter)
+    canvas = images.transpose(0, 2, 1, 3).reshape(rows * (h + gutter), columns * (w + gutter))
+    return canvas[: canvas.shape[0] - gutter, : canvas.shape[1] - gutter]
+
+
+def latent_grid():
+    """The points of the 16 x 16 latent grid, (256, 2), in the order in which `tile` lays them out.
+
+    V1 (column 0) runs fastest, left to right; V2 runs top to bottom; both from -4 to 4.
+    """
+    v2, v1 = np.meshgrid(GRID, GRID, indexing="ij")
+    return np.stack([v1.ravel(), v2.ravel()], axis=1)
+
+
+def latent_plane(mean):
+    """The plane in which the latent space is shown.
+
+    Args:
+        mean: (n, latent_dim) means.
+
+    Returns:
+        coordinates: (n, 2) array, the means' places in the plane: themselves where latent_dim is
+            2, else their first two principal components (where latent_dim is 1, the second is 0).
+        lift: function from points (k, 2) of the plane to latent vectors (k, latent_dim).
+        labels: what to write at the two axes.
+    """
+    latent_dim = mean.shape[1]
+    if latent_dim == 2:
+        return mean, lambda points: points, ("V1", "V2")
+    padded = np.pad(mean, ((0, 0), (0, 1))) if latent_dim == 1 else mean
+    pca = PCA(n_components=2, svd_solver="full")
+    coordinates = pca.fit_transform(padded)
+    labels = tuple(
+        f"principal component {i} of {latent_dim} latent dimension{'s' * (latent_dim > 1)}"
+        f" ({share:.0%} of the variance)"
+        for i, share in enumerate(pca.explained_variance_ratio_, 1)
+    )
+    return coordinates, lambda points: pca.inverse_transform(points)[:, :latent_dim], labels
+
+
+def generate_random_clothes(decode, random_vector, title):
+    """64 decoded images, 8 x 8, filled column by column, white gutters, each tile scaled to itself.
+
+    Args:
+        decode: function from latent vectors (n, latent_dim) to probabilities (n, 28, 28, 1).
+        random_vector: (64, latent_dim) draws of N(0, I).
+    """
+    images = np.asarray(decode(random_vector))[..., 0]
+    canvas = tile(scale_each(images), columns=8, by_column=True, gutter=6)  # (266, 266)
+    figure, axes = _new_figure(title, 3 * canvas.shape[0])
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    return figure
+
+
+def show_latent_space(mean, labels, class_names, title):
+    """The means of the test images, one colour a class; both axes have one scale.
+
+    Args:
+        mean: (n, latent_dim) means.
+        labels: (n,) integers into `class_names`.
+    """
+    points, _, axis_labels = latent_plane(np.asarray(mean))
+    figure, axes = _new_figure(title, 740, left=84, right=176, bottom=60)
+    colors = dict(zip(sorted(class_names), COLORS, strict=True))
+    axes.scatter(*points.T, s=9, c=[colors[class_names[i]] for i in labels], linewidths=0)
+    handles = [
+        Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=name)
+        for name, color in colors.items()
+    ]
+    axes.legend(
+        handles=handles,
+        title="class",
+        fontsize=12,
+        title_fontsize=13,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        borderaxespad=0,
+    )
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle, half = (low + high) / 2, 0.54 * (high - low).max() or 1
+    axes.set_xlim(middle[0] - half, middle[0] + half)
+    axes.set_ylim(middle[1] - half, middle[1] + half)
+    axes.set_xlabel(axis_labels[0], size=12)
+    axes.set_ylabel(axis_labels[1], size=12)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure
+
+
+def show_grid(decode, mean, title):
+    """16 x 16 images decoded from a grid over the latent plane; no gutters, intensities absolute.
+
+    V1 runs left to right, V2 from top (-4) to bottom (4).
+
+    Args:
+        decode: function from latent vectors (n, latent_dim) to probabilities (n, 28, 28, 1).
+        mean: (n, latent_dim) means, which give the plane where latent_dim is not 2.
+    """
+    _, lift, axis_labels = latent_plane(np.asarray(mean))
+    images = np.asarray(decode(lift(latent_grid())))[..., 0]
+    canvas = tile(images, columns=len(GRID))  # (448, 448)
+    figure, axes = _new_figure(title, 2 * canvas.shape[0], left=60, bottom=60)
+    edge = 4 + (GRID[1] - GRID[0]) / 2
+    axes.imshow(
+        canvas,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        extent=(-edge, edge, edge, -edge),
+    )
+    axes.set_xlabel(axis_labels[0], size=12)
+    axes.set_ylabel(axis_labels[1], size=12)
+    return figure
+
+
+def _new_figure(title, side, left=20, right=20, bottom=20):
+    """A figure with a title and one square panel of `side` pixels, inside margins of whole pixels.
+
+    Panel edges on whole pixels keep an image crisp that is shown at a whole multiple of its size.
+    """
+    top = 48
+    width, height = left + side + right, bottom + side + top
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
+    return figure, axes
