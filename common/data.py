@@ -74,9 +74,7 @@ def load_dataset(name, data_dir=None):
         # Straight from the folder where there is one: tfds.builder might go to the network
         prepared = folder.exists()
         builder = tfds.builder_from_directory(folder) if prepared else _download(name, data_dir)
-        train, test = tfds.as_numpy(
-            builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True)
-        )
+        train, test = _read(builder, "train"), _read(builder, "test")
         if tuple(builder.info.features["label"].names) != CLASS_NAMES[name]:
             raise ValueError(f"label.labels.txt lacks the class names of {TITLES[name]}")
         if train[0].shape[1:] != (28, 28, 1) or test[0].shape[1:] != (28, 28, 1):
@@ -145,6 +143,12 @@ def _load_digits():
     return Dataset("digits", images[:n], labels[:n], images[n:], labels[n:], CLASS_NAMES["digits"])
 
 
+def _read(builder, split):
+    """The images and the labels of a split, in TFDS's order."""
+    batches = list(builder.as_dataset(split=split).batch(1000).as_numpy_iterator())
+    return tuple(np.concatenate([batch[key] for batch in batches]) for key in ("image", "label"))
+
+
 def _download(name, data_dir):
     """TFDS's builder after it has downloaded and prepared the data set in `data_dir`."""
     url = tfds.builder_cls(name).URL + "train-images-idx3-ubyte.gz"
@@ -170,7 +174,8 @@ def _check_network(url):
             urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
             outcome[0] = None
         except OSError as error:
-            outcome[0] = OSError(f"no answer from {url} ({_reason(error)})")
+            reason = getattr(error, "reason", error)
+            outcome[0] = OSError(f"no answer from {url} ({reason})")
 
     thread = threading.Thread(target=ask, daemon=True)  # a name look-up knows no time limit
     thread.start()

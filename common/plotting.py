@@ -107,7 +107,7 @@ def show_latent_space(mean, labels, class_names, title):
     """
     points, _, axis_labels = latent_plane(np.asarray(mean))
     figure, axes = _new_figure(title, 740, left=84, right=176, bottom=60)
-    colors = dict(zip(sorted(class_names), COLORS, strict=True))
+    colors = dict(zip(sorted(class_names), COLORS, strict=False))
     axes.scatter(*points.T, s=9, c=[colors[class_names[i]] for i in labels], linewidths=0)
     handles = [
         Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=name)
