@@ -12,7 +12,7 @@ import time
 from common.data import load_dataset_or_digits, to_float, training_stream
 from common.losses import normal_loglik
 from common.plotting import generate_random_clothes, show_grid, show_latent_space
-from common.run import Run, make_parser, non_negative_float, parse_args, run_script
+from common.run import Run, make_parser, non_negative_float, parse_args, run_script, set_precision
 
 import keras
 import tensorflow as tf
@@ -207,7 +207,7 @@ def main(argv=None):
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
 
-    keras.config.set_floatx(args.dtype)
+    set_precision(args.dtype)
     keras.utils.set_random_seed(args.seed)
     rng = tf.random.Generator.from_seed(args.seed)
     encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim)

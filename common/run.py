@@ -15,6 +15,7 @@ from pathlib import Path
 from common import UserError
 from common.data import TITLES, TRAIN_SIZES
 
+import keras
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -127,6 +128,12 @@ def path(text):
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     return text
+
+
+def set_precision(dtype):
+    """Have Keras make models (their dtype policy) and optimizers (floatx) of `dtype`."""
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
 
 
 # The run and its folder -------------------------------------------------------

@@ -1,0 +1,173 @@
+"""What eager_cvae.py and mmd_cvae.py share: models, gradients, optimizer, precision."""
+
+import eager_cvae
+import mmd_cvae
+from common.run import set_precision
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# Parameter counts are those of the original
+LAYERS = {
+    eager_cvae: [("conv1", 320), ("conv2", 18_496), ("flatten", 0), ("dense", 9_220)],
+    mmd_cvae: [("conv1", 320), ("conv2", 18_496), ("flatten", 0), ("dense", 4_610)],
+}
+DECODER_LAYERS = [
+    ("dense", 4_704),
+    ("reshape", 0),
+    ("deconv1", 18_496),
+    ("deconv2", 18_464),
+    ("deconv3", 289),
+]
+both = pytest.mark.parametrize("script", [eager_cvae, mmd_cvae])
+
+
+def outputs(encoder, x):
+    """What an encoder returns, as a list of arrays."""
+    result = encoder(x)
+    return [np.asarray(t) for t in (result if isinstance(result, tuple) else [result])]
+
+
+def step_args(script):
+    return (None,) if script is eager_cvae else ()  # eager_cvae's beta
+
+
+@both
+def test_layers_and_parameter_counts_are_the_originals(script, build):
+    encoder, decoder, _ = build(script)
+    encoder(tf.zeros((1, 28, 28, 1)))
+    decoder(tf.zeros((1, 2)))
+    assert [(layer.name, layer.count_params()) for layer in encoder.layers] == LAYERS[script]
+    assert [(layer.name, layer.count_params()) for layer in decoder.layers] == DECODER_LAYERS
+    assert encoder.count_params() == {eager_cvae: 28_036, mmd_cvae: 23_426}[script]
+    assert decoder.count_params() == 41_953
+    for layer in encoder.layers + decoder.layers:
+        assert getattr(encoder, layer.name, None) is layer or getattr(decoder, layer.name) is layer
+
+
+@both
+@pytest.mark.parametrize("latent_dim", [1, 2, 7])
+def test_shapes(script, latent_dim, build):
+    encoder, decoder, _ = build(script, latent_dim)
+    latents = outputs(encoder, tf.zeros((3, 28, 28, 1)))
+    assert [t.shape for t in latents] == [(3, latent_dim)] * (2 if script is eager_cvae else 1)
+    assert decoder(tf.zeros((3, latent_dim))).shape == (3, 28, 28, 1)
+
+
+@both
+def test_shapes_inside_are_the_originals(script, build):
+    encoder, decoder, _ = build(script)
+    x = tf.zeros((1, 28, 28, 1))
+    shapes = [(x := getattr(encoder, name)(x)).shape for name in ("conv1", "conv2", "flatten")]
+    assert shapes == [(1, 13, 13, 32), (1, 6, 6, 64), (1, 2304)]
+    z = tf.zeros((1, 2))
+    shapes = [(z := layer(z)).shape for layer in decoder.layers]
+    expected = [(1, 1568), (1, 7, 7, 32), (1, 14, 14, 64), (1, 28, 28, 32), (1, 28, 28, 1)]
+    assert shapes == expected
+
+
+@both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_models_survive_saving_and_loading(script, dtype, build, images, tmp_path):
+    set_precision(dtype)
+    try:
+        encoder, decoder, _ = build(script, latent_dim=3)
+    finally:
+        set_precision("float32")  # what is loaded keeps its own precision
+    encoder.save(tmp_path / "encoder.keras")
+    decoder.save(tmp_path / "decoder.keras")
+    loaded = keras.saving.load_model(tmp_path / "encoder.keras")
+    assert type(loaded) is script.Encoder
+    assert loaded.latent_dim == 3
+    assert {w.dtype for w in loaded.weights} == {dtype}
+    x = tf.cast(images(5), dtype)
+    for a, b in zip(outputs(loaded, x), outputs(encoder, x), strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_array_equal(a, b)
+    loaded, z = keras.saving.load_model(tmp_path / "decoder.keras"), tf.ones((5, 3), dtype)
+    np.testing.assert_array_equal(loaded(z), decoder(z))
+
+
+@both
+def test_gradients_reach_every_weight(script, build, images):
+    encoder, decoder, rng = build(script)
+    with tf.GradientTape() as tape:
+        loss, _ = script.compute_loss(tf.cast(images(50), "float32"), encoder, decoder, rng)
+    gradients = tape.gradient(loss, encoder.trainable_variables + decoder.trainable_variables)
+    names = [w.path for w in encoder.trainable_variables + decoder.trainable_variables]
+    assert len(set(names)) == 14
+    for name, gradient in zip(names, gradients, strict=True):
+        assert gradient is not None, name
+        assert np.abs(gradient).max() > 0, name
+
+
+@both
+def test_train_step_is_adam_with_epsilon_1e_8_counting_once_a_batch(script, build, images, float64):
+    encoder, decoder, rng = build(script)
+    variables = encoder.trainable_variables + decoder.trainable_variables
+    optimizer = script.make_optimizer(1e-3, encoder, decoder)
+    weights = [v.numpy() for v in variables]
+    m, v = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    beta_1, beta_2 = np.float64(np.float32([0.9, 0.999]))  # Keras powers them up from float32
+    for t in range(1, 4):
+        state = rng.state.numpy()
+        with tf.GradientTape() as tape:
+            loss, _ = script.compute_loss(images(20), encoder, decoder, rng)
+        rng.state.assign(state)
+        for i, g in enumerate(map(np.asarray, tape.gradient(loss, variables))):
+            # Kingma & Ba (2015), section 2, last paragraph: the order of TF 1's Adam
+            m[i] = 0.9 * m[i] + 0.1 * g
+            v[i] = 0.999 * v[i] + 0.001 * g**2
+            rate = 1e-3 * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+            weights[i] = weights[i] - rate * m[i] / (np.sqrt(v[i]) + 1e-8)
+        script.train_step(images(20), encoder, decoder, optimizer, rng, *step_args(script))
+    for expected, variable in zip(weights, variables, strict=True):
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-9, atol=1e-12)
+    assert int(optimizer.iterations) == 3
+
+
+@both
+def test_train_step_returns_the_terms_in_the_order_of_their_names(script, build, images):
+    encoder, decoder, rng = build(script)
+    x = tf.cast(images(10), "float32")
+    optimizer = script.make_optimizer(1e-4, encoder, decoder)
+    state = rng.state.numpy()
+    loss, terms = script.compute_loss(x, encoder, decoder, rng)
+    rng.state.assign(state)
+    stepped = script.train_step(x, encoder, decoder, optimizer, rng, *step_args(script))
+    assert terms.shape == (len(script.LOSSES),)
+    np.testing.assert_allclose(stepped, terms, rtol=1e-5)
+    assert script.LOSSES[-1] == "total"
+    assert float(terms[-1]) == float(loss)
+
+
+@both
+def test_float64_holds_throughout(script, build, float64):
+    encoder, decoder, rng = build(script)
+    optimizer = script.make_optimizer(1e-4, encoder, decoder)
+    assert {v.dtype for v in encoder.weights + decoder.weights} == {"float64"}
+    slots = [v for v in optimizer.variables if "iteration" not in v.path]
+    assert {v.dtype for v in slots} == {"float64"}
+    assert float(optimizer.learning_rate) == 1e-4  # which float32 cannot hold
+    graph = script.train_step.get_concrete_function(
+        tf.TensorSpec((10, 28, 28, 1), tf.float64),
+        encoder,
+        decoder,
+        optimizer,
+        rng,
+        *step_args(script),
+    ).graph
+    not_double = [
+        output
+        for op in graph.get_operations()
+        for output in op.outputs
+        if output.dtype.is_floating and output.dtype != tf.float64
+    ]
+    # nothing but Adam's two decay rates, which Keras takes through float32, as TF 1 did
+    assert {output.op.type for output in not_double} == {"Const"}
+    assert {float(tf.get_static_value(output)) for output in not_double} == {
+        float(np.float32(0.9)),
+        float(np.float32(0.999)),
+    }
