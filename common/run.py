@@ -23,6 +23,7 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib",
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
 # may be left out; the folder's name and the size of the data set stand for it)
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "fresh"}
+WAYS_OUT = "Mend that, choose another --output-dir, or start over with --fresh."
 
 
 # Flags ------------------------------------------------------------------------
@@ -169,16 +170,16 @@ class Run:
             self._delete()
         settings = self._settings()
         self._refuse_other(settings)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self._settings_file) as file:
-            file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
         self._epoch = tf.Variable(0, dtype=tf.int64)
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(epoch=self._epoch, **trackables), self._checkpoints, max_to_keep=3
         )
         self._restore()
         self._losses = self._read_losses()
+        if self.epoch < args.epochs:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._settings_file) as file:
+                file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         flags = " ".join(f"{name}={value}" for name, value in settings["flags"].items())
         print(f"{title} on {TITLES[data.name]}, {settings['device']}: {flags}", flush=True)
 
@@ -277,8 +278,7 @@ class Run:
             if self._checkpoints.exists():
                 raise UserError(
                     f"{self._checkpoints} holds checkpoints, but {self._settings_file.name}, which "
-                    "would say of what, is gone.\nChoose another --output-dir, or start over with "
-                    "--fresh."
+                    f"would say of what, is gone.\n{WAYS_OUT}"
                 )
             return
         try:
@@ -290,15 +290,12 @@ class Run:
             ]
             pairs.append(("data set", found["dataset"], settings["dataset"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self._settings_file} is damaged ({error!r}).\nMend it, choose another "
-                "--output-dir, or start over with --fresh."
-            ) from error
+            raise UserError(f"{self._settings_file} is damaged ({error!r}).\n{WAYS_OUT}") from error
         differing = [f"{name} {old} there, {new} now" for name, old, new in pairs if old != new]
         if differing:
             raise UserError(
                 f"{self.folder} holds a {self.model} run with other settings: "
-                f"{'; '.join(differing)}.\nChoose another --output-dir, or start over with --fresh."
+                f"{'; '.join(differing)}.\n{WAYS_OUT}"
             )
 
     def _restore(self):
@@ -307,10 +304,9 @@ class Run:
             return
         try:
             self._manager.checkpoint.restore(latest).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except Exception as error:  # bad files raise many kinds, IndexError among them
             raise UserError(
-                f"the checkpoint {latest} is damaged or another model's.\nChoose another "
-                "--output-dir, or start over with --fresh."
+                f"the checkpoint {latest} is damaged or another model's.\n{WAYS_OUT}"
             ) from error
 
     def _read_losses(self):
@@ -325,20 +321,14 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self._losses_file} does not go with the checkpoint of epoch {self.epoch}: "
-                f"{error}.\nMend it, choose another --output-dir, or start over with --fresh."
+                f"{error}.\n{WAYS_OUT}"
             ) from error
         return rows
 
     def _delete(self):
         """Delete what an earlier run of this model wrote to the folder."""
         shutil.rmtree(self._checkpoints, ignore_errors=True)
-        for pattern in (
-            "settings.json",
-            "losses.csv",
-            "*_epoch_*.png",
-            "encoder.keras",
-            "decoder.keras",
-        ):
+        for pattern in ("settings.json", "losses.csv", "*_epoch_*.png", "*coder.keras"):
             for file in self.folder.glob(f"{self.model}_{pattern}"):
                 file.unlink()
 
@@ -359,8 +349,11 @@ def run_script(main):
     try:
         main()
     except (UserError, OSError) as error:
-        if isinstance(error, OSError):
-            error = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        if isinstance(error, OSError) and error.filename:
+            error = (
+                f"{error.filename}: {error.strerror}.\nMend that or choose another "
+                "--output-dir; the same command goes on from the last whole epoch."
+            )
         sys.exit(_fail(error, 2))
     except KeyboardInterrupt:
         sys.exit(_fail("interrupted; the same command goes on from the last whole epoch", 130))

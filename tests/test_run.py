@@ -1,0 +1,415 @@
+"""Both scripts from the command line: flags, what a run writes and prints, continuing, refusals."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import eager_cvae
+import mmd_cvae
+from common.data import load_dataset, to_float
+from common.run import run_script
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
+KINDS = ("clothes", "latentspace", "grid")
+LINES = {
+    "cvae": r"Losses \(epoch\): (\d+):  -\d+\.\d\d logpx_z_total,  -?\d+\.\d\d logpz_total,"
+    r"  -?\d+\.\d\d logqz_x_total,  \d+\.\d\d total",
+    "mmd": r"Losses \(epoch\): (\d+):  \d+\.\d{4} loss_nll_total,  \d+\.\d{4} loss_mmd_total,"
+    r"  \d+\.\d{4} total",
+}
+both = pytest.mark.parametrize("model", SCRIPTS)
+
+
+def spawn(model, *flags, **kwargs):
+    """Run a script as a user does, in a process of its own."""
+    command = [sys.executable, SCRIPTS[model].__file__, *map(str, flags)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=quiet() | kwargs, check=False
+    )
+
+
+def quiet():
+    """The environment without what common/__init__.py, imported here too, has set in it."""
+    return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+def call(model, *flags):
+    """Run a script's main in this process; return its exit status."""
+    try:
+        run_script(lambda: SCRIPTS[model].main([str(flag) for flag in flags]))
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def snapshot(folder):
+    """Every file below a folder with its content."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def losses(folder, model):
+    """The rows of the losses CSV without the time column, as floats."""
+    with (folder / f"{model}_losses.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    return [[float(v) for k, v in row.items() if k != "seconds"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Both scripts' runs of three epochs on the digits, in one folder, and what they printed."""
+    out = tmp_path_factory.mktemp("runs") / "new" / "folder"
+    flags = ("--dataset", "digits", "--epochs", 3, "--plot-every", 2, "--output-dir", out)
+    flags += ("--learning-rate", "1e-3")
+    return out, flags, {model: spawn(model, *flags) for model in SCRIPTS}
+
+
+# Flags ------------------------------------------------------------------------
+
+BAD_FLAGS = [
+    ("--epochs", "0"),
+    ("--epochs", "-3"),
+    ("--epochs", "ten"),
+    ("--epochs", "1.5"),
+    ("--epochs", ""),
+    ("--epochs", "1" + "0" * 30),
+    ("--batch-size", "0"),
+    ("--batch-size", "60001"),
+    ("--learning-rate", "0"),
+    ("--learning-rate", "-1e-4"),
+    ("--learning-rate", "nan"),
+    ("--learning-rate", "inf"),
+    ("--learning-rate", "fast"),
+    ("--latent-dim", "0"),
+    ("--latent-dim", "785"),
+    ("--dataset", "cifar10"),
+    ("--dataset", ""),
+    ("--data-dir", ""),
+    ("--output-dir", " "),
+    ("--seed", "-1"),
+    ("--seed", str(2**32)),
+    ("--plot-every", "0"),
+    ("--dtype", "float16"),
+    ("--epoch", "5"),
+    ("--colour", "red"),
+    ("--epochs",),
+    ("extra",),
+]
+
+
+@both
+@pytest.mark.parametrize("flags", BAD_FLAGS, ids=" ".join)
+def test_a_bad_flag_is_one_line_and_status_2(model, flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: pytest.fail("loads"))
+    assert call(model, *flags) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert f"{SCRIPTS[model].__name__}.py: error: " in printed.err
+    assert flags[0] in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "named"),
+    [
+        ("cvae", ["--beta", "-1"], "--beta"),
+        ("cvae", ["--beta", "nan"], "--beta"),
+        ("mmd", ["--beta", "1"], "--beta"),
+        ("mmd", ["--dataset", "digits", "--data-dir", "."], "--data-dir"),
+        ("cvae", ["--dataset", "digits", "--batch-size", "1501"], "1500 training images"),
+    ],
+)
+def test_contradicting_flags(model, flags, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(model, *flags) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert named in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@both
+def test_help_explains_each_flag_with_its_default(model, capsys):
+    assert call(model, "--help") == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    defaults = {
+        "epochs": 50, "batch-size": 100, "learning-rate": 0.0001, "latent-dim": 2,
+        "dataset": "fashion_mnist", "data-dir": "the environment's TFDS_DATA_DIR",
+        "output-dir": "outputs", "seed": 0, "plot-every": 10, "dtype": "float32",
+    }  # fmt: skip
+    for flag, default in defaults.items():
+        assert re.search(rf"--{flag} [^-]*(-[^-]+)*\(default: {default}", text), flag
+    assert "--fresh" in text
+    assert ("--beta" in text) == (model == "cvae")
+
+
+# What a run writes and prints -------------------------------------------------
+
+
+@both
+def test_a_run_prints_its_settings_the_originals_lines_and_the_place(model, runs):
+    out, _, results = runs
+    result = results[model]
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    settings, *lines, place = result.stdout.splitlines()
+    for part in ("digits", "epochs=3", "learning_rate=0.001", "seed=0"):
+        assert part in settings
+    assert [re.fullmatch(LINES[model], line)[1] for line in lines] == ["1", "2", "3"]
+    assert str(out / "digits") in place
+
+
+@both
+def test_a_run_writes_what_it_should(model, runs):
+    folder = runs[0] / "digits"
+    figures = {f"{model}_{kind}_epoch_{epoch}.png" for kind in KINDS for epoch in (0, 2, 3)}
+    others = {"losses.csv", "settings.json", "encoder.keras", "decoder.keras"}
+    files = {path.name for path in folder.iterdir() if model in path.name}
+    assert files == figures | {f"{model}_{name}" for name in others} | {f"checkpoints_{model}"}
+    assert not list(folder.rglob("*.partial*"))
+    assert len(list((folder / f"checkpoints_{model}").glob("*.index"))) == 3
+
+
+def test_figures_have_the_same_size_in_both_scripts(runs):
+    for kind in KINDS:
+        sizes = {
+            (runs[0] / "digits" / f"{model}_{kind}_epoch_3.png").read_bytes()[16:24]
+            for model in SCRIPTS
+        }
+        assert len(sizes) == 1
+
+
+@both
+def test_losses_are_unrounded_and_fall(model, runs):
+    rows = losses(runs[0] / "digits", model)
+    assert [row[0] for row in rows] == [1, 2, 3]
+    assert rows[0][-1] > rows[1][-1] > rows[2][-1]
+    *terms, total = rows[-1][1:]
+    expected = -(terms[0] + terms[1] - terms[2]) if model == "cvae" else sum(terms)
+    assert total == pytest.approx(expected, rel=1e-6)
+    printed = runs[2][model].stdout.splitlines()[3]
+    places = 2 if model == "cvae" else 4
+    assert re.findall(r"-?\d+\.\d+", printed) == [f"{v:.{places}f}" for v in rows[-1][1:]]
+    header = (runs[0] / "digits" / f"{model}_losses.csv").read_text().splitlines()[0]
+    assert header == ",".join(("epoch", *SCRIPTS[model].LOSSES, "seconds"))
+
+
+@both
+def test_settings_hold_every_flag_data_versions_and_device(model, runs):
+    out, _, _ = runs
+    settings = json.loads((out / "digits" / f"{model}_settings.json").read_text())
+    flags = {
+        "epochs": 3, "batch_size": 100, "learning_rate": 1e-3, "latent_dim": 2,
+        "dataset": "digits", "data_dir": None, "output_dir": str(out), "seed": 0,
+        "plot_every": 2, "dtype": "float32", "fresh": False,
+    }  # fmt: skip
+    assert settings["flags"] == flags | ({"beta": None} if model == "cvae" else {})
+    assert settings["dataset"] == {"name": "digits", "train_images": 1500, "test_images": 297}
+    assert settings["versions"]["keras"] == keras.__version__
+    assert settings["versions"]["tensorflow"] == tf.__version__
+    assert settings["device"]
+
+
+@both
+def test_saved_models_are_the_trained_ones(model, runs):
+    folder = runs[0] / "digits"
+    encoder = keras.saving.load_model(folder / f"{model}_encoder.keras")
+    decoder = keras.saving.load_model(folder / f"{model}_decoder.keras")
+    x = to_float(load_dataset("digits").train_images[:500], "float32")
+    rng = tf.random.Generator.from_seed(0)
+    _, terms = SCRIPTS[model].compute_loss(x, encoder, decoder, rng)
+    reconstruction = terms[0] / (5 if model == "cvae" else 1)  # cvae: a sum over 500, not 100
+    last, first = losses(folder, model)[-1][1], losses(folder, model)[0][1]
+    assert abs(reconstruction - last) < abs(first - last) / 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_progress_bar_on_a_terminal(tmp_path):
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, mmd_cvae.__file__, "--dataset", "digits", "--epochs", "1"]
+    with subprocess.Popen(
+        [*command, "--output-dir", tmp_path], stderr=theirs, stdout=subprocess.PIPE, env=quiet()
+    ) as process:
+        os.close(theirs)
+        bar = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while chunk := os.read(ours, 1000):
+                bar += chunk
+        stdout = process.stdout.read().decode()
+    os.close(ours)
+    bar = bar.decode()
+    assert process.returncode == 0
+    assert re.search(r"epoch 1: .*\d+/15 \[.*<.*(batch/s|s/batch), loss=0\.\d{4}\]", bar)
+    assert re.search(LINES["mmd"], stdout)
+
+
+# Running again ----------------------------------------------------------------
+
+
+@both
+def test_a_continued_run_equals_one_that_was_never_stopped(model, runs, tmp_path, capsys):
+    flags = [*runs[1][:-3], tmp_path, *runs[1][-2:]]
+    flags[flags.index("--epochs") + 1] = 1
+    assert call(model, *flags) == 0
+    flags[flags.index("--epochs") + 1] = 3
+    capsys.readouterr()
+    assert call(model, *flags) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "after epoch 1" in lines[1]
+    assert [re.fullmatch(LINES[model], line)[1] for line in lines[2:4]] == ["2", "3"]
+    folder, whole = tmp_path / "digits", runs[0] / "digits"
+    np.testing.assert_allclose(losses(folder, model), losses(whole, model), rtol=1e-6)
+    assert {p.name for p in folder.glob("*epoch_[023].png")} == {
+        p.name for p in whole.glob(f"{model}_*.png")
+    }
+
+
+@both
+def test_a_finished_run_says_so_and_touches_no_result(model, runs, capsys):
+    before = snapshot(runs[0])
+    assert call(model, *runs[1]) == 0
+    text = capsys.readouterr().out
+    for part in ("Nothing left to train", "3 of 3", "--epochs", "--fresh"):
+        assert part in text
+    assert snapshot(runs[0]) == before
+
+
+@both
+@pytest.mark.parametrize(
+    ("flag", "value", "shown"),
+    [
+        ("--seed", "1", "--seed 0 there, 1 now"),
+        ("--latent-dim", "3", "--latent-dim 2 there, 3 now"),
+        ("--learning-rate", "0.01", "--learning-rate 0.001 there, 0.01 now"),
+        ("--batch-size", "50", "--batch-size 100 there, 50 now"),
+        ("--dtype", "float64", "--dtype float32 there, float64 now"),
+    ],
+)
+def test_a_run_with_other_settings_is_refused(model, flag, value, shown, runs, capsys):
+    before = snapshot(runs[0])
+    assert call(model, *runs[1], flag, value) == 2
+    error = capsys.readouterr().err
+    for part in (shown, "--output-dir", "--fresh"):
+        assert part in error
+    assert len(error.splitlines()) <= 2
+    assert snapshot(runs[0]) == before
+
+
+def test_beta_is_a_setting_of_the_run(runs, capsys):
+    assert call("cvae", *runs[1], "--beta", 1) == 2
+    assert "--beta None there, 1.0 now" in capsys.readouterr().err
+
+
+def test_fresh_starts_over_and_leaves_the_other_script_alone(tmp_path, capsys):
+    flags = ("--dataset", "digits", "--output-dir", tmp_path)
+    folder = tmp_path / "digits"
+    for model in SCRIPTS:
+        assert call(model, *flags, "--epochs", 2) == 0
+    mmd = {path: data for path, data in snapshot(folder).items() if "mmd" in str(path)}
+    capsys.readouterr()
+    assert call("cvae", *flags, "--epochs", 1, "--seed", 1, "--fresh") == 0
+    assert "(epoch): 1:" in capsys.readouterr().out
+    assert len(losses(folder, "cvae")) == 1
+    assert not list(folder.glob("cvae_*_epoch_2.png"))
+    assert {path: data for path, data in snapshot(folder).items() if "mmd" in str(path)} == mmd
+
+
+def cut_checkpoint(folder):
+    file = max(folder.glob("checkpoints_mmd/*.data*"))
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+DAMAGES = {
+    "mmd_settings.json is": lambda f: (f / "mmd_settings.json").write_text("{"),
+    "mmd_settings.json": lambda f: (f / "mmd_settings.json").unlink(),
+    "mmd_losses.csv": lambda f: (f / "mmd_losses.csv").write_text("epoch\n7\n"),
+    "No such file": lambda f: (f / "mmd_losses.csv").unlink(),
+    "ckpt-1": cut_checkpoint,
+}
+
+
+@pytest.mark.parametrize("named", DAMAGES)
+def test_a_damaged_folder_is_refused_and_left_alone(named, tmp_path, capsys):
+    flags = ("--dataset", "digits", "--output-dir", tmp_path)
+    assert call("mmd", *flags, "--epochs", 1) == 0
+    DAMAGES[named](tmp_path / "digits")
+    before = snapshot(tmp_path)
+    capsys.readouterr()
+    assert call("mmd", *flags, "--epochs", 2) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert "--fresh" in error
+    assert len(error.splitlines()) <= 2
+    assert snapshot(tmp_path) == before
+
+
+def test_an_output_folder_that_cannot_be_one(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert call("mmd", "--dataset", "digits", "--output-dir", tmp_path / "file") == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / "file") in error
+    assert len(error.splitlines()) <= 2
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# Other data, dimensions, precision --------------------------------------------
+
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+
+
+def test_without_fashion_mnist_the_run_is_on_the_digits_by_name(tmp_path):
+    result = spawn(
+        "mmd", "--epochs", 1, "--data-dir", tmp_path / "none", "--output-dir", tmp_path, **OFFLINE
+    )
+    assert result.returncode == 0
+    assert "digits instead" in result.stderr
+    assert str(tmp_path / "none") in result.stderr
+    assert "digits" in result.stdout.splitlines()[0]
+    assert "Fashion" not in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+    settings = json.loads((tmp_path / "digits" / "mmd_settings.json").read_text())
+    assert settings["dataset"]["name"] == "digits"
+
+
+@pytest.mark.parametrize("dataset", ["fashion_mnist", "mnist"])
+def test_a_data_set_that_was_asked_for_is_not_substituted(dataset, tmp_path, capsys, monkeypatch):
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+    assert call("cvae", "--dataset", dataset, "--output-dir", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / "none" / dataset) in error
+    assert len(error.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@both
+def test_float64_and_three_dimensions(model, tmp_path, capsys):
+    flags = ("--dataset", "digits", "--epochs", 1, "--output-dir", tmp_path)
+    assert call(model, *flags, "--dtype", "float64", "--latent-dim", 3) == 0
+    encoder = keras.saving.load_model(tmp_path / "digits" / f"{model}_encoder.keras")
+    assert {weight.dtype for weight in encoder.weights} == {"float64"}
+    assert (tmp_path / "digits" / f"{model}_latentspace_epoch_1.png").exists()
+
+
+def test_beta_prints_nats_per_image(tmp_path, capsys):
+    flags = ("--dataset", "digits", "--epochs", 1, "--output-dir", tmp_path)
+    assert call("cvae", *flags, "--beta", 1) == 0
+    (row,) = losses(tmp_path / "digits", "cvae")
+    assert 300 < row[-1] < 784 * np.log(2) + 5
