@@ -1,0 +1,32 @@
+"""README.md keeps up with the code."""
+
+import re
+from pathlib import Path
+
+from eager_cvae import get_args
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_test_it_names_exists():
+    named = set(re.findall(r"`(test_\w+)`", README))
+    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
+    assert len(named) > 10
+    assert named <= set(re.findall(r"def (test_\w+)\(", tests))
+
+
+def test_every_flag_is_in_its_table_with_its_default():
+    rows = dict(re.findall(r"^\| `--([a-z-]+)[^|]*\| ([^|]*) \|", README, re.MULTILINE))
+    args = vars(get_args([]))
+    assert {name.replace("-", "_") for name in rows} == set(args)
+    for name in ("epochs", "batch-size", "latent-dim", "seed", "plot-every", "output-dir", "dtype"):
+        assert rows[name].strip("`") == str(args[name.replace("-", "_")])
+    assert float(rows["learning-rate"]) == args["learning_rate"]
+
+
+def test_every_file_it_links_to_exists():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert len(links) > 4
+    for link in links:
+        assert (ROOT / link).exists(), link
