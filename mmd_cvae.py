@@ -10,9 +10,10 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
 import time
 
 from common.data import load_dataset_or_digits, to_float, training_stream
+from common.flags import make_parser, parse_args
 from common.losses import compute_mmd
 from common.plotting import generate_random_clothes, show_grid, show_latent_space
-from common.run import Run, make_parser, parse_args, run_script, set_precision
+from common.run import Run, run_script, set_up
 
 import keras
 import tensorflow as tf
@@ -22,7 +23,7 @@ from keras import layers
 
 
 def get_args(argv=None):
-    """The command line's flags; common/run.py has those of both scripts, at the original's values.
+    """The command line's flags; common/flags.py has what both scripts have in common.
 
     Raises SystemExit (status 2) for a flag that is unknown, malformed or out of range.
     """
@@ -169,21 +170,9 @@ def train_step(x, encoder, decoder, optimizer, rng):
     return terms
 
 
-def main(argv=None):
-    """Train and draw, as the flags say."""
-    args = get_args(argv)
-    data = load_dataset_or_digits(args.dataset, args.data_dir)
-
-    set_precision(args.dtype)
-    keras.utils.set_random_seed(args.seed)
-    rng = tf.random.Generator.from_seed(args.seed)
-    encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim)
-    encoder.build((None, 28, 28, 1))
-    decoder.build((None, args.latent_dim))
-    optimizer = make_optimizer(args.learning_rate, encoder, decoder)
-    run = Run(
-        "mmd", "MMD-VAE", args, data, optimizer=optimizer, encoder=encoder, decoder=decoder, rng=rng
-    )
+def train(run, encoder, decoder, optimizer, rng):
+    """Train from the last checkpointed epoch up to --epochs, and draw."""
+    args = run.args
     if run.is_done():
         return
 
@@ -194,7 +183,7 @@ def main(argv=None):
     if run.epoch == 0:
         draw_figures(run, 0, encoder, decoder, random_vector_for_generation)
 
-    train_images = tf.constant(data.train_images)
+    train_images = tf.constant(run.data.train_images)
     with run.progress() as bar:
         for epoch in range(run.epoch + 1, args.epochs + 1):
             bar.set_description(f"epoch {epoch}")
@@ -215,6 +204,24 @@ def main(argv=None):
             # R: before the line and the figures; last, it vouches that they are written
             run.save_checkpoint(epoch)
     print(f"Figures, losses, models and checkpoints are in {run.folder}.")
+
+
+def main(argv=None):
+    """Train and draw, as the flags say."""
+    args = get_args(argv)
+    data = load_dataset_or_digits(args.dataset, args.data_dir)
+
+    set_up(args.seed, args.dtype)
+    rng = tf.random.Generator.from_seed(args.seed)
+    encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim)
+    encoder.build((None, 28, 28, 1))
+    decoder.build((None, args.latent_dim))
+    optimizer = make_optimizer(args.learning_rate, encoder, decoder)
+    run = Run(
+        "mmd", "MMD-VAE", args, data, optimizer=optimizer, encoder=encoder, decoder=decoder, rng=rng
+    )
+    with run:
+        train(run, encoder, decoder, optimizer, rng)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,24 @@ TensorFlow backend. A user who sets TF_CPP_MIN_LOG_LEVEL gets TensorFlow's own l
 """
 
 import os
+import sys
+
+
+class UserError(Exception):
+    """What the person at the keyboard can mend: shown as its message alone."""
+
+    status = 2  # to exit with
+
+
+def _end_quietly(kind, error, traceback):
+    """Ctrl-C during the imports, before anybody is there to catch it, needs no traceback."""
+    if kind is KeyboardInterrupt:
+        print("stopped before anything was trained", file=sys.stderr, flush=True)
+        os._exit(130)
+    sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _end_quietly
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
 
@@ -19,7 +37,3 @@ if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(null)
-
-
-class UserError(Exception):
-    """What the person at the keyboard can mend: shown as its message alone, exit status 2."""

@@ -1,156 +1,74 @@
-"""What a run is: its flags, and a folder of settings, losses, figures, checkpoints and models."""
+"""What a run is: a folder of settings, losses, figures, checkpoints and models.
 
-import argparse
+A run can be stopped anywhere and goes on exactly. Files appear under their names only when whole.
+The checkpoint is the last thing that an epoch writes: what the folder holds past it belongs to an
+epoch that is done again, with the same outcome.
+"""
+
 import contextlib
 import csv
 import importlib.metadata
 import json
-import math
 import os
 import platform
+import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 from common import UserError
-from common.data import TITLES, TRAIN_SIZES
+from common.data import TITLES
+from common.flags import check_batch_size
 
 import keras
+import numpy as np
 import tensorflow as tf
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
 # may be left out; the folder's name and the size of the data set stand for it)
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "fresh"}
+WAYS_ON = (
+    "Mend that or choose another --output-dir; the same command goes on from the last whole epoch."
+)
 WAYS_OUT = "Mend that, choose another --output-dir, or start over with --fresh."
 
 
-# Flags ------------------------------------------------------------------------
+class DivergedError(UserError):
+    """The numbers went bad."""
+
+    status = 1
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        """One line in place of argparse's usage and line."""
-        self.exit(2, f"{self.prog}: error: {message} (--help explains the flags)\n")
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived."""
 
 
-def make_parser(script, doc):
-    """An argument parser with the flags of both scripts, at the original's values."""
-    parser = _Parser(script, description=doc.splitlines()[0], allow_abbrev=False)
-
-    def flag(name, help, **kwargs):
-        parser.add_argument(name, help=help, **kwargs)
-
-    epochs, images = whole_number(1, 10**6), whole_number(1, max(TRAIN_SIZES.values()))
-    latent, seeds = whole_number(1, 784), whole_number(0, 2**32 - 1)
-    d = "(default: %(default)s)"
-    flag("--epochs", f"train up to this epoch {d}", type=epochs, default=50, metavar="N")
-    flag("--batch-size", f"images a batch {d}", type=images, default=100, metavar="N")
-    flag("--learning-rate", f"Adam's {d}", type=positive_float, default=1e-4, metavar="X")
-    flag("--latent-dim", f"latent dimensions {d}", type=latent, default=2, metavar="N")
-    flag(
-        "--dataset",
-        "data to train on (default: fashion_mnist, or digits where it cannot be had)",
-        choices=list(TITLES),
-    )
-    flag(
-        "--data-dir",
-        "folder of TFDS data sets; what is missing is downloaded there (default: the "
-        "environment's TFDS_DATA_DIR, else ~/tensorflow_datasets)",
-        type=path,
-        metavar="DIR",
-    )
-    flag("--output-dir", f"write to DIR/DATASET/ {d}", type=path, default="outputs", metavar="DIR")
-    flag("--seed", f"of weights, shuffle and noise {d}", type=seeds, default=0, metavar="N")
-    flag("--plot-every", f"epochs between figures {d}", type=epochs, default=10, metavar="N")
-    flag(
-        "--dtype",
-        f"precision of model, loss and noise {d}",
-        choices=["float32", "float64"],
-        default="float32",
-    )
-    flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
-    return parser
-
-
-def parse_args(parser, argv=None):
-    """The parsed flags; exit with status 2 and one line where they are wrong."""
-    args = parser.parse_args(argv)
-    if args.dataset == "digits" and args.data_dir:
-        parser.error("--data-dir is of no use to --dataset digits, which scikit-learn brings along")
-    try:
-        check_batch_size(args.batch_size, args.dataset or "fashion_mnist")
-    except UserError as error:
-        parser.error(error)
-    return args
-
-
-def check_batch_size(batch_size, dataset, n=None):
-    """Raise UserError if the data set's `n` training images do not fill one batch."""
-    n = n or TRAIN_SIZES[dataset]
-    if batch_size > n:
-        raise UserError(
-            f"argument --batch-size: {batch_size} is more than the {n} training images of "
-            f"{TITLES[dataset]}"
-        )
-
-
-def whole_number(low, high):
-    """An argparse type: an int from `low` to `high`."""
-
-    def parse(text):
-        with contextlib.suppress(ValueError):
-            if low <= int(text) <= high:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-
-    return parse
-
-
-def positive_float(text):
-    """An argparse type: a finite float above 0."""
-    value = non_negative_float(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
-    return value
-
-
-def non_negative_float(text):
-    """An argparse type: a finite float, 0 or above."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number that is 0 or above")
-
-
-def path(text):
-    """An argparse type: the path of a folder, which need not exist."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty")
-    return text
-
-
-def set_precision(dtype):
-    """Have Keras make models (their dtype policy) and optimizers (floatx) of `dtype`."""
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
-
-
-# The run and its folder -------------------------------------------------------
+def set_up(seed, dtype):
+    """Seed everything; have TensorFlow compute deterministically, and Keras in `dtype`."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    keras.config.set_floatx(dtype)  # of optimizers
+    keras.config.set_dtype_policy(dtype)  # of models
 
 
 class Run:
-    """One run in OUTPUT_DIR/DATASET/, new or continued from its latest checkpoint.
+    """One run in OUTPUT_DIR/DATASET/, new or continued from its latest whole checkpoint.
+
+    A context manager: while it is open, no other process can open the same run.
 
     Attributes:
         args: the parsed flags.
         data: the common.data.Dataset.
+        folder: where everything is.
         epoch: the last epoch that is trained and checkpointed, 0 in a new run.
     """
 
     def __init__(self, model, title, args, data, **trackables):
-        """Open the folder, refuse another run's, restore `trackables` from the latest checkpoint.
+        """Prepare a run; nothing is read or written yet.
 
         Args:
             model: "cvae" or "mmd", the prefix of everything the run writes.
@@ -158,7 +76,7 @@ class Run:
             trackables: optimizer, models and random generator, whose state is the run's.
 
         Raises:
-            UserError: the folder holds a run with other settings, or an unreadable one.
+            UserError: the training images do not fill a batch.
         """
         check_batch_size(args.batch_size, data.name, len(data.train_images))
         self.model, self._title, self.args, self.data = model, title, args, data
@@ -166,22 +84,52 @@ class Run:
         self._settings_file = self.folder / f"{model}_settings.json"
         self._losses_file = self.folder / f"{model}_losses.csv"
         self._checkpoints = self.folder / f"checkpoints_{model}"
-        if args.fresh:
-            self._delete()
-        settings = self._settings()
-        self._refuse_other(settings)
+        self._lock = FileLock(self.folder / f".{model}.lock")  # does not outlive its process
+        self._losses = []
+        self._trackables = trackables
         self._epoch = tf.Variable(0, dtype=tf.int64)
+        self._checkpoint = tf.train.Checkpoint(epoch=self._epoch, **trackables)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(epoch=self._epoch, **trackables), self._checkpoints, max_to_keep=3
+            self._checkpoint, self._checkpoints, max_to_keep=3
         )
-        self._restore()
-        self._losses = self._read_losses()
-        if self.epoch < args.epochs:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self._settings_file) as file:
-                file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def __enter__(self):
+        """Lock the folder, refuse another run's, restore the latest whole checkpoint.
+
+        Raises:
+            UserError: the folder holds a run with other settings, or a damaged one, or another
+                process is at this one.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as on_error:
+            try:
+                on_error.enter_context(self._lock.acquire(timeout=0))
+            except Timeout:
+                raise UserError(
+                    f"another process is at the {self.model} run in {self.folder}.\nWait for it, "
+                    "or choose another --output-dir."
+                ) from None
+            if self.args.fresh:
+                self._delete()
+            settings = self._settings()
+            self._refuse_other(settings)
+            self._restore()
+            if self.epoch < self.args.epochs:
+                with replacing(self._settings_file) as file:
+                    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            on_error.pop_all()
         flags = " ".join(f"{name}={value}" for name, value in settings["flags"].items())
-        print(f"{title} on {TITLES[data.name]}, {settings['device']}: {flags}", flush=True)
+        print(f"{self._title} on {TITLES[self.data.name]}, {settings['device']}: {flags}")
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self._lock.release()
+        if kind is Interrupted:
+            command = shlex.join(arg for arg in sys.argv if arg != "--fresh")
+            error.add_note(
+                f"stopped after epoch {self.epoch} of {self.args.epochs}.\n"
+                f"To go on from there: python {command}"
+            )
 
     @property
     def epoch(self):
@@ -200,7 +148,8 @@ class Run:
                 f"{self.folder}.\nTo go on, give a larger --epochs; to start over, --fresh."
             )
         elif self.epoch:
-            print(f"Going on after epoch {self.epoch}.", flush=True)
+            print(f"Going on after epoch {self.epoch}.")
+        sys.stdout.flush()
         return done
 
     def progress(self):
@@ -220,7 +169,18 @@ class Run:
 
         Args:
             losses: dict from a term's name to its total over the epoch divided by the batches.
+
+        Raises:
+            DivergedError: a term or a weight is infinite or not a number.
         """
+        weights = [*self._trackables["encoder"].weights, *self._trackables["decoder"].weights]
+        for name, value in [*losses.items(), *((w.path, w.numpy()) for w in weights)]:
+            if not np.isfinite(value).all():
+                raise DivergedError(
+                    f"{name} is infinite or not a number in epoch {epoch}: the training diverged. "
+                    f"Epochs up to {self.epoch} are kept.\nStart over with a smaller "
+                    f"--learning-rate than {self.args.learning_rate:g} and --fresh."
+                )
         line = ",  ".join(f"{value:.{places}f} {name}" for name, value in losses.items())
         tqdm.write(f"Losses (epoch): {epoch}:  {line}")
         sys.stdout.flush()
@@ -251,7 +211,7 @@ class Run:
         try:
             self._manager.save(checkpoint_number=epoch)
         except tf.errors.OpError as error:
-            raise OSError(None, error.message.splitlines()[0], self._checkpoints) from error
+            raise OSError(None, error.message.splitlines()[0], str(self._checkpoints)) from error
 
     def _settings(self):
         gpus = tf.config.list_physical_devices("GPU")
@@ -299,66 +259,94 @@ class Run:
             )
 
     def _restore(self):
-        latest = self._manager.latest_checkpoint
-        if not latest:
-            return
-        try:
-            self._manager.checkpoint.restore(latest).assert_consumed()
-        except Exception as error:  # bad files raise many kinds, IndexError among them
+        """Restore the newest whole checkpoint, if there is one, and the losses up to it."""
+        self._epoch.assign(0)
+        files = [file.with_suffix("") for file in self._checkpoints.glob("ckpt-*.index")]
+        for file in sorted(files, key=lambda file: int(file.name[5:]), reverse=True):
+            try:
+                self._checkpoint.restore(str(file)).assert_consumed()
+                break
+            except Exception:  # bad files raise many kinds, IndexError among them
+                print(f"The checkpoint {file} is damaged or another model's.", file=sys.stderr)
+        else:
+            if files:
+                raise UserError(f"no checkpoint in {self._checkpoints} is whole.\n{WAYS_OUT}")
+        rows = self._read_losses()
+        # An epoch writes its losses before its checkpoint, so there may be one row more
+        if len(rows) < self.epoch or (not files and len(rows) > 1):
             raise UserError(
-                f"the checkpoint {latest} is damaged or another model's.\n{WAYS_OUT}"
-            ) from error
+                f"{self._losses_file} is of {len(rows)} epochs, the latest checkpoint of "
+                f"{self.epoch}.\n{WAYS_OUT}"
+            )
+        self._losses = rows[: self.epoch]
 
     def _read_losses(self):
-        """The CSV's rows up to the checkpoint; a row past it belongs to an epoch that is redone."""
-        if not self.epoch:
+        """The rows of the CSV, as they stand."""
+        if not self._losses_file.exists():
             return []
-        try:
-            with self._losses_file.open(newline="") as stream:
-                rows = list(csv.DictReader(stream))[: self.epoch]
-            if [int(row["epoch"]) for row in rows] != list(range(1, self.epoch + 1)):
-                raise ValueError("its rows are not the epochs in order")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self._losses_file} does not go with the checkpoint of epoch {self.epoch}: "
-                f"{error}.\n{WAYS_OUT}"
-            ) from error
+        with self._losses_file.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        for epoch, row in enumerate(rows, 1):
+            try:
+                values = [float(value) for value in row.values()]
+                good = row["epoch"] == str(epoch) and np.isfinite(values).all()
+            except (KeyError, TypeError, ValueError):
+                good = False
+            if not good:
+                raise UserError(
+                    f"{self._losses_file}, line {epoch + 1}, is not the losses of epoch {epoch}.\n"
+                    f"{WAYS_OUT}"
+                )
         return rows
 
     def _delete(self):
         """Delete what an earlier run of this model wrote to the folder."""
-        shutil.rmtree(self._checkpoints, ignore_errors=True)
-        for pattern in ("settings.json", "losses.csv", "*_epoch_*.png", "*coder.keras"):
-            for file in self.folder.glob(f"{self.model}_{pattern}"):
+        if self._checkpoints.exists():
+            shutil.rmtree(self._checkpoints)
+        for pattern in ("_settings.json", "_losses.csv", "_*_epoch_*.png", "_*coder.keras"):
+            for file in self.folder.glob(self.model + pattern):
                 file.unlink()
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """A temporary path of the same suffix that takes the place of `path` if all goes well."""
+    """A temporary path of the same suffix that takes the place of `path` if all goes well.
+
+    Raises OSError with the name of `path`.
+    """
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def run_script(main):
-    """Call `main()`; turn what a user can mend into a line or two on stderr and exit status 2."""
+    """Call `main()`; turn what a user can mend, and signals, into a line or two and a status."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt(number, _):
+        for again in signals:
+            signal.signal(again, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = [signal.signal(number, interrupt) for number in signals]
     try:
         main()
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.filename:
-            error = (
-                f"{error.filename}: {error.strerror}.\nMend that or choose another "
-                "--output-dir; the same command goes on from the last whole epoch."
-            )
-        sys.exit(_fail(error, 2))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; the same command goes on from the last whole epoch", 130))
-
-
-def _fail(message, status):
-    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
-    return status
+    except Interrupted as stop:
+        message, status = "\n".join(getattr(stop, "__notes__", ["stopped"])), 128 + stop.args[0]
+    except UserError as error:
+        message, status = f"error: {error}", error.status
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        message, status = f"error: {place}{error.strerror or error}.\n{WAYS_ON}", 2
+    else:
+        return
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    sys.exit(status)

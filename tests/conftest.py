@@ -1,7 +1,7 @@
 """What several test files use."""
 
 from common.data import load_dataset, to_float
-from common.run import set_precision
+from common.run import set_up
 
 import keras
 import pytest
@@ -11,9 +11,9 @@ import tensorflow as tf
 @pytest.fixture
 def float64():
     """Keras at float64, for arithmetic that is compared to the last digits."""
-    set_precision("float64")
+    set_up(0, "float64")
     yield
-    set_precision("float32")
+    set_up(0, "float32")
 
 
 @pytest.fixture

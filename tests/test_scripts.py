@@ -2,7 +2,7 @@
 
 import eager_cvae
 import mmd_cvae
-from common.run import set_precision
+from common.run import set_up
 
 import keras
 import numpy as np
@@ -71,11 +71,11 @@ def test_shapes_inside_are_the_originals(script, build):
 @both
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_models_survive_saving_and_loading(script, dtype, build, images, tmp_path):
-    set_precision(dtype)
+    set_up(0, dtype)
     try:
         encoder, decoder, _ = build(script, latent_dim=3)
     finally:
-        set_precision("float32")  # what is loaded keeps its own precision
+        set_up(0, "float32")  # what is loaded keeps its own precision
     encoder.save(tmp_path / "encoder.keras")
     decoder.save(tmp_path / "decoder.keras")
     loaded = keras.saving.load_model(tmp_path / "encoder.keras")

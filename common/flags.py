@@ -1,0 +1,110 @@
+"""The flags of both scripts, at the original's values."""
+
+import argparse
+import contextlib
+import math
+
+from common import UserError
+from common.data import TITLES, TRAIN_SIZES
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line in place of argparse's usage and line."""
+        self.exit(2, f"{self.prog}: error: {message} (--help explains the flags)\n")
+
+
+def make_parser(script, doc):
+    """An argument parser with the flags of both scripts, at the original's values."""
+    parser = _Parser(script, description=doc.splitlines()[0], allow_abbrev=False)
+
+    def flag(name, help, **kwargs):
+        parser.add_argument(name, help=help, **kwargs)
+
+    epochs, images = whole_number(1, 10**6), whole_number(1, max(TRAIN_SIZES.values()))
+    latent, seeds = whole_number(1, 784), whole_number(0, 2**32 - 1)
+    d = "(default: %(default)s)"
+    flag("--epochs", f"train up to this epoch {d}", type=epochs, default=50, metavar="N")
+    flag("--batch-size", f"images a batch {d}", type=images, default=100, metavar="N")
+    flag("--learning-rate", f"Adam's {d}", type=positive_float, default=1e-4, metavar="X")
+    flag("--latent-dim", f"latent dimensions {d}", type=latent, default=2, metavar="N")
+    flag(
+        "--dataset",
+        "data to train on (default: fashion_mnist, or digits where it cannot be had)",
+        choices=list(TITLES),
+    )
+    flag(
+        "--data-dir",
+        "folder of TFDS data sets; what is missing is downloaded there (default: the "
+        "environment's TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        type=path,
+        metavar="DIR",
+    )
+    flag("--output-dir", f"write to DIR/DATASET/ {d}", type=path, default="outputs", metavar="DIR")
+    flag("--seed", f"of weights, shuffle and noise {d}", type=seeds, default=0, metavar="N")
+    flag("--plot-every", f"epochs between figures {d}", type=epochs, default=10, metavar="N")
+    flag(
+        "--dtype",
+        f"precision of model, loss and noise {d}",
+        choices=["float32", "float64"],
+        default="float32",
+    )
+    flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
+    return parser
+
+
+def parse_args(parser, argv=None):
+    """The parsed flags; exit with status 2 and one line where they are wrong."""
+    args = parser.parse_args(argv)
+    if args.dataset == "digits" and args.data_dir:
+        parser.error("--data-dir is of no use to --dataset digits, which scikit-learn brings along")
+    try:
+        check_batch_size(args.batch_size, args.dataset or "fashion_mnist")
+    except UserError as error:
+        parser.error(error)
+    return args
+
+
+def check_batch_size(batch_size, dataset, n=None):
+    """Raise UserError if the data set's `n` training images do not fill one batch."""
+    n = n or TRAIN_SIZES[dataset]
+    if batch_size > n:
+        raise UserError(
+            f"argument --batch-size: {batch_size} is more than the {n} training images of "
+            f"{TITLES[dataset]}"
+        )
+
+
+def whole_number(low, high):
+    """An argparse type: an int from `low` to `high`."""
+
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            if low <= int(text) <= high:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+
+    return parse
+
+
+def positive_float(text):
+    """An argparse type: a finite float above 0."""
+    value = non_negative_float(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return value
+
+
+def non_negative_float(text):
+    """An argparse type: a finite float, 0 or above."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number that is 0 or above")
+
+
+def path(text):
+    """An argparse type: the path of a folder, which need not exist."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
