@@ -251,10 +251,8 @@ def main(argv=None):
     decoder.build((None, args.latent_dim))
     optimizer = make_optimizer(args.learning_rate, encoder, decoder)
     title = "CVAE (ELBO)" if args.beta is None else f"CVAE (beta = {args.beta:g})"
-    run = Run(
-        "cvae", title, args, data, optimizer=optimizer, encoder=encoder, decoder=decoder, rng=rng
-    )
-    with run:
+    state = {"optimizer": optimizer, "encoder": encoder, "decoder": decoder, "rng": rng}
+    with Run("cvae", title, LOSSES, args, data, **state) as run:
         train(run, encoder, decoder, optimizer, rng)
 
 

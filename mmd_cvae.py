@@ -217,10 +217,8 @@ def main(argv=None):
     encoder.build((None, 28, 28, 1))
     decoder.build((None, args.latent_dim))
     optimizer = make_optimizer(args.learning_rate, encoder, decoder)
-    run = Run(
-        "mmd", "MMD-VAE", args, data, optimizer=optimizer, encoder=encoder, decoder=decoder, rng=rng
-    )
-    with run:
+    state = {"optimizer": optimizer, "encoder": encoder, "decoder": decoder, "rng": rng}
+    with Run("mmd", "MMD-VAE", LOSSES, args, data, **state) as run:
         train(run, encoder, decoder, optimizer, rng)
 
 

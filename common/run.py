@@ -67,12 +67,13 @@ class Run:
         epoch: the last epoch that is trained and checkpointed, 0 in a new run.
     """
 
-    def __init__(self, model, title, args, data, **trackables):
+    def __init__(self, model, title, terms, args, data, **trackables):
         """Prepare a run; nothing is read or written yet.
 
         Args:
             model: "cvae" or "mmd", the prefix of everything the run writes.
             title: the model's name in the figures.
+            terms: the names of the losses that are logged each epoch.
             trackables: optimizer, models and random generator, whose state is the run's.
 
         Raises:
@@ -85,6 +86,7 @@ class Run:
         self._losses_file = self.folder / f"{model}_losses.csv"
         self._checkpoints = self.folder / f"checkpoints_{model}"
         self._lock = FileLock(self.folder / f".{model}.lock")  # does not outlive its process
+        self._columns = ["epoch", *terms, "seconds"]
         self._losses = []
         self._trackables = trackables
         self._epoch = tf.Variable(0, dtype=tf.int64)
@@ -186,7 +188,7 @@ class Run:
         sys.stdout.flush()
         self._losses.append({"epoch": epoch, **losses, "seconds": round(seconds, 2)})
         with replacing(self._losses_file) as file, file.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, self._losses[0], lineterminator="\n")
+            writer = csv.DictWriter(stream, self._columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._losses)
 
@@ -284,20 +286,22 @@ class Run:
         """The rows of the CSV, as they stand."""
         if not self._losses_file.exists():
             return []
-        with self._losses_file.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        for epoch, row in enumerate(rows, 1):
-            try:
-                values = [float(value) for value in row.values()]
-                good = row["epoch"] == str(epoch) and np.isfinite(values).all()
-            except (KeyError, TypeError, ValueError):
-                good = False
-            if not good:
+        text = self._losses_file.read_text(encoding="utf-8", errors="replace")
+        rows = [line.split(",") for line in text.splitlines()]
+        for epoch, row in enumerate(rows):
+            if not (self._is_row(row, epoch) if epoch else row == self._columns):
                 raise UserError(
-                    f"{self._losses_file}, line {epoch + 1}, is not the losses of epoch {epoch}.\n"
+                    f"{self._losses_file}, line {epoch + 1}, is not what this run wrote there.\n"
                     f"{WAYS_OUT}"
                 )
-        return rows
+        return [dict(zip(self._columns, row, strict=True)) for row in rows[1:]]
+
+    def _is_row(self, row, epoch):
+        try:
+            numbers = [float(value) for value in row]
+        except ValueError:
+            return False
+        return len(row) == len(self._columns) and numbers[0] == epoch and np.isfinite(numbers).all()
 
     def _delete(self):
         """Delete what an earlier run of this model wrote to the folder."""
