@@ -10,7 +10,7 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
 import time
 
 from common.data import load_dataset_or_digits, to_float, training_stream
-from common.flags import make_parser, non_negative_float, parse_args
+from common.flags import make_parser, number, parse_args
 from common.losses import normal_loglik
 from common.plotting import generate_random_clothes, show_grid, show_latent_space
 from common.run import Run, run_script, set_up
@@ -30,7 +30,7 @@ def get_args(argv=None):
     parser = make_parser("eager_cvae.py", __doc__)
     parser.add_argument(
         "--beta",
-        type=non_negative_float,
+        type=number(0, 1e37),
         metavar="B",
         help="sum the reconstruction per image and weigh the KL part by B: 1 is the ELBO, more a "
         "beta-VAE (default: none, the original's sum over the batch)",
@@ -151,7 +151,7 @@ def compute_loss(x, encoder, decoder, rng, beta=None):
         logpx_z = -tf.reduce_sum(crossentropy_loss)  # ()
         loss = -tf.reduce_mean(logpx_z + logpz - logqz_x)
     else:
-        # Burgess et al. (2018), equation 3; with beta = 1 Kingma & Welling (2013), equation 2
+        # Burgess et al. (2018); with beta = 1, Kingma & Welling (2013), equation 2
         logpx_z = -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))  # (n,)
         loss = -tf.reduce_mean(logpx_z + beta * (logpz - logqz_x))
 

@@ -110,7 +110,7 @@ LOSSES = ("loss_nll_total", "loss_mmd_total", "total")
 
 
 def compute_loss(x, encoder, decoder, rng):
-    """The MMD-VAE loss of a batch (Zhao, Song & Ermon 2017, section 4.2) and its terms.
+    """The MMD-VAE loss of a batch (Zhao, Song & Ermon 2017) and its terms.
 
     Args:
         x: (n, 28, 28, 1) intensities in [0, 1].

@@ -15,14 +15,15 @@ class UserError(Exception):
 
 
 def _end_quietly(kind, error, traceback):
-    """Ctrl-C during the imports, before anybody is there to catch it, needs no traceback."""
+    """Ctrl-C while a script is still importing needs no traceback."""
     if kind is KeyboardInterrupt:
         print("stopped before anything was trained", file=sys.stderr, flush=True)
         os._exit(130)
     sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _end_quietly
+if os.path.basename(sys.argv[0]) in ("eager_cvae.py", "mmd_cvae.py"):
+    sys.excepthook = _end_quietly  # until common.run.run_script takes over
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
 

@@ -12,6 +12,7 @@ from common import UserError
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from filelock import FileLock
 from sklearn.datasets import load_digits
 
 CLASS_NAMES = {
@@ -68,7 +69,7 @@ def load_dataset(name, data_dir=None):
     if name == "digits":
         return _load_digits()
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    data_dir = Path(data_dir).expanduser()
+    data_dir = Path(os.path.expanduser(data_dir))
     folder = data_dir / name / str(tfds.builder_cls(name).VERSION)
     try:
         # Straight from the folder where there is one: tfds.builder might go to the network
@@ -79,7 +80,7 @@ def load_dataset(name, data_dir=None):
             raise ValueError(f"label.labels.txt lacks the class names of {TITLES[name]}")
         if train[0].shape[1:] != (28, 28, 1) or test[0].shape[1:] != (28, 28, 1):
             raise ValueError("its images are not 28 x 28")
-    except UserError:
+    except (UserError, PermissionError, MemoryError):
         raise
     except Exception as error:  # whatever TFDS, TensorFlow, protobuf or json make of bad files
         raise UserError(
@@ -154,8 +155,10 @@ def _download(name, data_dir):
     url = tfds.builder_cls(name).URL + "train-images-idx3-ubyte.gz"
     try:
         _check_network(url)
-        builder = tfds.builder(name, data_dir=data_dir)
-        builder.download_and_prepare()
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(data_dir / f".{name}.lock"):  # where both scripts start at once, one waits
+            builder = tfds.builder(name, data_dir=data_dir)
+            builder.download_and_prepare()
     except Exception as error:  # whatever the network, the disk or TFDS come up with
         raise DatasetUnavailableError(
             f"no {TITLES[name]} in {data_dir / name}, and it cannot be fetched: {_reason(error)}.\n"
@@ -173,7 +176,7 @@ def _check_network(url):
             request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
             outcome[0] = None
-        except OSError as error:
+        except Exception as error:  # no host, no route, no HTTP
             reason = getattr(error, "reason", error)
             outcome[0] = OSError(f"no answer from {url} ({reason})")
 

@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-import math
+from pathlib import Path
 
 from common import UserError
 from common.data import TITLES, TRAIN_SIZES
@@ -11,6 +11,7 @@ from common.data import TITLES, TRAIN_SIZES
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         """One line in place of argparse's usage and line."""
+        message = " ".join(str(message).splitlines())
         self.exit(2, f"{self.prog}: error: {message} (--help explains the flags)\n")
 
 
@@ -21,12 +22,12 @@ def make_parser(script, doc):
     def flag(name, help, **kwargs):
         parser.add_argument(name, help=help, **kwargs)
 
-    epochs, images = whole_number(1, 10**6), whole_number(1, max(TRAIN_SIZES.values()))
+    epochs, images = whole_number(1, 10**6), whole_number(1, 10_000)
     latent, seeds = whole_number(1, 784), whole_number(0, 2**32 - 1)
     d = "(default: %(default)s)"
     flag("--epochs", f"train up to this epoch {d}", type=epochs, default=50, metavar="N")
     flag("--batch-size", f"images a batch {d}", type=images, default=100, metavar="N")
-    flag("--learning-rate", f"Adam's {d}", type=positive_float, default=1e-4, metavar="X")
+    flag("--learning-rate", f"Adam's {d}", type=number(1e-37, 1e37), default=1e-4, metavar="X")
     flag("--latent-dim", f"latent dimensions {d}", type=latent, default=2, metavar="N")
     flag(
         "--dataset",
@@ -87,24 +88,24 @@ def whole_number(low, high):
     return parse
 
 
-def positive_float(text):
-    """An argparse type: a finite float above 0."""
-    value = non_negative_float(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
-    return value
+def number(low, high):
+    """An argparse type: a float from `low` to `high`."""
 
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            if low <= float(text) <= high:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
 
-def non_negative_float(text):
-    """An argparse type: a finite float, 0 or above."""
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number that is 0 or above")
+    return parse
 
 
 def path(text):
-    """An argparse type: the path of a folder, which need not exist."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty")
-    return text
+    """An argparse type: the path of a folder, which need not exist; ~ is the home folder."""
+    try:
+        text.encode()
+        if text.strip():
+            return str(Path(text).expanduser())
+    except (UnicodeError, RuntimeError):  # bytes that are no text; the home of nobody
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a path")

@@ -65,22 +65,20 @@ def latent_plane(mean):
 
     Returns:
         coordinates: (n, 2) array, the means' places in the plane: themselves where latent_dim is
-            2, else their first two principal components (where latent_dim is 1, the second is 0).
+            2, else their first two principal components (where latent_dim is 1: V1, and 0).
         lift: function from points (k, 2) of the plane to latent vectors (k, latent_dim).
         labels: what to write at the two axes.
     """
     latent_dim = mean.shape[1]
+    if latent_dim == 1:
+        labels = ("V1, the only latent dimension", "")
+        return np.pad(mean, ((0, 0), (0, 1))), lambda points: points[:, :1], labels
     if latent_dim == 2:
         return mean, lambda points: points, ("V1", "V2")
-    padded = np.pad(mean, ((0, 0), (0, 1))) if latent_dim == 1 else mean
-    pca = PCA(n_components=2, svd_solver="full")
-    coordinates = pca.fit_transform(padded)
-    labels = tuple(
-        f"principal component {i} of {latent_dim} latent dimension{'s' * (latent_dim > 1)}"
-        f" ({share:.0%} of the variance)"
-        for i, share in enumerate(pca.explained_variance_ratio_, 1)
-    )
-    return coordinates, lambda points: pca.inverse_transform(points)[:, :latent_dim], labels
+    with np.errstate(invalid="ignore"):  # means that are all the same have no shares of variance
+        pca = PCA(n_components=2, svd_solver="full").fit(mean)
+    labels = tuple(f"principal component {i} of {latent_dim} latent dimensions" for i in (1, 2))
+    return pca.transform(mean), pca.inverse_transform, labels
 
 
 def generate_random_clothes(decode, random_vector, title):

@@ -1,8 +1,9 @@
 """What a run is: a folder of settings, losses, figures, checkpoints and models.
 
-A run can be stopped anywhere and goes on exactly. Files appear under their names only when whole.
-The checkpoint is the last thing that an epoch writes: what the folder holds past it belongs to an
-epoch that is done again, with the same outcome.
+A run can be stopped anywhere and goes on exactly. Figures, losses, settings and models appear
+under their names only when whole, and a checkpoint that is not whole is passed over. The checkpoint
+is the last thing that an epoch writes: what the folder holds past it belongs to an epoch that is
+done again, with the same outcome.
 """
 
 import contextlib
@@ -11,9 +12,11 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,9 +34,6 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib",
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
 # may be left out; the folder's name and the size of the data set stand for it)
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "fresh"}
-WAYS_ON = (
-    "Mend that or choose another --output-dir; the same command goes on from the last whole epoch."
-)
 WAYS_OUT = "Mend that, choose another --output-dir, or start over with --fresh."
 
 
@@ -45,6 +45,15 @@ class DivergedError(UserError):
 
 class Interrupted(BaseException):
     """SIGINT or SIGTERM arrived."""
+
+
+arrived = []  # signals; Python loses an exception that a handler raises amid a __del__
+
+
+def raise_if_interrupted():
+    """Raise Interrupted if a signal has arrived."""
+    if arrived:
+        raise Interrupted(arrived[0])
 
 
 def set_up(seed, dtype):
@@ -81,7 +90,7 @@ class Run:
         """
         check_batch_size(args.batch_size, data.name, len(data.train_images))
         self.model, self._title, self.args, self.data = model, title, args, data
-        self.folder = Path(args.output_dir).expanduser() / data.name
+        self.folder = Path(args.output_dir) / data.name
         self._settings_file = self.folder / f"{model}_settings.json"
         self._losses_file = self.folder / f"{model}_losses.csv"
         self._checkpoints = self.folder / f"checkpoints_{model}"
@@ -89,11 +98,7 @@ class Run:
         self._columns = ["epoch", *terms, "seconds"]
         self._losses = []
         self._trackables = trackables
-        self._epoch = tf.Variable(0, dtype=tf.int64)
-        self._checkpoint = tf.train.Checkpoint(epoch=self._epoch, **trackables)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, self._checkpoints, max_to_keep=3
-        )
+        self.epoch = 0
 
     def __enter__(self):
         """Lock the folder, refuse another run's, restore the latest whole checkpoint.
@@ -115,6 +120,15 @@ class Run:
                 self._delete()
             settings = self._settings()
             self._refuse_other(settings)
+            # With the settings inside, a checkpoint of other settings cannot pass for this run's
+            self._epoch = tf.Variable(0, dtype=tf.int64)
+            self._identity = tf.Variable(json.dumps(self._arithmetic(settings), sort_keys=True))
+            self._checkpoint = tf.train.Checkpoint(
+                epoch=self._epoch, settings=self._identity, **self._trackables
+            )
+            self._manager = tf.train.CheckpointManager(
+                self._checkpoint, self._checkpoints, max_to_keep=3
+            )
             self._restore()
             if self.epoch < self.args.epochs:
                 with replacing(self._settings_file) as file:
@@ -127,15 +141,7 @@ class Run:
     def __exit__(self, kind, error, traceback):
         self._lock.release()
         if kind is Interrupted:
-            command = shlex.join(arg for arg in sys.argv if arg != "--fresh")
-            error.add_note(
-                f"stopped after epoch {self.epoch} of {self.args.epochs}.\n"
-                f"To go on from there: python {command}"
-            )
-
-    @property
-    def epoch(self):
-        return int(self._epoch)
+            error.add_note(f"stopped after epoch {self.epoch} of {self.args.epochs}.")
 
     @property
     def batches_per_epoch(self):
@@ -176,12 +182,13 @@ class Run:
             DivergedError: a term or a weight is infinite or not a number.
         """
         weights = [*self._trackables["encoder"].weights, *self._trackables["decoder"].weights]
+        raise_if_interrupted()
         for name, value in [*losses.items(), *((w.path, w.numpy()) for w in weights)]:
             if not np.isfinite(value).all():
                 raise DivergedError(
-                    f"{name} is infinite or not a number in epoch {epoch}: the training diverged. "
-                    f"Epochs up to {self.epoch} are kept.\nStart over with a smaller "
-                    f"--learning-rate than {self.args.learning_rate:g} and --fresh."
+                    f"{name} is infinite or not a number in epoch {epoch}: the training diverged; "
+                    f"what epoch {self.epoch} left is kept.\nTry --fresh with a smaller "
+                    f"--learning-rate than {self.args.learning_rate:g} or another seed."
                 )
         line = ",  ".join(f"{value:.{places}f} {name}" for name, value in losses.items())
         tqdm.write(f"Losses (epoch): {epoch}:  {line}")
@@ -208,12 +215,18 @@ class Run:
                 model.save(file)
 
     def save_checkpoint(self, epoch):
-        """Checkpoint the trackables: from here on the run is continued after `epoch`."""
+        """Checkpoint the trackables: from here on the run is continued after `epoch`.
+
+        Raises:
+            OSError: the disk is full, or the like.
+        """
+        raise_if_interrupted()
         self._epoch.assign(epoch)
         try:
             self._manager.save(checkpoint_number=epoch)
         except tf.errors.OpError as error:
             raise OSError(None, error.message.splitlines()[0], str(self._checkpoints)) from error
+        self.epoch = epoch
 
     def _settings(self):
         gpus = tf.config.list_physical_devices("GPU")
@@ -245,31 +258,45 @@ class Run:
             return
         try:
             found = json.loads(self._settings_file.read_text(encoding="utf-8"))
-            pairs = [
-                (f"--{name.replace('_', '-')}", found["flags"][name], value)
-                for name, value in settings["flags"].items()
-                if name not in FREE_FLAGS
-            ]
-            pairs.append(("data set", found["dataset"], settings["dataset"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self._settings_file} is damaged ({error!r}).\n{WAYS_OUT}") from error
-        differing = [f"{name} {old} there, {new} now" for name, old, new in pairs if old != new]
+            there, now = self._arithmetic(found), self._arithmetic(settings)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = error if isinstance(error, ValueError) else f"it lacks {error}"
+            raise UserError(f"{self._settings_file} is damaged: {reason}.\n{WAYS_OUT}") from error
+        differing = [
+            f"{name} {there.get(name)} there, {now.get(name)} now"
+            for name in {**there, **now}
+            if there.get(name) != now.get(name)
+        ]
         if differing:
             raise UserError(
                 f"{self.folder} holds a {self.model} run with other settings: "
                 f"{'; '.join(differing)}.\n{WAYS_OUT}"
             )
 
+    @staticmethod
+    def _arithmetic(settings):
+        """Those of the settings that the outcome of the run depends on."""
+        flags = {f"--{k.replace('_', '-')}": v for k, v in settings["flags"].items()}
+        free = {f"--{k.replace('_', '-')}" for k in FREE_FLAGS}
+        return {k: v for k, v in flags.items() if k not in free} | settings["dataset"]
+
     def _restore(self):
         """Restore the newest whole checkpoint, if there is one, and the losses up to it."""
-        self._epoch.assign(0)
-        files = [file.with_suffix("") for file in self._checkpoints.glob("ckpt-*.index")]
-        for file in sorted(files, key=lambda file: int(file.name[5:]), reverse=True):
+        identity = self._identity.numpy()
+        files = {
+            int(file.stem[5:]): file.with_suffix("")
+            for file in self._checkpoints.glob("ckpt-*.index")
+            if file.stem[5:].isdecimal()
+        }
+        for epoch in sorted(files, reverse=True):
             try:
-                self._checkpoint.restore(str(file)).assert_consumed()
-                break
+                self._checkpoint.restore(str(files[epoch])).assert_consumed()
+                if self._epoch.numpy() == epoch and self._identity.numpy() == identity:
+                    self.epoch = epoch
+                    break
             except Exception:  # bad files raise many kinds, IndexError among them
-                print(f"The checkpoint {file} is damaged or another model's.", file=sys.stderr)
+                pass
+            print(f"The checkpoint {files[epoch]} is damaged or another run's.", file=sys.stderr)
         else:
             if files:
                 raise UserError(f"no checkpoint in {self._checkpoints} is whole.\n{WAYS_OUT}")
@@ -307,8 +334,13 @@ class Run:
         """Delete what an earlier run of this model wrote to the folder."""
         if self._checkpoints.exists():
             shutil.rmtree(self._checkpoints)
-        for pattern in ("_settings.json", "_losses.csv", "_*_epoch_*.png", "_*coder.keras"):
-            for file in self.folder.glob(self.model + pattern):
+        name = re.compile(
+            rf"\.?{self.model}_((clothes|latentspace|grid)_epoch_\d+(\.partial)?\.png"
+            r"|losses(\.partial)?\.csv|settings(\.partial)?\.json"
+            r"|(encoder|decoder)(\.partial)?\.keras)"
+        )
+        for file in self.folder.iterdir():
+            if name.fullmatch(file.name):
                 file.unlink()
 
 
@@ -329,28 +361,43 @@ def replacing(path):
 
 
 def run_script(main):
-    """Call `main()`; turn what a user can mend, and signals, into a line or two and a status."""
-    signals = (signal.SIGINT, signal.SIGTERM)
+    """Call `main()`; turn what a user can mend, and signals, into a few lines and a status."""
 
     def interrupt(number, _):
-        for again in signals:
-            signal.signal(again, signal.SIG_DFL)
+        arrived.append(number)
         raise Interrupted(number)
 
-    before = [signal.signal(number, interrupt) for number in signals]
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    go_on = f"To go on: {_command()}"
     try:
+        arrived.clear()
+        for number in numbers:
+            signal.signal(number, interrupt)
         main()
+        raise_if_interrupted()
+        return
     except Interrupted as stop:
-        message, status = "\n".join(getattr(stop, "__notes__", ["stopped"])), 128 + stop.args[0]
+        notes = getattr(stop, "__notes__", ["stopped at the start."])
+        message, status = f"{notes[0]}\n{go_on}", 128 + stop.args[0]
+    except BrokenPipeError:  # whoever read the output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message, status = f"nobody reads the output any more.\n{go_on}", 1
     except UserError as error:
         message, status = f"error: {error}", error.status
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message, status = f"error: {place}{error.strerror or error}.\n{WAYS_ON}", 2
-    else:
-        return
+        message, status = f"error: {place}{error.strerror or error}.\nMend that. {go_on}", 2
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        message, status = "error: not enough memory.\nTry a smaller --batch-size.", 2
     finally:
-        for number, handler in zip(signals, before, strict=True):
+        for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def _command():
+    """The command line that goes on with this run: the present one without --fresh."""
+    words = [Path(sys.executable).name, *(word for word in sys.argv if word != "--fresh")]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -93,9 +93,17 @@ def test_latent_plane_of_more_dimensions_is_that_of_the_principal_components():
 
 def test_latent_plane_of_one_dimension_has_an_empty_second_axis():
     mean = np.random.default_rng(0).normal(size=(10, 1))
-    points, lift, _ = latent_plane(mean)
-    np.testing.assert_allclose(points[:, 1], 0, atol=1e-12)
-    np.testing.assert_allclose(lift(points), mean)
+    points, lift, labels = latent_plane(mean)
+    np.testing.assert_array_equal(points, np.hstack([mean, np.zeros((10, 1))]))
+    np.testing.assert_array_equal(lift(points), mean)
+    assert "only latent dimension" in labels[0]
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 4])
+def test_latent_space_of_means_that_are_all_the_same(latent_dim):
+    mean = np.full((20, latent_dim), 0.3)
+    figure = show_latent_space(mean, np.zeros(20, int), tuple("0123456789"), "t")
+    assert np.isfinite(figure.axes[0].get_xlim()).all()
 
 
 def test_grid_has_v1_left_to_right_and_v2_top_to_bottom_in_absolute_grey():

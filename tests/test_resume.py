@@ -4,21 +4,26 @@ The scripts run as processes of their own. Most are forked from a server that ha
 TensorFlow already, which saves each the start-up.
 """
 
+import contextlib
 import csv
 import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import eager_cvae
 import mmd_cvae
-from common.run import run_script
+from common.run import Interrupted, run_script
 
+import keras
+import matplotlib.figure
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,7 +31,7 @@ import tensorflow as tf
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and forks")
 
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
-EPOCHS = 6
+EPOCHS = 5
 FLAGS = ("--dataset", "digits", "--epochs", str(EPOCHS), "--plot-every", "3", "--batch-size", "500")
 both = pytest.mark.parametrize("model", SCRIPTS)
 
@@ -109,7 +114,7 @@ def whole(forks, tmp_path_factory):
 def short(whole, tmp_path):
     """A function from a model to a copy of its run without the checkpoints of later epochs."""
 
-    def short(model, epochs=5):
+    def short(model, epochs=4):
         shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
         folder = tmp_path / "digits"
         for epoch in range(epochs + 1, EPOCHS + 1):
@@ -154,6 +159,69 @@ def die_at_file_operation(folder, count):
     sys.addaudithook(hook)
 
 
+def die_writing(owner, name):
+    """Have `owner.name`, which writes a file, die halfway through it."""
+
+    def write_half(self, *args, **kwargs):
+        write(self, *args, **kwargs)
+        partials = list(Path(sys.argv[-1]).rglob(".*.partial*"))
+        assert len(partials) == 1, partials
+        cut(partials[0])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write = getattr(owner, name)
+    setattr(owner, name, write_half)
+
+
+WRITERS = [
+    (Path, "write_text"),  # settings
+    (matplotlib.figure.Figure, "savefig"),
+    (csv.DictWriter, "writerows"),
+    (keras.Model, "save"),
+]
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer[1])
+def test_killed_with_a_file_half_written(writer, forks, whole, tmp_path):
+    status, log = Script(forks, "mmd", tmp_path, prepare=(die_writing, *writer)).end()
+    assert status == -signal.SIGKILL, log
+    check_whole_files(tmp_path / "digits")
+    assert list(tmp_path.rglob(".*.partial*"))
+    assert Script(forks, "mmd", tmp_path).end()[0] == 0
+    assert state(tmp_path, "mmd") == state(whole, "mmd")
+    assert not list(tmp_path.rglob(".*.partial*"))
+
+
+def half_index(checkpoints):
+    (checkpoints / "ckpt-5.index").write_bytes((checkpoints / "ckpt-4.index").read_bytes()[:50])
+
+
+def data_without_index(checkpoints):
+    data = "data-00000-of-00001"
+    shutil.copy(checkpoints / f"ckpt-4.{data}", checkpoints / f"ckpt-5.{data}")
+
+
+def temporary_folder(checkpoints):
+    (checkpoints / "ckpt-5_temp").mkdir()
+    (checkpoints / "ckpt-5_temp" / "part-00000-of-00001.index").write_bytes(b"half")
+
+
+def copy_by_a_file_manager(checkpoints):
+    shutil.copy(checkpoints / "ckpt-4.index", checkpoints / "ckpt-4 copy.index")
+
+
+@pytest.mark.parametrize(
+    "plant", [half_index, data_without_index, temporary_folder, copy_by_a_file_manager]
+)
+def test_killed_while_a_checkpoint_was_written(plant, forks, whole, short):
+    out, folder = short("mmd")
+    plant(folder / "checkpoints_mmd")
+    status, log = Script(forks, "mmd", out).end()
+    assert status == 0, log
+    assert "Going on after epoch 4" in log
+    assert state(out, "mmd") == state(whole, "mmd")
+
+
 def kill_repeatedly(kills, model, forks, whole, out, seed):
     """Kill runs at random file operations and at random moments, then let one end."""
     rng = random.Random(seed)
@@ -193,30 +261,73 @@ def test_kills_soak(model, forks, whole, tmp_path):
         kill_repeatedly(10, model, forks, whole, tmp_path / f"out{round_}", seed=100 + round_)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals(number, status, forks, whole, tmp_path):
-    script = Script(forks, "mmd", tmp_path, "--fresh")
-    script.wait_for("(epoch): 2:")
+@pytest.mark.parametrize(
+    ("model", "number", "status", "moment"),
+    [
+        ("mmd", signal.SIGINT, 130, "(epoch): 2:"),
+        ("cvae", signal.SIGTERM, 143, "(epoch): 1:"),
+        ("mmd", signal.SIGTERM, 143, "seed=0"),
+    ],
+)
+def test_signals(model, number, status, moment, forks, whole, tmp_path):
+    script = Script(forks, model, tmp_path, "--fresh")
+    script.wait_for(moment)
     code, log = script.end(number)
-    assert code == status
+    assert code == status, log
     assert "Traceback" not in log
-    command = log.splitlines()[-1]
-    assert "stopped after epoch" in log
-    assert f"of {EPOCHS}" in log
+    stopped, command = log.splitlines()[-2:]
+    assert re.search(rf"stopped after epoch \d of {EPOCHS}\.", stopped)
     assert f"--output-dir {tmp_path}" in command
     assert "--fresh" not in command
     check_whole_files(tmp_path / "digits")
-    assert Script(forks, "mmd", tmp_path).end()[0] == 0
-    assert state(tmp_path, "mmd") == state(whole, "mmd")
+    assert Script(forks, model, tmp_path).end()[0] == 0
+    assert state(tmp_path, model) == state(whole, model)
 
 
-def test_ctrl_c_while_tensorflow_is_imported():
-    with subprocess.Popen([sys.executable, mmd_cvae.__file__], stderr=subprocess.PIPE) as process:
-        time.sleep(1)
+def test_a_signal_that_python_loses_is_not_lost(capsys):
+    def main():
+        with contextlib.suppress(Interrupted):  # as Python does around __del__
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    assert stop.value.code == 143
+
+
+def test_interrupted_in_the_middle_of_a_checkpoint(forks, whole, short):
+    out, _ = short("mmd")
+    code, log = Script(forks, "mmd", out, prepare=(interrupt_checkpoint,)).end()
+    assert code == 143
+    assert f"stopped after epoch 4 of {EPOCHS}." in log
+    assert Script(forks, "mmd", out).end()[0] == 0
+    assert state(out, "mmd") == state(whole, "mmd")
+
+
+def interrupt_checkpoint():
+    """Have SIGTERM arrive in the middle of saving a checkpoint."""
+    tf.train.CheckpointManager.save = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_ctrl_c_while_tensorflow_is_imported(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("import time\nprint(flush=True)\ntime.sleep(60)\n")
+    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    with subprocess.Popen(
+        [sys.executable, mmd_cvae.__file__, "--output-dir", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env | {"PYTHONPATH": str(tmp_path)},
+    ) as process:
+        process.stdout.readline()  # the import has begun
         process.send_signal(signal.SIGINT)
         error = process.stderr.read().decode()
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+def test_importing_a_script_leaves_the_importer_alone():
+    code = "import sys, eager_cvae; assert sys.excepthook is sys.__excepthook__"
+    root = Path(mmd_cvae.__file__).parent
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, capture_output=True)
 
 
 # Two at once ------------------------------------------------------------------
@@ -248,31 +359,57 @@ def cut(file):
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
 def test_a_truncated_checkpoint_is_passed_over_aloud(suffix, forks, whole, short):
-    out, folder = short("mmd", epochs=5)
-    cut(folder / "checkpoints_mmd" / f"ckpt-5{suffix}")
+    out, folder = short("mmd", epochs=4)
+    cut(folder / "checkpoints_mmd" / f"ckpt-4{suffix}")
     status, log = Script(forks, "mmd", out).end()
     assert status == 0, log
-    assert "ckpt-5 is damaged" in log
-    assert "Going on after epoch 4" in log
+    assert "ckpt-4 is damaged" in log
+    assert "Going on after epoch 3" in log
     assert state(out, "mmd") == state(whole, "mmd")
 
 
 def test_a_foreign_checkpoint_is_passed_over_aloud(forks, whole, short):
-    out, folder = short("mmd", epochs=5)
-    for path in folder.glob("checkpoints_cvae/ckpt-5.*"):
+    out, folder = short("mmd", epochs=4)
+    for path in folder.glob("checkpoints_cvae/ckpt-4.*"):
         shutil.copy(path, folder / "checkpoints_mmd")
     status, log = Script(forks, "mmd", out).end()
     assert status == 0, log
-    assert "ckpt-5 is damaged or another model's" in log
+    assert "ckpt-4 is damaged or another run's" in log
+    assert state(out, "mmd") == state(whole, "mmd")
+
+
+def rewrite_number(folder, out, forks):
+    """The checkpoint of epoch 3 under the number 5."""
+    for path in folder.glob("checkpoints_mmd/ckpt-3.*"):
+        shutil.copy(path, path.with_name(path.name.replace("3", "5", 1)))
+    return 5
+
+
+def from_another_seed(folder, out, forks):
+    """The checkpoint of epoch 5 of a run with another seed."""
+    other = out.with_name("other")
+    assert Script(forks, "mmd", other, "--seed", "1").end()[0] == 0
+    for path in other.glob("digits/checkpoints_mmd/ckpt-5.*"):
+        shutil.copy(path, folder / "checkpoints_mmd")
+    return 5
+
+
+@pytest.mark.parametrize("plant", [rewrite_number, from_another_seed])
+def test_a_checkpoint_of_other_settings_or_epoch_is_passed_over_aloud(plant, forks, whole, short):
+    out, folder = short("mmd")
+    number = plant(folder, out, forks)
+    status, log = Script(forks, "mmd", out).end()
+    assert status == 0, log
+    assert f"ckpt-{number} is damaged or another run's" in log
     assert state(out, "mmd") == state(whole, "mmd")
 
 
 def test_a_lost_state_file_is_not_missed(forks, whole, short):
-    out, folder = short("mmd", epochs=5)
+    out, folder = short("mmd", epochs=4)
     (folder / "checkpoints_mmd" / "checkpoint").write_text("nonsense")
     status, log = Script(forks, "mmd", out).end()
     assert status == 0, log
-    assert "Going on after epoch 5" in log
+    assert "Going on after epoch 4" in log
     assert state(out, "mmd") == state(whole, "mmd")
 
 
@@ -291,18 +428,21 @@ def write_losses_line(folder, line, text):
 REFUSALS = {
     "mmd_losses.csv, line 1,": lambda f: write_losses_line(f, 1, "epoch,a,b,c,seconds"),
     "no checkpoint in": cut_all,
-    "is of 6 epochs": lambda f: shutil.rmtree(f / "checkpoints_mmd"),
+    "is of 5 epochs": lambda f: shutil.rmtree(f / "checkpoints_mmd"),
     "mmd_losses.csv, line 3,": lambda f: write_losses_line(f, 3, "2,abc,1,1,1"),
     "mmd_losses.csv, line 4,": lambda f: write_losses_line(f, 4, "7,1,1,1,1"),
     "mmd_losses.csv, line 2,": lambda f: write_losses_line(f, 2, "1,1,1"),
     "mmd_losses.csv, line 5,": lambda f: write_losses_line(f, 5, "4,nan,1,1,1"),
+    "mmd_settings.json, which": lambda f: (f / "mmd_settings.json").unlink(),
+    "it lacks 'flags'": lambda f: (f / "mmd_settings.json").write_text("{}"),
+    "is of 0 epochs": lambda f: (f / "mmd_losses.csv").unlink(),
     "line 1 column 2": lambda f: (f / "mmd_settings.json").write_text("{"),
 }
 
 
 @pytest.mark.parametrize("named", REFUSALS)
 def test_what_cannot_be_gone_on_from_is_refused_and_left_alone(named, forks, short):
-    out, folder = short("mmd", epochs=5)
+    out, folder = short("mmd", epochs=4)
     REFUSALS[named](folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     status, log = Script(forks, "mmd", out).end()
@@ -328,24 +468,25 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
     size, named, forks, whole, tmp_path
 ):
     prepare = (limit_file_size, size)
-    script = Script(forks, "mmd", tmp_path, prepare=prepare)
-    status, log = script.end()
+    status, log = Script(forks, "mmd", tmp_path, "--fresh", prepare=prepare).end()
     assert status == 2, log
     error = log[log.index("error:") :]
     assert named in error
     assert len(error.splitlines()) == 2
+    assert "--fresh" not in error
     assert "Traceback" not in log
     check_whole_files(tmp_path / "digits")
     assert Script(forks, "mmd", tmp_path).end()[0] == 0
     assert state(tmp_path, "mmd") == state(whole, "mmd")
 
 
-@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="a folder in which even root cannot write")
 def test_a_folder_that_is_not_writable(forks, tmp_path):
-    (tmp_path / "out").mkdir(mode=0o500)
-    status, log = Script(forks, "mmd", tmp_path / "out").end()
+    script = Script(forks, "mmd", tmp_path, "--output-dir", "/proc/mmd_vae")
+    status, log = script.end()
     assert status == 2
-    assert str(tmp_path / "out") in log
+    assert "error: /proc/mmd_vae" in log
+    assert len(log.splitlines()) == 2
 
 
 # Bad numbers ------------------------------------------------------------------
@@ -375,7 +516,7 @@ def test_the_last_good_checkpoint_stays(model, forks, whole, short):
     before = {path: path.read_bytes() for path in folder.glob(f"checkpoints_{model}/*")}
     status, log = Script(forks, model, out, prepare=(poison, model)).end()
     assert status == 1, log
-    assert f"{SCRIPTS[model].LOSSES[0]} is infinite or not a number in epoch 6" in log
+    assert f"{SCRIPTS[model].LOSSES[0]} is infinite or not a number in epoch 5" in log
     assert {path: path.read_bytes() for path in folder.glob(f"checkpoints_{model}/*")} == before
     assert Script(forks, model, out).end()[0] == 0
     assert state(out, model) == state(whole, model)

@@ -69,6 +69,31 @@ def test_shapes_inside_are_the_originals(script, build):
 
 
 @both
+def test_models_are_the_originals_layer_by_layer(script, build, images, float64):
+    encoder, decoder, _ = build(script)
+    for weight in encoder.weights + decoder.weights:  # biases too
+        weight.assign(tf.random.stateless_normal(weight.shape, (1, 2), dtype="float64") / 10)
+    relu, nn = tf.nn.relu, tf.nn
+    x = images(4)
+    w = [v.value for v in encoder.weights]
+    x = relu(nn.conv2d(x, w[0], 2, "VALID") + w[1])
+    x = relu(nn.conv2d(x, w[2], 2, "VALID") + w[3])
+    x = tf.reshape(x, (4, 2304)) @ w[4] + w[5]
+    expected = [x[:, :2], x[:, 2:]] if script is eager_cvae else [x]
+    for a, b in zip(outputs(encoder, images(4)), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+
+    z = tf.random.stateless_normal((4, 2), (3, 4), dtype="float64")
+    w = [v.value for v in decoder.weights]
+    x = tf.reshape(relu(z @ w[0] + w[1]), (4, 7, 7, 32))
+    x = relu(nn.conv2d_transpose(x, w[2], (4, 14, 14, 64), 2) + w[3])
+    x = relu(nn.conv2d_transpose(x, w[4], (4, 28, 28, 32), 2) + w[5])
+    x = nn.conv2d_transpose(x, w[6], (4, 28, 28, 1), 1) + w[7]
+    expected = x if script is eager_cvae else 1 / (1 + np.exp(-x))
+    np.testing.assert_allclose(decoder(z), expected, rtol=1e-9)
+
+
+@both
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_models_survive_saving_and_loading(script, dtype, build, images, tmp_path):
     set_up(0, dtype)
