@@ -14,6 +14,13 @@ class UserError(Exception):
     status = 2  # to exit with
 
 
+def reason(error):
+    """The last line of an exception's message, without TensorFlow's trimmings."""
+    message = getattr(error, "message", None) or str(error) or type(error).__name__
+    line = message.strip().splitlines()[-1]
+    return line.split("}} ")[-1].split(" [Op:")[0].rstrip(". ")
+
+
 def _end_quietly(kind, error, traceback):
     """Ctrl-C while a script is still importing needs no traceback."""
     if kind is KeyboardInterrupt:

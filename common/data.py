@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from common import UserError
+from common import UserError, reason
 
 import numpy as np
 import tensorflow as tf
@@ -84,7 +84,7 @@ def load_dataset(name, data_dir=None):
         raise
     except Exception as error:  # whatever TFDS, TensorFlow, protobuf or json make of bad files
         raise UserError(
-            f"the copy of {TITLES[name]} in {folder} is damaged: {_reason(error)}.\n"
+            f"the copy of {TITLES[name]} in {folder} is damaged: {reason(error)}.\n"
             "Delete that folder to have it made anew, or point --data-dir to a good copy."
         ) from error
     return Dataset(name, *train, *test, CLASS_NAMES[name])
@@ -161,7 +161,7 @@ def _download(name, data_dir):
             builder.download_and_prepare()
     except Exception as error:  # whatever the network, the disk or TFDS come up with
         raise DatasetUnavailableError(
-            f"no {TITLES[name]} in {data_dir / name}, and it cannot be fetched: {_reason(error)}.\n"
+            f"no {TITLES[name]} in {data_dir / name}, and it cannot be fetched: {reason(error)}.\n"
             "Give the folder that has it with --data-dir or TFDS_DATA_DIR, or use --dataset digits."
         ) from error
     return builder
@@ -177,18 +177,10 @@ def _check_network(url):
             urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
             outcome[0] = None
         except Exception as error:  # no host, no route, no HTTP
-            reason = getattr(error, "reason", error)
-            outcome[0] = OSError(f"no answer from {url} ({reason})")
+            outcome[0] = OSError(f"no answer from {url} ({getattr(error, 'reason', error)})")
 
     thread = threading.Thread(target=ask, daemon=True)  # a name look-up knows no time limit
     thread.start()
     thread.join(NETWORK_TIMEOUT)
     if outcome[0]:
         raise outcome[0]
-
-
-def _reason(error):
-    """The last line of an exception's message, without TensorFlow's trimmings."""
-    message = getattr(error, "message", None) or str(error) or type(error).__name__
-    line = message.strip().splitlines()[-1]
-    return line.split("}} ")[-1].split(" [Op:")[0].rstrip(". ")

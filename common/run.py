@@ -20,7 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import UserError
+from common import UserError, reason
 from common.data import TITLES
 from common.flags import check_batch_size
 
@@ -225,7 +225,7 @@ class Run:
         try:
             self._manager.save(checkpoint_number=epoch)
         except tf.errors.OpError as error:
-            raise OSError(None, error.message.splitlines()[0], str(self._checkpoints)) from error
+            raise OSError(None, reason(error), str(self._checkpoints)) from error
         self.epoch = epoch
 
     def _settings(self):
@@ -260,8 +260,8 @@ class Run:
             found = json.loads(self._settings_file.read_text(encoding="utf-8"))
             there, now = self._arithmetic(found), self._arithmetic(settings)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = error if isinstance(error, ValueError) else f"it lacks {error}"
-            raise UserError(f"{self._settings_file} is damaged: {reason}.\n{WAYS_OUT}") from error
+            what = error if isinstance(error, ValueError) else f"it lacks {error}"
+            raise UserError(f"{self._settings_file} is damaged: {what}.\n{WAYS_OUT}") from error
         differing = [
             f"{name} {there.get(name)} there, {now.get(name)} now"
             for name in {**there, **now}
