@@ -2,7 +2,7 @@
 
 Ports mmd_cvae.R of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
 Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_DIR/DATASET/.
-50 epochs of Fashion-MNIST take about 15 minutes on two cores. eager_cvae.py is its counterpart.
+50 epochs of Fashion-MNIST take about half an hour on two cores. eager_cvae.py is its counterpart.
 
     python mmd_cvae.py
 """
@@ -114,6 +114,8 @@ def compute_loss(x, encoder, decoder, rng):
 
     Args:
         x: (n, 28, 28, 1) intensities in [0, 1].
+        encoder, decoder: the two models.
+        rng: tf.random.Generator, source of true_samples.
 
     Returns:
         The loss and a float64 tensor of the terms in the order of `LOSSES`: the mean squared error
@@ -171,7 +173,10 @@ def train_step(x, encoder, decoder, optimizer, rng):
 
 
 def train(run, encoder, decoder, optimizer, rng):
-    """Train from the last checkpointed epoch up to --epochs, and draw."""
+    """Train from the last checkpointed epoch up to --epochs, and draw.
+
+    Raises DivergedError for a loss or weight gone bad, OSError for what cannot be written.
+    """
     args = run.args
     if run.is_done():
         return
