@@ -153,13 +153,17 @@ def _read(builder, split):
 def _download(name, data_dir):
     """TFDS's builder after it has downloaded and prepared the data set in `data_dir`."""
     url = tfds.builder_cls(name).URL + "train-images-idx3-ubyte.gz"
+    if data_dir.exists() and not data_dir.is_dir():
+        raise UserError(f"{data_dir}, where the data sets should be, is not a folder.")
     try:
         _check_network(url)
         data_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(data_dir / f".{name}.lock"):  # where both scripts start at once, one waits
             builder = tfds.builder(name, data_dir=data_dir)
             builder.download_and_prepare()
-    except Exception as error:  # whatever the network, the disk or TFDS come up with
+    except Exception as error:  # whatever the network or TFDS come up with
+        if isinstance(error, OSError) and error.filename:
+            raise  # the disk's
         raise DatasetUnavailableError(
             f"no {TITLES[name]} in {data_dir / name}, and it cannot be fetched: {reason(error)}.\n"
             "Give the folder that has it with --data-dir or TFDS_DATA_DIR, or use --dataset digits."

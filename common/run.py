@@ -140,8 +140,11 @@ class Run:
 
     def __exit__(self, kind, error, traceback):
         self._lock.release()
-        if kind is Interrupted:
-            error.add_note(f"stopped after epoch {self.epoch} of {self.args.epochs}.")
+        if isinstance(error, Interrupted | OSError):
+            error.add_note(
+                f"Stopped after epoch {self.epoch} of {self.args.epochs}. To go on:\n"
+                f"{_command() if self.args.dataset else _command('--dataset', self.data.name)}"
+            )
 
     @property
     def batches_per_epoch(self):
@@ -152,8 +155,9 @@ class Run:
         done = self.epoch >= self.args.epochs
         if done:
             print(
-                f"Nothing left to train: {self.epoch} of {self.args.epochs} epochs are done in "
-                f"{self.folder}.\nTo go on, give a larger --epochs; to start over, --fresh."
+                f"Nothing left to train: {self.epoch} epochs are done in {self.folder}, and "
+                f"--epochs is {self.args.epochs}.\n"
+                "To go on, give a larger --epochs; to start over, --fresh."
             )
         elif self.epoch:
             print(f"Going on after epoch {self.epoch}.")
@@ -270,7 +274,8 @@ class Run:
         if differing:
             raise UserError(
                 f"{self.folder} holds a {self.model} run with other settings: "
-                f"{'; '.join(differing)}.\n{WAYS_OUT}"
+                f"{'; '.join(differing)}.\n"
+                "Give the same flags, choose another --output-dir, or start over with --fresh."
             )
 
     @staticmethod
@@ -369,7 +374,7 @@ def run_script(main):
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in numbers]
-    go_on = f"To go on: {_command()}"
+    go_on = f"To go on:\n{_command()}"
     try:
         arrived.clear()
         for number in numbers:
@@ -378,16 +383,17 @@ def run_script(main):
         raise_if_interrupted()
         return
     except Interrupted as stop:
-        notes = getattr(stop, "__notes__", ["stopped at the start."])
-        message, status = f"{notes[0]}\n{go_on}", 128 + stop.args[0]
+        (message,) = getattr(stop, "__notes__", [f"Stopped at the start. {go_on}"])
+        status = 128 + stop.args[0]
     except BrokenPipeError:  # whoever read the output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message, status = f"nobody reads the output any more.\n{go_on}", 1
+        message, status = f"Nobody reads the output any more. {go_on}", 1
     except UserError as error:
         message, status = f"error: {error}", error.status
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message, status = f"error: {place}{error.strerror or error}.\nMend that. {go_on}", 2
+        (note,) = getattr(error, "__notes__", ["Mend that, or choose another --output-dir."])
+        message, status = f"error: {place}{error.strerror or error}. {note}", 2
     except (MemoryError, tf.errors.ResourceExhaustedError):
         message, status = "error: not enough memory.\nTry a smaller --batch-size.", 2
     finally:
@@ -397,7 +403,7 @@ def run_script(main):
     sys.exit(status)
 
 
-def _command():
+def _command(*more):
     """The command line that goes on with this run: the present one without --fresh."""
-    words = [Path(sys.executable).name, *(word for word in sys.argv if word != "--fresh")]
+    words = [sys.executable, *(word for word in sys.argv if word != "--fresh"), *more]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -144,6 +144,12 @@ def test_without_a_network_the_error_says_what_was_looked_for_and_the_ways_out(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_data_dir_that_is_a_file_is_said_to_be_one(tmp_path, offline):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="not a folder"):
+        load_dataset_or_digits(None, tmp_path / "file")
+
+
 def test_a_network_that_never_answers_is_given_up_in_time(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"

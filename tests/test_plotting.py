@@ -184,6 +184,11 @@ def test_latent_space_has_every_point_inside_in_its_class_colour():
 
 
 def test_latent_space_of_more_dimensions_says_so():
-    mean = np.random.default_rng(0).normal(size=(20, 4))
-    axes = show_latent_space(mean, np.zeros(20, int), tuple("0123456789"), "t").axes[0]
+    mean = np.random.default_rng(0).normal(size=(20, 4)) / 50
+    figure = show_latent_space(mean, np.zeros(20, int), tuple("0123456789"), "t")
+    figure.savefig(io.BytesIO())
+    axes = figure.axes[0]
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        box = label.get_window_extent()
+        assert min(box.x0, box.y0) > 0
     assert "principal component 1 of 4 latent dimensions" in axes.get_xlabel()

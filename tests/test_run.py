@@ -327,7 +327,7 @@ def test_a_finished_run_says_so_and_touches_no_result(model, runs, capsys):
     before = snapshot(runs[0])
     assert call(model, *runs[1]) == 0
     text = capsys.readouterr().out
-    for part in ("Nothing left to train", "3 of 3", "--epochs", "--fresh"):
+    for part in ("Nothing left to train", "3 epochs", "--epochs is 3", "--epochs", "--fresh"):
         assert part in text
     assert snapshot(runs[0]) == before
 
