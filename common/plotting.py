@@ -128,7 +128,7 @@ def show_latent_space(mean, labels, class_names, title):
     axes.set_xlabel(axis_labels[0], size=12)
     axes.set_ylabel(axis_labels[1], size=12)
     if mean.shape[1] > 2:  # the long label stays inside the figure, however long the numbers
-        axes.yaxis.set_label_coords(-0.095, 0.5)
+        axes.yaxis.set_label_coords(-0.086, 0.5)
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     return figure
