@@ -5,6 +5,7 @@ TensorFlow backend. A user who sets TF_CPP_MIN_LOG_LEVEL gets TensorFlow's own l
 """
 
 import os
+import signal
 import sys
 
 
@@ -21,27 +22,36 @@ def reason(error):
     return line.split("}} ")[-1].split(" [Op:")[0].rstrip(". ")
 
 
-def _end_quietly(kind, error, traceback):
-    """Ctrl-C while a script is still importing needs no traceback."""
-    if kind is KeyboardInterrupt:
-        print("stopped before anything was trained", file=sys.stderr, flush=True)
-        os._exit(130)
-    sys.__excepthook__(kind, error, traceback)
+def _stop_importing(number, _):
+    """A signal while a script is still importing: there is nothing to go on with."""
+    os.write(_stderr, b"Stopped before anything was trained.\n")
+    os._exit(128 + number)
 
 
+if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
+
+_stderr = os.dup(2)  # which moves, below
 if os.path.basename(sys.argv[0]) in ("eager_cvae.py", "mmd_cvae.py"):
-    sys.excepthook = _end_quietly  # until common.run.run_script takes over
+    for number in (signal.SIGINT, signal.SIGTERM):  # until common.run.run_script takes over
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop_importing)
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
+
+# Threads of one operation; common/fast.py keeps up to four cores busy with one each
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // 4)))
 
 if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     # TensorFlow 2.21 logs its first lines before it looks at that level, straight to descriptor 2.
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
         import tensorflow  # noqa: F401
     finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+        os.dup2(_stderr, 2)
         os.close(null)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 
 from common import UserError
@@ -41,7 +42,13 @@ def make_parser(script, doc):
         type=path,
         metavar="DIR",
     )
-    flag("--output-dir", f"write to DIR/DATASET/ {d}", type=path, default="outputs", metavar="DIR")
+    flag(
+        "--output-dir",
+        f"write to DIR/DATASET/ {d}",
+        type=plain_path,
+        default="outputs",
+        metavar="DIR",
+    )
     flag("--seed", f"of weights, shuffle and noise {d}", type=seeds, default=0, metavar="N")
     flag("--plot-every", f"epochs between figures {d}", type=epochs, default=10, metavar="N")
     flag(
@@ -57,8 +64,6 @@ def make_parser(script, doc):
 def parse_args(parser, argv=None):
     """The parsed flags; exit with status 2 and one line where they are wrong."""
     args = parser.parse_args(argv)
-    if args.dataset == "digits" and args.data_dir:
-        parser.error("--data-dir is of no use to --dataset digits, which scikit-learn brings along")
     try:
         check_batch_size(args.batch_size, args.dataset or "fashion_mnist")
     except UserError as error:
@@ -109,3 +114,11 @@ def path(text):
     except (UnicodeError, RuntimeError):  # bytes that are no text; the home of nobody
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+
+
+def plain_path(text):
+    """A `path` that TensorFlow, which lists checkpoints by pattern, does not take for one."""
+    special = "*?[" if os.name == "nt" else "*?[\\"
+    if set(text) & set(special):
+        raise argparse.ArgumentTypeError(f"{text!r} has one of the characters {special}")
+    return path(text)

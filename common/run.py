@@ -261,11 +261,16 @@ class Run:
                 )
             return
         try:
-            found = json.loads(self._settings_file.read_text(encoding="utf-8"))
+            text = self._settings_file.read_text(encoding="utf-8", errors="replace")
+            found = json.loads(text)
             there, now = self._arithmetic(found), self._arithmetic(settings)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = error if isinstance(error, ValueError) else f"it lacks {error}"
-            raise UserError(f"{self._settings_file} is damaged: {what}.\n{WAYS_OUT}") from error
+        except ValueError as error:
+            raise UserError(f"{self._settings_file} is damaged: {error}.\n{WAYS_OUT}") from error
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(
+                f"{self._settings_file} is damaged: it lacks a whole 'flags' or 'dataset'."
+                f"\n{WAYS_OUT}"
+            ) from error
         differing = [
             f"{name} {there.get(name)} there, {now.get(name)} now"
             for name in {**there, **now}
@@ -293,12 +298,16 @@ class Run:
             for file in self._checkpoints.glob("ckpt-*.index")
             if file.stem[5:].isdecimal()
         }
+        if len(list(self.folder.glob(f"{self.model}_*.keras"))) < 2:
+            files.pop(self.args.epochs, None)  # done again, for the models and the last figures
         for epoch in sorted(files, reverse=True):
             try:
                 self._checkpoint.restore(str(files[epoch])).assert_consumed()
                 if self._epoch.numpy() == epoch and self._identity.numpy() == identity:
                     self.epoch = epoch
                     break
+            except (MemoryError, tf.errors.PermissionDeniedError):
+                raise
             except Exception:  # bad files raise many kinds, IndexError among them
                 pass
             print(f"The checkpoint {files[epoch]} is damaged or another run's.", file=sys.stderr)
@@ -367,14 +376,19 @@ def replacing(path):
 
 def run_script(main):
     """Call `main()`; turn what a user can mend, and signals, into a few lines and a status."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for `&` in a script
+        numbers.remove(signal.SIGINT)
+
+    def ignore():
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
     def interrupt(number, _):
+        ignore()  # one is enough; a second must not break in on the ending
         arrived.append(number)
         raise Interrupted(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.getsignal(number) for number in numbers]
-    go_on = f"To go on:\n{_command()}"
     try:
         arrived.clear()
         for number in numbers:
@@ -383,27 +397,27 @@ def run_script(main):
         raise_if_interrupted()
         return
     except Interrupted as stop:
-        (message,) = getattr(stop, "__notes__", [f"Stopped at the start. {go_on}"])
+        at_start = f"Stopped before anything was trained. Once more:\n{_command(fresh=True)}"
+        (message,) = getattr(stop, "__notes__", [at_start])
         status = 128 + stop.args[0]
     except BrokenPipeError:  # whoever read the output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message, status = f"Nobody reads the output any more. {go_on}", 1
+        message, status = f"Nobody reads the output any more. To go on:\n{_command()}", 1
     except UserError as error:
         message, status = f"error: {error}", error.status
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = error.filename or "standard output"
         (note,) = getattr(error, "__notes__", ["Mend that, or choose another --output-dir."])
-        message, status = f"error: {place}{error.strerror or error}. {note}", 2
+        message, status = f"error: {place}: {error.strerror or error}. {note}", 2
     except (MemoryError, tf.errors.ResourceExhaustedError):
         message, status = "error: not enough memory.\nTry a smaller --batch-size.", 2
     finally:
-        for number, handler in zip(numbers, handlers, strict=True):
-            signal.signal(number, handler)
+        ignore()  # nothing is left to stop
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(status)
 
 
-def _command(*more):
-    """The command line that goes on with this run: the present one without --fresh."""
-    words = [sys.executable, *(word for word in sys.argv if word != "--fresh"), *more]
+def _command(*more, fresh=False):
+    """The command line that goes on with this run: the present one, without --fresh or with it."""
+    words = [sys.executable, *(word for word in sys.argv if fresh or word != "--fresh"), *more]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -36,7 +36,7 @@ def sensible(args):
     assert args.dtype in ("float32", "float64")
     assert 1 <= args.batch_size <= (1500 if args.dataset == "digits" else 10_000)
     assert args.output_dir.strip()
-    assert args.data_dir is None or (args.data_dir.strip() and args.dataset != "digits")
+    assert args.data_dir is None or args.data_dir.strip()
 
 
 @settings(max_examples=500, deadline=None)
