@@ -9,7 +9,8 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
 
 import time
 
-from common.data import load_dataset_or_digits, to_float, training_stream
+from common.data import load_dataset_or_digits, shuffled_batches, to_float
+from common.fast import in_batches, side_by_side, to_one_channel
 from common.flags import make_parser, number, parse_args
 from common.losses import normal_loglik
 from common.plotting import generate_random_clothes, show_grid, show_latent_space
@@ -107,7 +108,7 @@ class Decoder(keras.Model):
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
-        return self.deconv3(x)  # (n, 28, 28, 1)
+        return to_one_channel(self.deconv3, x)  # (n, 28, 28, 1)
 
     def get_config(self):
         return {**super().get_config(), "latent_dim": self.latent_dim}
@@ -140,9 +141,9 @@ def compute_loss(x, encoder, decoder, rng, beta=None):
         The loss and a float64 tensor of the terms in the order of `LOSSES`, in nats: logpx_z per
         batch where `beta` is None and else per image; logpz and logqz_x per image; the loss.
     """
-    mean, logvar = encoder(x)
+    mean, logvar = side_by_side(encoder, x)
     z = reparameterize(mean, logvar, rng)
-    preds = decoder(z)
+    preds = side_by_side(decoder, z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
     logpz = normal_loglik(z, 0.0, 0.0)  # (n,)
@@ -178,7 +179,7 @@ def draw_figures(run, epoch, encoder, decoder, random_vector_for_generation):
         return tf.sigmoid(decoder(z))
 
     data, title = run.data, run.title(epoch)
-    mean, _ = encoder(to_float(data.test_images, run.args.dtype))
+    mean, _ = in_batches(encoder, data.test_images)
     run.save_figure(
         "clothes", epoch, generate_random_clothes(decode, random_vector_for_generation, title)
     )
@@ -190,8 +191,10 @@ def draw_figures(run, epoch, encoder, decoder, random_vector_for_generation):
 
 # Training loop ----------------------------------------------------------------
 
+STEPS_PER_CALL = 10  # batches before Python has a look: at the progress bar, at Ctrl-C
 
-@tf.function
+
+@tf.function(autograph=False)  # nothing to convert; starts half a second sooner
 def train_step(x, encoder, decoder, optimizer, rng, beta):
     """Update both models on one batch; return the loss terms of `compute_loss`."""
     with tf.GradientTape() as tape:
@@ -203,6 +206,28 @@ def train_step(x, encoder, decoder, optimizer, rng, beta):
     # R: applies twice, which counts every batch twice in Adam's bias correction; once counts right
     optimizer.apply(encoder_gradients + decoder_gradients)
     return terms
+
+
+@tf.function(autograph=False)
+def train_steps(first, totals, images, batches, encoder, decoder, optimizer, rng, beta):
+    """`train_step` on STEPS_PER_CALL batches from `first` on, without a return to Python.
+
+    Args:
+        first: () int32, index into `batches`.
+        totals: (len(LOSSES),) float64, to which the terms are added.
+        images: (n, 28, 28, 1) uint8, the training set.
+        batches: (number of batches, batch_size), indices of images.
+
+    Returns:
+        The new totals.
+    """
+
+    def step(totals, batch):
+        x = to_float(tf.gather(images, batches[batch]), encoder.compute_dtype)
+        return totals + train_step(x, encoder, decoder, optimizer, rng, beta)
+
+    last = tf.minimum(first + STEPS_PER_CALL, batches.shape[0])
+    return tf.foldl(step, tf.range(first, last), totals, parallel_iterations=1)
 
 
 def train(run, encoder, decoder, optimizer, rng):
@@ -221,19 +246,20 @@ def train(run, encoder, decoder, optimizer, rng):
     if run.epoch == 0:
         draw_figures(run, 0, encoder, decoder, random_vector_for_generation)
 
-    train_images = tf.constant(run.data.train_images)
+    images = run.data.train_images
     with run.progress() as bar:
         for epoch in range(run.epoch + 1, args.epochs + 1):
             bar.set_description(f"epoch {epoch}")
             start = time.perf_counter()
             totals = tf.zeros(len(LOSSES), tf.float64)
-            stream = training_stream(train_images, args.batch_size, args.seed, epoch, args.dtype)
-            for batch, x in enumerate(stream, 1):
-                totals += train_step(x, encoder, decoder, optimizer, rng, args.beta)
-                if bar.update():  # true when the bar was redrawn, ten times a second at most
-                    bar.set_postfix(loss=f"{totals[-1] / batch:.2f}", refresh=False)
+            batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
+            for first in tf.range(0, len(batches), STEPS_PER_CALL):
+                totals = train_steps(
+                    first, totals, images, batches, encoder, decoder, optimizer, rng, args.beta
+                )
+                bar.update(min(STEPS_PER_CALL, epoch * len(batches) - bar.n))
 
-            losses = dict(zip(LOSSES, (totals / run.batches_per_epoch).numpy(), strict=True))
+            losses = dict(zip(LOSSES, (totals / len(batches)).numpy(), strict=True))
             run.log(epoch, losses, time.perf_counter() - start, places=2)
             if run.is_plot_epoch(epoch):
                 draw_figures(run, epoch, encoder, decoder, random_vector_for_generation)

@@ -1,4 +1,4 @@
-"""Data sets in: uint8 images, labels and class names. The training stream out."""
+"""Data sets in: uint8 images, labels and class names out, and the order to train in."""
 
 import os
 import sys
@@ -37,10 +37,13 @@ NETWORK_TIMEOUT = 3  # seconds
 
 
 class Dataset(NamedTuple):
-    """A data set in memory: images uint8 (n, 28, 28, 1), labels int64 (n,) into `class_names`."""
+    """A data set in memory: images uint8 (n, 28, 28, 1), labels int64 (n,) into `class_names`.
+
+    The training images are a tensor, once where TensorFlow computes and nowhere else.
+    """
 
     name: str
-    train_images: np.ndarray
+    train_images: tf.Tensor
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
@@ -87,7 +90,7 @@ def load_dataset(name, data_dir=None):
             f"the copy of {TITLES[name]} in {folder} is damaged: {reason(error)}.\n"
             "Delete that folder to have it made anew, or point --data-dir to a good copy."
         ) from error
-    return Dataset(name, *train, *test, CLASS_NAMES[name])
+    return _dataset(name, *train, *test)
 
 
 def load_dataset_or_digits(name, data_dir=None):
@@ -112,21 +115,17 @@ def to_float(images, dtype):
     return tf.cast(images, dtype) / 255
 
 
-def training_stream(images, batch_size, seed, epoch, dtype):
-    """One epoch's batches, in an order that depends on `seed` and `epoch` alone.
+def shuffled_batches(n, batch_size, seed, epoch):
+    """One epoch's batches of `n` images, in an order that depends on `seed` and `epoch` alone.
 
     A full shuffle, like R's dataset_shuffle(60000). A last short batch is dropped; the original's
     60,000 images make 600 whole ones.
 
-    Args:
-        images: uint8 tensor (n, 28, 28, 1).
-
     Returns:
-        tf.data.Dataset of n // batch_size tensors (batch_size, 28, 28, 1) of `dtype` in [0, 1].
+        int32 (n // batch_size, batch_size), indices of images.
     """
-    order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=(seed, epoch))
-    batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-    return batches.map(lambda rows: to_float(tf.gather(images, rows), dtype)).prefetch(1)
+    order = tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch))
+    return tf.reshape(order[: n - n % batch_size], (-1, batch_size))
 
 
 def _load_digits():
@@ -138,16 +137,22 @@ def _load_digits():
     images = tf.image.resize(digits.images[..., np.newaxis], (20, 20), "bicubic")
     images = tf.clip_by_value(images / 16 * 255, 0, 255)
     images = tf.pad(images, [[0, 0], [4, 4], [4, 4], [0, 0]])
-    images = tf.cast(tf.round(images), tf.uint8).numpy()
-    labels = digits.target.astype(np.int64)
+    images = tf.cast(tf.round(images), tf.uint8)
+    labels = tf.constant(digits.target, tf.int64)
     n = TRAIN_SIZES["digits"]
-    return Dataset("digits", images[:n], labels[:n], images[n:], labels[n:], CLASS_NAMES["digits"])
+    return _dataset("digits", images[:n], labels[:n], images[n:], labels[n:])
 
 
 def _read(builder, split):
-    """The images and the labels of a split, in TFDS's order."""
-    batches = list(builder.as_dataset(split=split).batch(1000).as_numpy_iterator())
-    return tuple(np.concatenate([batch[key] for batch in batches]) for key in ("image", "label"))
+    """The images and the labels of a split, tensors, in TFDS's order."""
+    config = tfds.ReadConfig(try_autocache=False)  # a cache is for who reads twice
+    batches = list(builder.as_dataset(split=split, batch_size=1000, read_config=config))
+    return tuple(tf.concat([batch[key] for batch in batches], axis=0) for key in ("image", "label"))
+
+
+def _dataset(name, train_images, train_labels, test_images, test_labels):
+    arrays = (tensor.numpy() for tensor in (train_labels, test_images, test_labels))
+    return Dataset(name, train_images, *arrays, CLASS_NAMES[name])
 
 
 def _download(name, data_dir):

@@ -1,5 +1,7 @@
 """What several test files use."""
 
+import signal
+
 from common.data import load_dataset, to_float
 from common.run import set_up
 
@@ -8,12 +10,25 @@ import pytest
 import tensorflow as tf
 
 
+@pytest.fixture(autouse=True)
+def float32():
+    """Each test begins at the scripts' default precision, whatever ran before it."""
+    set_up(0, "float32")
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """run_script ends with signals ignored, which is for processes that end with it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
-def float64():
+def float64(float32):
     """Keras at float64, for arithmetic that is compared to the last digits."""
     set_up(0, "float64")
-    yield
-    set_up(0, "float32")
 
 
 @pytest.fixture
@@ -31,7 +46,12 @@ def build():
 
 
 @pytest.fixture
-def images():
+def digits():
+    """The bundled digits, uint8 (1500, 28, 28, 1)."""
+    return load_dataset("digits").train_images.numpy()
+
+
+@pytest.fixture
+def images(digits):
     """A function from n to n images, the bundled digits, float64 in [0, 1]."""
-    digits = load_dataset("digits").train_images
     return lambda n: to_float(digits[:n], tf.float64)

@@ -131,7 +131,8 @@ def test_a_bad_flag_is_one_line_and_status_2(model, flags, tmp_path, monkeypatch
         ("cvae", ["--beta", "nan"], "--beta"),
         ("cvae", ["--beta", "1e39"], "--beta"),
         ("mmd", ["--beta", "1"], "--beta"),
-        ("mmd", ["--dataset", "digits", "--data-dir", "."], "--data-dir"),
+        ("mmd", ["--dataset", "digits", "--output-dir", "a[b]"], "--output-dir"),
+        ("mmd", ["--dataset", "digits", "--output-dir", "*"], "--output-dir"),
         ("cvae", ["--dataset", "digits", "--batch-size", "1501"], "1500 training images"),
     ],
 )
@@ -297,7 +298,7 @@ def test_progress_bar_on_a_terminal(tmp_path):
     os.close(ours)
     bar = bar.decode()
     assert process.returncode == 0
-    assert re.search(r"epoch 1: .*\d+/15 \[.*<.*(batch/s|s/batch), loss=0\.\d{4}\]", bar)
+    assert re.search(r"epoch 1: .*\d+/15 \[.*<.*(batch/s|s/batch)\]", bar)
     assert re.search(LINES["mmd"], stdout)
 
 

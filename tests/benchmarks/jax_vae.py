@@ -1,0 +1,109 @@
+"""The two models in JAX, the whole step compiled."""
+
+from functools import partial
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+
+BATCH_SIZE = 100
+SAME, VALID = "SAME", "VALID"
+
+
+def make(model, images):
+    """A function that trains on a number of batches; see tensorflow_vae.py."""
+    latents = 4 if model == "cvae" else 2
+    shapes = {
+        "conv1": (3, 3, 1, 32),
+        "conv2": (3, 3, 32, 64),
+        "dense1": (6 * 6 * 64, latents),
+        "dense2": (2, 7 * 7 * 32),
+        "deconv1": (3, 3, 32, 64),
+        "deconv2": (3, 3, 64, 32),
+        "deconv3": (3, 3, 32, 1),
+    }
+    initial = jax.nn.initializers.glorot_uniform()
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    weights = {
+        name: {"kernel": initial(key, shape), "bias": jnp.zeros(shape[-1])}
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    zeros = jax.tree.map(jnp.zeros_like, weights)
+    state = [(weights, zeros, jax.tree.map(jnp.zeros_like, weights), 0)]
+    images = jnp.asarray(images)
+    order = np.random.default_rng(0).permutation(len(images))
+    loss_of = {"cvae": cvae_loss, "mmd": mmd_loss}[model]
+
+    @partial(jax.jit, donate_argnums=0)
+    def train_step(state, images, rows, key):
+        weights, m, v, step = state
+        x = images[rows].astype(jnp.float32) / 255
+        loss, gradients = jax.value_and_grad(loss_of)(weights, x, jax.random.fold_in(key, step))
+        step += 1
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradients)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
+        rate = 1e-4 * jnp.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + 1e-8), weights, m, v)
+        return (weights, m, v, step), loss
+
+    def run(steps):
+        key = jax.random.key(1)
+        for batch in range(steps):
+            rows = order[batch * BATCH_SIZE :][:BATCH_SIZE]
+            state[0], loss = train_step(state[0], images, rows, key)
+        loss.block_until_ready()
+
+    return run
+
+
+def encode(weights, x):
+    """(n, 28, 28, 1) to (n, latents)."""
+    for name in ("conv1", "conv2"):
+        x = lax.conv_general_dilated(
+            x, weights[name]["kernel"], (2, 2), VALID, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = jax.nn.relu(x + weights[name]["bias"])
+    return x.reshape(len(x), -1) @ weights["dense1"]["kernel"] + weights["dense1"]["bias"]
+
+
+def decode(weights, z):
+    """(n, 2) to logits (n, 28, 28, 1)."""
+    x = jax.nn.relu(z @ weights["dense2"]["kernel"] + weights["dense2"]["bias"])
+    x = x.reshape(-1, 7, 7, 32)
+    for name, stride in (("deconv1", 2), ("deconv2", 2), ("deconv3", 1)):
+        x = lax.conv_transpose(x, weights[name]["kernel"], (stride, stride), SAME)
+        x = x + weights[name]["bias"]
+        x = x if name == "deconv3" else jax.nn.relu(x)
+    return x
+
+
+def normal_loglik(z, mean, logvar):
+    """(n,), the log density of the rows of z."""
+    return -0.5 * jnp.sum((z - mean) ** 2 * jnp.exp(-logvar) + logvar + jnp.log(2 * jnp.pi), axis=1)
+
+
+def cvae_loss(weights, x, key):
+    """The original's: the reconstruction summed over the batch."""
+    mean, logvar = jnp.split(encode(weights, x), 2, axis=1)
+    z = jax.random.normal(key, mean.shape) * jnp.exp(0.5 * logvar) + mean
+    logits = decode(weights, z)
+    cross_entropy = jax.nn.relu(logits) - logits * x + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    logpx_z = -jnp.sum(cross_entropy)
+    zero = jnp.zeros_like(z)
+    return -jnp.mean(logpx_z + normal_loglik(z, zero, zero) - normal_loglik(z, mean, logvar))
+
+
+def kernel(x, y):
+    """(n, n) from rows x and y."""
+    return jnp.exp(-jnp.mean((x[:, None] - y) ** 2, axis=2) / x.shape[1])
+
+
+def mmd_loss(weights, x, key):
+    """Mean squared error and the biased MMD."""
+    mean = encode(weights, x)
+    preds = jax.nn.sigmoid(decode(weights, mean))
+    true_samples = jax.random.normal(key, mean.shape)
+    mmd = kernel(true_samples, true_samples).mean() + kernel(mean, mean).mean()
+    mmd -= 2 * kernel(true_samples, mean).mean()
+    return jnp.mean((preds - x) ** 2) + mmd

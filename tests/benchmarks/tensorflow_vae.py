@@ -1,0 +1,93 @@
+"""The scripts' training steps as shipped, and two other ways to write them in TensorFlow.
+
+`make` functions take "cvae" or "mmd" and uint8 images (n, 28, 28, 1), and return a function that
+trains on a number of batches of 100 and returns when that is done.
+"""
+
+import eager_cvae
+import mmd_cvae
+from common import fast
+from common.data import shuffled_batches, to_float
+from common.run import set_up
+
+import keras
+import tensorflow as tf
+
+SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
+BATCH_SIZE = 100
+
+
+def make_parts(model, images):
+    """The script, its models, optimizer, generator and further arguments, and the images."""
+    set_up(0, "float32")
+    script = SCRIPTS[model]
+    encoder, decoder = script.Encoder(), script.Decoder()
+    encoder.build((None, 28, 28, 1))
+    decoder.build((None, 2))
+    optimizer = script.make_optimizer(1e-4, encoder, decoder)
+    rng = tf.random.Generator.from_seed(0)
+    beta = (None,) if model == "cvae" else ()
+    return script, (encoder, decoder, optimizer, rng, *beta), tf.constant(images)
+
+
+def make_shipped(model, images):
+    """`train_steps` of the script, as its epoch loop calls it."""
+    script, state, images = make_parts(model, images)
+    batches = shuffled_batches(len(images), BATCH_SIZE, 0, 1)
+
+    def run(steps):
+        totals = tf.zeros(len(script.LOSSES), tf.float64)
+        for first in tf.range(0, steps, script.STEPS_PER_CALL):
+            totals = script.train_steps(first, totals, images, batches, *state)
+        totals.numpy()
+
+    return run
+
+
+def make_product():
+    """A float32 product of two 2048 x 2048 matrices, its rows shared out among the cores."""
+    a = tf.random.normal((2048, 2048))
+
+    @tf.function
+    def product(a):
+        return fast.side_by_side(lambda rows: tf.matmul(rows, a), a)
+
+    return lambda times: [product(a)[0, 0].numpy() for _ in range(times)]
+
+
+def make_eager(model, images):
+    """The original's style: nothing compiled, a tf.data stream, a call of `optimizer` a batch."""
+    fast.PARTS = 1
+    script, state, images = make_parts(model, images)
+    stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
+    stream = iter(stream.batch(BATCH_SIZE).map(lambda x: to_float(x, "float32")))
+
+    def run(steps):
+        for _ in range(steps):
+            terms = script.train_step.python_function(next(stream), *state)
+        terms.numpy()
+
+    return run
+
+
+def make_fit(model, images):
+    """`model.fit`, with Keras's defaults, of a keras.Model with the script's loss."""
+    fast.PARTS = 1
+    script, (encoder, decoder, _, rng, *beta), _ = make_parts(model, images)
+    images = to_float(images, "float32").numpy()
+
+    class VAE(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = encoder, decoder
+
+        def train_step(self, x):
+            with tf.GradientTape() as tape:
+                loss, _ = script.compute_loss(x, encoder, decoder, rng, *beta)
+            gradients = tape.gradient(loss, self.trainable_variables)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return {"loss": loss}
+
+    vae = VAE()
+    vae.compile(keras.optimizers.Adam(1e-4, epsilon=1e-8))
+    return lambda steps: vae.fit(images[: steps * BATCH_SIZE], batch_size=BATCH_SIZE, verbose=0)

@@ -1,0 +1,92 @@
+"""The two models in PyTorch."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+BATCH_SIZE = 100
+
+
+def make(model, images, channels_last, compiled):
+    """A function that trains on a number of batches; see tensorflow_vae.py.
+
+    Args:
+        channels_last: whether weights and images are in that memory format.
+        compiled: whether forward and backward pass go through torch.compile.
+    """
+    torch.manual_seed(0)
+    images = torch.from_numpy(images).permute(0, 3, 1, 2)
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 32, 3, 2),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 6 * 64, 4 if model == "cvae" else 2),
+    )
+    decoder = nn.Sequential(
+        nn.Linear(2, 7 * 7 * 32),
+        nn.ReLU(),
+        nn.Unflatten(1, (32, 7, 7)),
+        nn.ConvTranspose2d(32, 64, 3, 2, padding=1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 32, 3, 2, padding=1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 1, 3, padding=1),
+    )
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+        encoder = encoder.to(memory_format=torch.channels_last)
+        decoder = decoder.to(memory_format=torch.channels_last)
+    weights = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.Adam(weights, lr=1e-4, eps=1e-8, fused=True)
+    loss_of = {"cvae": cvae_loss, "mmd": mmd_loss}[model]
+
+    def compute_loss(x):
+        return loss_of(x, encoder, decoder)
+
+    if compiled:
+        compute_loss = torch.compile(compute_loss)
+    order = torch.randperm(len(images))
+
+    def run(steps):
+        total = torch.zeros(())
+        for batch in range(steps):
+            x = images[order[batch * BATCH_SIZE :][:BATCH_SIZE]].float() / 255
+            loss = compute_loss(x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        total.item()
+
+    return run
+
+
+def normal_loglik(z, mean, logvar):
+    """(n,), the log density of the rows of z."""
+    log2pi = 1.8378770664093453
+    return -0.5 * ((z - mean) ** 2 * torch.exp(-logvar) + logvar + log2pi).sum(1)
+
+
+def cvae_loss(x, encoder, decoder):
+    """The original's: the reconstruction summed over the batch."""
+    mean, logvar = encoder(x).chunk(2, 1)
+    z = torch.randn_like(mean) * torch.exp(0.5 * logvar) + mean
+    logpx_z = -F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
+    zero = torch.zeros_like(z)
+    return -(logpx_z + normal_loglik(z, zero, zero) - normal_loglik(z, mean, logvar)).mean()
+
+
+def kernel(x, y):
+    """(n, n) from rows x and y."""
+    return torch.exp(-((x[:, None] - y) ** 2).mean(2) / x.shape[1])
+
+
+def mmd_loss(x, encoder, decoder):
+    """Mean squared error and the biased MMD."""
+    mean = encoder(x)
+    preds = torch.sigmoid(decoder(mean))
+    true_samples = torch.randn_like(mean)
+    mmd = kernel(true_samples, true_samples).mean() + kernel(mean, mean).mean()
+    return F.mse_loss(preds, x) + mmd - 2 * kernel(true_samples, mean).mean()
