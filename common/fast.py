@@ -1,5 +1,7 @@
 """The same arithmetic in forms that a processor does faster."""
 
+import itertools
+
 from common.data import to_float
 
 import tensorflow as tf
@@ -86,10 +88,11 @@ def conv_transpose_to_one_channel(x, kernel):
         shape = (tf.shape(x)[0], height, width, 1)
         return tf.nn.conv2d_transpose(x, kernel, shape, 1), gradient
     pixels, taps = tf.reshape(x, (-1, channels)), tf.reshape(kernel, (9, channels))
-    shares = tf.transpose(tf.matmul(pixels, taps, transpose_b=True))  # (9, n * height * width)
-    shares = tf.reshape(shares, (3, 3, -1, height, width))
+    shares = tf.matmul(taps, pixels, transpose_b=True)  # (9, n * height * width)
+    shares = tf.unstack(tf.reshape(shares, (9, -1, height, width)))
     shifted = [
-        tf.pad(shares[i, j], [[0, 0], [i, 2 - i], [j, 2 - j]]) for i in range(3) for j in range(3)
+        tf.pad(share, [[0, 0], [i, 2 - i], [j, 2 - j]])
+        for share, (i, j) in zip(shares, itertools.product(range(3), repeat=2), strict=True)
     ]  # (n, height + 2, width + 2) each
     return tf.add_n(shifted)[:, 1:-1, 1:-1, tf.newaxis], gradient
 
