@@ -13,7 +13,12 @@ from common.data import load_dataset_or_digits, shuffled_batches, to_float
 from common.fast import in_batches, side_by_side, to_one_channel
 from common.flags import make_parser, number, parse_args
 from common.losses import normal_loglik
-from common.plotting import generate_random_clothes, show_grid, show_latent_space
+from common.plotting import (
+    generate_random_clothes,
+    show_grid,
+    show_latent_space,
+    show_reconstructions,
+)
 from common.run import Run, run_script, set_up
 
 import keras
@@ -173,20 +178,24 @@ def make_optimizer(learning_rate, encoder, decoder):
 
 
 def draw_figures(run, epoch, encoder, decoder, random_vector_for_generation):
-    """Draw and save the three figures of one epoch."""
+    """Draw and save the four figures of one epoch."""
 
     def decode(z):
         return tf.sigmoid(decoder(z))
 
     data, title = run.data, run.title(epoch)
-    mean, _ = in_batches(encoder, data.test_images)
+    images, labels, class_names = data.test_images, data.test_labels, data.class_names
+    mean, _ = in_batches(encoder, images)
     run.save_figure(
         "clothes", epoch, generate_random_clothes(decode, random_vector_for_generation, title)
     )
-    run.save_figure(
-        "latentspace", epoch, show_latent_space(mean, data.test_labels, data.class_names, title)
-    )
+    run.save_figure("latentspace", epoch, show_latent_space(mean, labels, class_names, title))
     run.save_figure("grid", epoch, show_grid(decode, mean, title))
+    run.save_figure(
+        "reconstructions",
+        epoch,
+        show_reconstructions(decode, mean, images, labels, class_names, title),
+    )
 
 
 # Training loop ----------------------------------------------------------------

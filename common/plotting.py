@@ -1,4 +1,4 @@
-"""The three figures of the original, drawn by matplotlib without a display.
+"""The three figures of the original and one of reconstructions, drawn without a display.
 
 Each function returns a matplotlib Figure; the figure of one kind has the same size in pixels in
 every run, so that two PNGs laid side by side compare like with like.
@@ -81,6 +81,22 @@ def latent_plane(mean):
     return pca.transform(mean), pca.inverse_transform, labels
 
 
+def first_of_each_class(labels, classes, n=8):
+    """Where the first `n` images of each class are.
+
+    Args:
+        labels: (number of images,) integers below `classes`.
+
+    Returns:
+        (classes, n) indices into `labels`; -1 at the end of the row of a class with fewer than `n`.
+    """
+    indices = np.full((classes, n), -1)
+    for label in range(classes):
+        found = np.flatnonzero(labels == label)[:n]
+        indices[label, : len(found)] = found
+    return indices
+
+
 def generate_random_clothes(decode, random_vector, title):
     """64 decoded images, 8 x 8, filled column by column, white gutters, each tile scaled to itself.
 
@@ -90,7 +106,8 @@ def generate_random_clothes(decode, random_vector, title):
     """
     images = np.asarray(decode(random_vector))[..., 0]
     canvas = tile(scale_each(images), columns=8, by_column=True, gutter=6)  # (266, 266)
-    figure, axes = _new_figure(title, 3 * canvas.shape[0])
+    side = 3 * len(canvas)
+    figure, axes = _new_figure(title, side, side)
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     return figure
@@ -104,7 +121,7 @@ def show_latent_space(mean, labels, class_names, title):
         labels: (n,) integers into `class_names`.
     """
     points, _, axis_labels = latent_plane(np.asarray(mean))
-    figure, axes = _new_figure(title, 740, left=84, right=176, bottom=60)
+    figure, axes = _new_figure(title, 740, 740, left=84, right=176, bottom=60)
     colors = dict(zip(sorted(class_names), COLORS, strict=False))
     axes.scatter(*points.T, s=9, c=[colors[class_names[i]] for i in labels], linewidths=0)
     handles = [
@@ -146,7 +163,8 @@ def show_grid(decode, mean, title):
     _, lift, axis_labels = latent_plane(np.asarray(mean))
     images = np.asarray(decode(lift(latent_grid())))[..., 0]
     canvas = tile(images, columns=len(GRID))  # (448, 448)
-    figure, axes = _new_figure(title, 2 * canvas.shape[0], left=60, bottom=60)
+    side = 2 * len(canvas)
+    figure, axes = _new_figure(title, side, side, left=60, bottom=60)
     edge = 4 + (GRID[1] - GRID[0]) / 2
     axes.imshow(
         canvas,
@@ -161,14 +179,53 @@ def show_grid(decode, mean, title):
     return figure
 
 
-def _new_figure(title, side, left=20, right=20, bottom=20):
-    """A figure with a title and one square panel of `side` pixels, inside margins of whole pixels.
+def show_reconstructions(decode, mean, images, labels, class_names, title):
+    """The first 8 test images of each class, each above its reconstruction; intensities absolute.
+
+    The classes stand two in a row, in the order of `class_names`. A class with fewer than 8 images
+    leaves white what it cannot fill.
+
+    Args:
+        decode: function from latent vectors (n, latent_dim) to probabilities (n, 28, 28, 1).
+        mean: (n, latent_dim) means of the images.
+        images: (n, 28, 28, 1) uint8.
+        labels: (n,) integers into `class_names`.
+        class_names: ten names.
+    """
+    indices = first_of_each_class(labels, len(class_names))
+    present = indices >= 0
+    chosen = indices[present]
+    rows = np.ones((len(class_names), 2, 8, 28, 28))
+    rows[:, 0][present] = images[chosen, ..., 0] / 255
+    rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))[..., 0]
+    heading, gutter = 12, 6
+    blocks = [tile(row.reshape(16, 28, 28), columns=8) for row in rows]  # (56, 224) each
+    blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0)), constant_values=1)
+    canvas = tile(blocks, columns=2, gutter=gutter)  # (364, 454)
+    height, width = canvas.shape
+    figure, axes = _new_figure(title, 2 * width, 2 * height, bottom=44)
+    axes.imshow(
+        canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0)
+    )
+    axes.set_axis_off()
+    _, block_height, block_width = blocks.shape
+    for i, name in enumerate(class_names):
+        x, y = i % 2 * (block_width + gutter), i // 2 * (block_height + gutter) + heading
+        axes.text(x, y - 3, name, size=12, va="baseline")
+    legend = "upper row: test images; lower row: decoded from their means"
+    axes.text(width / 2, height + 6, legend, size=12, ha="center", va="top")
+    return figure
+
+
+def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20):
+    """A figure with a title and one panel, sizes in pixels, inside margins of whole pixels.
 
     Panel edges on whole pixels keep an image crisp that is shown at a whole multiple of its size.
     """
     top = 48
-    width, height = left + side + right, bottom + side + top
+    width, height = left + panel_width + right, bottom + panel_height + top
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    panel = (left / width, bottom / height, panel_width / width, panel_height / height)
+    axes = figure.add_axes(panel)
     figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
     return figure, axes

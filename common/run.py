@@ -34,6 +34,7 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib",
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
 # may be left out; the folder's name and the size of the data set stand for it)
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "fresh"}
+FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 WAYS_OUT = "Mend that, choose another --output-dir, or start over with --fresh."
 
 
@@ -349,7 +350,7 @@ class Run:
         if self._checkpoints.exists():
             shutil.rmtree(self._checkpoints)
         name = re.compile(
-            rf"\.?{self.model}_((clothes|latentspace|grid)_epoch_\d+(\.partial)?\.png"
+            rf"\.?{self.model}_(({'|'.join(FIGURES)})_epoch_\d+(\.partial)?\.png"
             r"|losses(\.partial)?\.csv|settings(\.partial)?\.json"
             r"|(encoder|decoder)(\.partial)?\.keras)"
         )

@@ -4,12 +4,14 @@ import io
 
 from common.plotting import (
     COLORS,
+    first_of_each_class,
     generate_random_clothes,
     latent_grid,
     latent_plane,
     scale_each,
     show_grid,
     show_latent_space,
+    show_reconstructions,
     tile,
 )
 
@@ -20,7 +22,7 @@ from matplotlib.image import imread
 
 
 def pixels(figure):
-    """The panel of a drawn figure, (side, side) intensities in [0, 1]."""
+    """The panel of a drawn figure, (height, width) intensities in [0, 1]."""
     file = io.BytesIO()
     figure.savefig(file)
     file.seek(0)
@@ -136,6 +138,84 @@ def test_clothes_are_crisp_by_column_and_scaled_each():
         )
     assert (shown[28:34] == 1).all()
     assert (shown[:, 28:34] == 1).all()
+
+
+def test_first_of_each_class_with_a_class_that_is_short_and_one_that_is_empty():
+    labels = np.array([3, 0, 0, 1, 0, 1])
+    assert first_of_each_class(labels, 4, n=2).tolist() == [[1, 2], [3, 5], [-1, -1], [0, -1]]
+
+
+RECONSTRUCTIONS = np.random.default_rng(1).uniform(0.3, 0.4, size=(200, 28, 28, 1))
+
+
+def reconstructions(labels):
+    """Images, and the panel's pixels at their own size.
+
+    The one latent coordinate of image i is i, of which RECONSTRUCTIONS[i] is decoded.
+    """
+    images = np.random.default_rng(0).integers(150, 200, size=(len(labels), 28, 28, 1), dtype="u1")
+
+    def decode(z):
+        return RECONSTRUCTIONS[np.asarray(z)[:, 0].astype(int)]
+
+    mean = np.arange(len(labels))[:, np.newaxis]
+    names = tuple(f"topography {i}" for i in range(10))
+    figure = show_reconstructions(decode, mean, images, labels, names, "t")
+    panel = pixels(figure)
+    blocks = panel.reshape(panel.shape[0] // 2, 2, panel.shape[1] // 2, 2)
+    return figure, images, blocks
+
+
+def place(label):
+    """Where the panel has the images of a class: rows and columns."""
+    top, left = 12 + label // 2 * (12 + 56 + 6), label % 2 * (224 + 6)
+    return slice(top, top + 56), slice(left, left + 224)
+
+
+def test_reconstructions_are_crisp_below_the_first_images_of_each_class_in_absolute_grey():
+    labels = np.random.default_rng(2).permutation(np.repeat(np.arange(10), 20))
+    _, images, blocks = reconstructions(labels)
+    names = np.ones(blocks.shape[::2], bool)  # where names and white are
+    for label in range(10):
+        rows, columns = place(label)
+        names[rows, columns] = False
+        shown = blocks[rows, :, columns]
+        assert np.ptp(shown, axis=(1, 3)).max() == 0  # every image pixel is a block of 2 x 2
+        first = [i for i in range(200) if labels[i] == label][:8]
+        upper = np.concatenate(images[first, ..., 0] / 255, axis=1)
+        lower = np.concatenate(RECONSTRUCTIONS[first, ..., 0], axis=1)
+        np.testing.assert_allclose(shown[:28, 0, :, 0], upper, atol=0.01)
+        np.testing.assert_allclose(shown[28:, 0, :, 0], lower, atol=0.01)
+    assert (blocks.transpose(0, 2, 1, 3)[names] == 1).mean() > 0.9
+
+
+def test_reconstructions_name_each_class_above_its_images():
+    figure, _, _ = reconstructions(np.repeat(np.arange(10), 8))
+    figure.canvas.draw()
+    *names, legend = figure.axes[0].texts
+    assert [text.get_text() for text in names] == [f"topography {i}" for i in range(10)]
+    panel = figure.axes[0].get_window_extent()
+    for label, text in enumerate(names):
+        rows, columns = place(label)
+        box = text.get_window_extent()
+        top, left = panel.y1 - 2 * rows.start, panel.x0 + 2 * columns.start
+        assert top < box.y0
+        assert box.y1 < top + 2 * (12 + 6)
+        assert abs(box.x0 - left) < 3
+    assert "test images" in legend.get_text()
+    assert legend.get_window_extent().y0 > 0
+
+
+def test_reconstructions_of_classes_with_few_images_leave_white():
+    few = np.repeat(np.arange(10), [8, 3, 0, 1, 0, 0, 0, 0, 0, 0])
+    figure, _, blocks = reconstructions(few)
+    for label, n in enumerate(np.bincount(few, minlength=10)):
+        rows, columns = place(label)
+        shown = blocks[rows, :, columns]
+        assert (shown[:, :, : 28 * n] < 1).all()
+        assert (shown[:, :, 28 * n :] == 1).all()
+    whole, _, _ = reconstructions(np.repeat(np.arange(10), 8))
+    assert tuple(figure.get_size_inches()) == tuple(whole.get_size_inches())
 
 
 def test_clothes_are_decoded_in_one_call():

@@ -291,7 +291,7 @@ def test_fewer_epochs_end_a_stopped_run_with_models_and_figures(forks, whole, sh
     assert status == 0, log
     assert "Going on after epoch 3" in log
     assert len(list(folder.glob("mmd_*.keras"))) == 2
-    assert len(list(folder.glob("mmd_*_epoch_4.png"))) == 3
+    assert len(list(folder.glob("mmd_*_epoch_4.png"))) == 4
 
 
 def test_a_signal_that_python_loses_is_not_lost(capsys):

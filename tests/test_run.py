@@ -21,7 +21,7 @@ import tensorflow as tf
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
-KINDS = ("clothes", "latentspace", "grid")
+KINDS = ("clothes", "latentspace", "grid", "reconstructions")
 LINES = {
     "cvae": r"Losses \(epoch\): (\d+):  -\d+\.\d\d logpx_z_total,  -?\d+\.\d\d logpz_total,"
     r"  -?\d+\.\d\d logqz_x_total,  \d+\.\d\d total",
@@ -193,19 +193,21 @@ def test_figures_show_the_model_as_it_is_with_the_same_draws_each_time(
     model, tmp_path, monkeypatch
 ):
     drawn = []
-    for name in ("generate_random_clothes", "show_latent_space", "show_grid"):
+    names = (
+        "generate_random_clothes",
+        "show_latent_space",
+        "show_grid",
+        "show_reconstructions",
+    )
+    for name in names:
         original = getattr(SCRIPTS[model], name)
         monkeypatch.setattr(
             SCRIPTS[model], name, lambda *a, f=original: drawn.append((f.__name__, a)) or f(*a)
         )
     flags = ("--dataset", "digits", "--epochs", 1, "--seed", 7, "--output-dir", tmp_path)
     assert call(model, *flags) == 0
-    assert [name for name, _ in drawn] == 2 * [
-        "generate_random_clothes",
-        "show_latent_space",
-        "show_grid",
-    ]
-    (_, before), _, _, (_, after), (_, latent), (_, grid) = drawn
+    assert [name for name, _ in drawn] == [*names, *names]
+    (_, before), *_, (_, after), (_, latent), (_, grid), (_, reconstructions) = drawn
     draws = tf.random.stateless_normal((64, 2), seed=(7, 0))  # of no script in particular
     np.testing.assert_array_equal(before[1], draws)
     np.testing.assert_array_equal(after[1], draws)
@@ -217,11 +219,14 @@ def test_figures_show_the_model_as_it_is_with_the_same_draws_each_time(
     mean = mean[0] if model == "cvae" else mean
     np.testing.assert_allclose(latent[0], mean, atol=1e-5)
     np.testing.assert_array_equal(latent[1], data.test_labels)
+    np.testing.assert_array_equal(reconstructions[1], latent[0])
+    np.testing.assert_array_equal(reconstructions[2], data.test_images)
+    np.testing.assert_array_equal(reconstructions[3], data.test_labels)
     images = decoder(draws)
     images = 1 / (1 + np.exp(-images)) if model == "cvae" else images
-    for decode in (after[0], grid[0]):
+    for decode in (after[0], grid[0], reconstructions[0]):
         np.testing.assert_allclose(decode(draws), images, atol=1e-5)
-    for _, arguments in drawn[3:]:
+    for _, arguments in drawn[4:]:
         assert arguments[-1].endswith(", digits (scikit-learn), epoch 1")
 
 
@@ -370,6 +375,7 @@ def test_fresh_starts_over_and_leaves_the_other_script_alone(tmp_path, capsys):
     assert "(epoch): 1:" in capsys.readouterr().out
     assert len(losses(folder, "cvae")) == 1
     assert not list(folder.glob("cvae_*_epoch_2.png"))
+    assert len(list(folder.glob("cvae_*_epoch_[01].png"))) == 2 * len(KINDS)
     assert {path: data for path, data in snapshot(folder).items() if "mmd" in str(path)} == mmd
 
 
