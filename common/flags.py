@@ -57,6 +57,11 @@ def make_parser(script, doc):
         choices=["float32", "float64"],
         default="float32",
     )
+    flag(
+        "--tensorboard",
+        "write losses and figures for TensorBoard too, to DIR/DATASET/tensorboard/",
+        action="store_true",
+    )
     flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
     return parser
 

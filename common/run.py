@@ -22,6 +22,7 @@ from pathlib import Path
 
 from common import UserError, reason
 from common.data import TITLES
+from common.events import event_file, write_events
 from common.flags import check_batch_size
 
 import keras
@@ -33,7 +34,7 @@ from tqdm import tqdm
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
 # may be left out; the folder's name and the size of the data set stand for it)
-FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "fresh"}
+FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "tensorboard", "fresh"}
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 WAYS_OUT = "Mend that, choose another --output-dir, or start over with --fresh."
 
@@ -95,6 +96,7 @@ class Run:
         self._settings_file = self.folder / f"{model}_settings.json"
         self._losses_file = self.folder / f"{model}_losses.csv"
         self._checkpoints = self.folder / f"checkpoints_{model}"
+        self._events = self.folder / "tensorboard" / model
         self._lock = FileLock(self.folder / f".{model}.lock")  # does not outlive its process
         self._columns = ["epoch", *terms, "seconds"]
         self._losses = []
@@ -134,6 +136,8 @@ class Run:
             if self.epoch < self.args.epochs:
                 with replacing(self._settings_file) as file:
                     file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            if self.epoch:
+                self._write_events(self.epoch)
             on_error.pop_all()
         flags = " ".join(f"{name}={value}" for name, value in settings["flags"].items())
         print(f"{self._title} on {TITLES[self.data.name]}, {settings['device']}: {flags}")
@@ -210,8 +214,11 @@ class Run:
 
     def save_figure(self, kind, epoch, figure):
         """Write a matplotlib figure under the original's name, such as cvae_grid_epoch_50.png."""
-        with replacing(self.folder / f"{self.model}_{kind}_epoch_{epoch}.png") as file:
+        with replacing(self._figure_file(kind, epoch)) as file:
             figure.savefig(file)
+
+    def _figure_file(self, kind, epoch):
+        return self.folder / f"{self.model}_{kind}_epoch_{epoch}.png"
 
     def save_models(self, **models):
         """Write each Keras model to MODEL_NAME.keras."""
@@ -226,12 +233,32 @@ class Run:
             OSError: the disk is full, or the like.
         """
         raise_if_interrupted()
+        self._write_events(epoch)
         self._epoch.assign(epoch)
         try:
             self._manager.save(checkpoint_number=epoch)
         except tf.errors.OpError as error:
             raise OSError(None, reason(error), str(self._checkpoints)) from error
         self.epoch = epoch
+
+    def _write_events(self, epoch):
+        """With --tensorboard, the event files of `epoch` and of those before that have none."""
+        if not self.args.tensorboard:
+            return
+        self._events.mkdir(parents=True, exist_ok=True)
+        end = self._losses_file.stat().st_mtime
+        for step in range(epoch + 1):
+            path = event_file(self._events, self.model, step)
+            if step < epoch and path.exists():
+                continue
+            row = self._losses[step - 1] if step else {}
+            scalars = {f"losses/{k}": float(row[k]) for k in self._columns[1:-1] if k in row}
+            files = {f"figures/{kind}": self._figure_file(kind, step) for kind in FIGURES}
+            images = {tag: file.read_bytes() for tag, file in files.items() if file.exists()}
+            wall_time = end - sum(float(later["seconds"]) for later in self._losses[step:])
+            # TensorBoard takes every file with tfevents in its name for a whole one
+            with replacing(path, f"epoch_{step}") as file:
+                write_events(file, step, wall_time, scalars, images)
 
     def _settings(self):
         gpus = tf.config.list_physical_devices("GPU")
@@ -347,8 +374,9 @@ class Run:
 
     def _delete(self):
         """Delete what an earlier run of this model wrote to the folder."""
-        if self._checkpoints.exists():
-            shutil.rmtree(self._checkpoints)
+        for folder in (self._checkpoints, self._events):
+            if folder.exists():
+                shutil.rmtree(folder)
         name = re.compile(
             rf"\.?{self.model}_(({'|'.join(FIGURES)})_epoch_\d+(\.partial)?\.png"
             r"|losses(\.partial)?\.csv|settings(\.partial)?\.json"
@@ -360,12 +388,12 @@ class Run:
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, stem=None):
     """A temporary path of the same suffix that takes the place of `path` if all goes well.
 
-    Raises OSError with the name of `path`.
+    It is called after `stem`, or after `path`. Raises OSError with the name of `path`.
     """
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    temporary = path.with_name(f".{stem or path.stem}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

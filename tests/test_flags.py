@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 NAMES = [
     "--epochs", "--batch-size", "--learning-rate", "--latent-dim", "--dataset", "--data-dir",
-    "--output-dir", "--seed", "--plot-every", "--dtype", "--fresh", "--beta", "--help", "--hel", "",
+    "--output-dir", "--seed", "--plot-every", "--dtype", "--fresh", "--tensorboard", "--beta",
+    "--help", "--hel", "",
 ]  # fmt: skip
 VALUES = st.one_of(
     st.integers().map(str),

@@ -5,8 +5,10 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import eager_cvae
@@ -157,6 +159,7 @@ def test_help_explains_each_flag_with_its_default(model, capsys):
     for flag, default in defaults.items():
         assert re.search(rf"--{flag} [^-]*(-[^-]+)*\(default: {default}", text), flag
     assert "--fresh" in text
+    assert "--tensorboard" in text
     assert ("--beta" in text) == (model == "cvae")
 
 
@@ -184,6 +187,7 @@ def test_a_run_writes_what_it_should(model, runs):
     files = {path.name for path in folder.iterdir() if path.name.startswith((model, "check"))}
     files = {name for name in files if model in name}
     assert files == figures | {f"{model}_{name}" for name in others} | {f"checkpoints_{model}"}
+    assert not (folder / "tensorboard").exists()
     assert not list(folder.rglob("*.partial*"))
     assert len(list((folder / f"checkpoints_{model}").glob("*.index"))) == 3
 
@@ -261,7 +265,7 @@ def test_settings_hold_every_flag_data_versions_and_device(model, runs):
     flags = {
         "epochs": 3, "batch_size": 100, "learning_rate": 1e-3, "latent_dim": 2,
         "dataset": "digits", "data_dir": None, "output_dir": str(out), "seed": 0,
-        "plot_every": 2, "dtype": "float32", "fresh": False,
+        "plot_every": 2, "dtype": "float32", "tensorboard": False, "fresh": False,
     }  # fmt: skip
     assert settings["flags"] == flags | ({"beta": None} if model == "cvae" else {})
     assert settings["dataset"] == {"name": "digits", "train_images": 1500, "test_images": 297}
@@ -387,6 +391,79 @@ def test_an_output_folder_that_cannot_be_one(tmp_path, capsys):
     assert "--output-dir" in error
     assert len(error.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# TensorBoard ------------------------------------------------------------------
+
+
+def events(folder, model):
+    """What TensorBoard finds of a model: its events in order, but the first of each file."""
+    found = []
+    for file in sorted((folder / "tensorboard" / model).iterdir()):
+        head, *body = tf.compat.v1.train.summary_iterator(str(file))
+        assert head.file_version == "brain.Event:2"
+        found += body
+    return found
+
+
+def check_events(folder, model):
+    """Each epoch's event is there once, in order, with the CSV's losses and the PNGs' bytes."""
+    rows = [[0.0], *losses(folder, model)]
+    found = events(folder, model)
+    assert [event.step for event in found] == list(range(len(rows)))
+    times = [event.wall_time for event in found]
+    assert times == sorted(times)
+    assert 0 <= time.time() - times[-1] < 600
+    for row, event in zip(rows, found, strict=True):
+        values = {value.tag: value for value in event.summary.value}
+        figures = {tag: v.image.encoded_image_string for tag, v in values.items() if "fig" in tag}
+        files = {kind: folder / f"{model}_{kind}_epoch_{event.step}.png" for kind in KINDS}
+        assert figures == {
+            f"figures/{kind}": file.read_bytes() for kind, file in files.items() if file.exists()
+        }
+        terms = [f"losses/{name}" for name in SCRIPTS[model].LOSSES] if event.step else []
+        assert set(values) == {*figures, *terms}
+        np.testing.assert_array_equal(
+            np.float32([values[term].simple_value for term in terms]), np.float32(row[1:])
+        )
+
+
+@both
+def test_tensorboard_of_a_finished_run(model, runs, tmp_path, capsys):
+    shutil.copytree(runs[0], tmp_path, dirs_exist_ok=True)
+    assert call(model, *runs[1], "--output-dir", tmp_path, "--tensorboard") == 0
+    folder = tmp_path / "digits"
+    assert [path.name for path in (folder / "tensorboard").iterdir()] == [model]
+    check_events(folder, model)
+    before = snapshot(folder)
+    assert call(model, *runs[1], "--output-dir", tmp_path, "--tensorboard") == 0
+    assert snapshot(folder) == before
+
+
+def test_tensorboard_has_each_epoch_once_however_often_the_run_was_stopped(
+    runs, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(runs[0], tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "digits"
+    flags = (*runs[1], "--output-dir", tmp_path, "--epochs", 5, "--tensorboard")
+
+    def fail(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "no space")
+
+    with monkeypatch.context() as patch:  # epoch 4 leaves an event file and no checkpoint
+        patch.setattr(tf.train.CheckpointManager, "save", fail)
+        assert call("mmd", *flags) == 2
+    check_events(folder, "mmd")
+    assert len(events(folder, "mmd")) == 5
+    assert call("mmd", *flags) == 0
+    assert "Going on after epoch 3" in capsys.readouterr().out
+    check_events(folder, "mmd")
+    assert len(events(folder, "mmd")) == 6
+    assert not list(folder.rglob("*.partial*"))
+
+    (folder / "tensorboard" / "cvae").mkdir()
+    assert call("mmd", *runs[1], "--output-dir", tmp_path, "--epochs", 1, "--fresh") == 0
+    assert [path.name for path in (folder / "tensorboard").iterdir()] == ["cvae"]
 
 
 # Other data, dimensions, precision --------------------------------------------
