@@ -9,7 +9,7 @@ from common import UserError
 from common.data import TITLES, TRAIN_SIZES
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
         """One line in place of argparse's usage and line."""
         message = " ".join(str(message).splitlines())
@@ -18,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(script, doc):
     """An argument parser with the flags of both scripts, at the original's values."""
-    parser = _Parser(script, description=doc.splitlines()[0], allow_abbrev=False)
+    parser = Parser(script, description=doc.splitlines()[0], allow_abbrev=False)
 
     def flag(name, help, **kwargs):
         parser.add_argument(name, help=help, **kwargs)

@@ -378,7 +378,7 @@ class Run:
             if folder.exists():
                 shutil.rmtree(folder)
         name = re.compile(
-            rf"\.?{self.model}_(({'|'.join(FIGURES)})_epoch_\d+(\.partial)?\.png"
+            rf"\.?{self.model}_(({'|'.join(FIGURES)})(_epoch_\d+(\.partial)?\.png|(\.partial)?\.gif)"
             r"|losses(\.partial)?\.csv|settings(\.partial)?\.json"
             r"|(encoder|decoder)(\.partial)?\.keras)"
         )

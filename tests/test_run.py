@@ -373,12 +373,14 @@ def test_fresh_starts_over_and_leaves_the_other_script_alone(tmp_path, capsys):
     folder = tmp_path / "digits"
     for model in SCRIPTS:
         assert call(model, *flags, "--epochs", 2) == 0
+        (folder / f"{model}_grid.gif").touch()
     mmd = {path: data for path, data in snapshot(folder).items() if "mmd" in str(path)}
     capsys.readouterr()
     assert call("cvae", *flags, "--epochs", 1, "--seed", 1, "--fresh") == 0
     assert "(epoch): 1:" in capsys.readouterr().out
     assert len(losses(folder, "cvae")) == 1
     assert not list(folder.glob("cvae_*_epoch_2.png"))
+    assert not (folder / "cvae_grid.gif").exists()
     assert len(list(folder.glob("cvae_*_epoch_[01].png"))) == 2 * len(KINDS)
     assert {path: data for path, data in snapshot(folder).items() if "mmd" in str(path)} == mmd
 

@@ -1,0 +1,84 @@
+"""Join the figures of a run into animations, an epoch a frame.
+
+RUN is OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd. Every kind of figure becomes a GIF beside
+its PNGs, such as cvae_grid.gif. A run with --plot-every 1 has a figure for every epoch.
+
+    python -m common.animate outputs/fashion_mnist/cvae
+"""
+
+from pathlib import Path
+
+from common import UserError
+from common.flags import Parser
+from common.run import FIGURES, Interrupted, replacing, run_script
+
+from PIL import Image
+
+FRAME, LAST_FRAME = 200, 2000  # milliseconds
+
+
+def find_figures(run):
+    """A run's figures, a dict from the kind to the PNGs in the order of their epochs.
+
+    Kinds of which there are none, as in runs of earlier versions, are left out. Raises UserError
+    where there is nothing to animate.
+    """
+    folder, model = run.parent, run.name
+    if model not in ("cvae", "mmd") or not folder.is_dir():
+        raise UserError(f"there is no run {run}: give OUTPUT_DIR/DATASET/cvae, or mmd there")
+    figures = {}
+    for kind in FIGURES:
+        start = f"{model}_{kind}_epoch_"
+        files = {path.stem.removeprefix(start): path for path in folder.glob(f"{start}*.png")}
+        files = {int(epoch): path for epoch, path in files.items() if epoch.isdecimal()}
+        if len(files) == 1:
+            raise UserError(f"{folder} has but one figure {start}N.png: it takes two to animate")
+        if files:
+            figures[kind] = [files[epoch] for epoch in sorted(files)]
+    if not figures:
+        raise UserError(f"{folder} has no figures of a {model} run")
+    return figures
+
+
+def read_frame(path):
+    """A figure in 256 colours: all the greys there are, or the nearest to a latent figure's blends."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB").quantize(dither=Image.Dither.NONE)
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for a bad PNG
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def animate(run):
+    """Write the GIFs of a run; return their paths."""
+    written = []
+    for kind, files in find_figures(run).items():
+        first, *others = [read_frame(path) for path in files]
+        path = run.parent / f"{run.name}_{kind}.gif"
+        with replacing(path) as file:
+            durations = [FRAME] * len(others) + [LAST_FRAME]
+            first.save(file, save_all=True, append_images=others, duration=durations, loop=0)
+        written.append(path)
+    return written
+
+
+def main(argv=None):
+    """Animate the run that the command line names."""
+    parser = Parser("animate.py", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="OUTPUT_DIR/DATASET/cvae, or mmd there"
+    )
+    run = parser.parse_args(argv).run
+    try:
+        for path in animate(run):
+            print(path)
+    except Interrupted as stop:
+        stop.add_note("Stopped.")
+        raise
+    except OSError as error:
+        error.add_note("Mend that and try again.")
+        raise
+
+
+if __name__ == "__main__":
+    run_script(main)

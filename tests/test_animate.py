@@ -1,0 +1,123 @@
+"""common/animate.py: GIFs hold the PNGs in the order of epochs; mistakes are one line."""
+
+import shutil
+
+from common import animate
+from common.plotting import show_grid
+from common.run import FIGURES, run_script
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def call(*argv):
+    """Run the command in this process; return its exit status."""
+    try:
+        run_script(lambda: animate.main([str(word) for word in argv]))
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def draw(path, epoch, size=(30, 20)):
+    """A PNG with an alpha channel, like matplotlib's, and 200 greys, other ones each epoch."""
+    greys = (np.arange(size[0] * size[1]) * (epoch + 1) % 200).astype("u1")
+    image = Image.fromarray(greys.reshape(size[1], size[0])).convert("RGBA")
+    image.save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with figures of epochs 0, 2 and 10 of a run, and what does not belong to it."""
+    for kind in FIGURES:
+        for epoch in (0, 2, 10):
+            draw(tmp_path / f"cvae_{kind}_epoch_{epoch}.png", epoch)
+    draw(tmp_path / "cvae_grid_epoch_2b.png", 5)
+    draw(tmp_path / ".cvae_grid_epoch_3.partial.png", 5)
+    draw(tmp_path / "mmd_grid_epoch_3.png", 5)
+    return tmp_path
+
+
+def frames(gif):
+    """The frames of a GIF as RGB arrays, and for how many milliseconds each is shown."""
+    with Image.open(gif) as image:
+        found = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            found.append((np.asarray(image.convert("RGB")), image.info["duration"]))
+    return zip(*found, strict=True)
+
+
+def test_gifs_hold_the_figures_in_the_order_of_epochs(folder, capsys):
+    assert call(folder / "cvae") == 0
+    gifs = [folder / f"cvae_{kind}.gif" for kind in FIGURES]
+    assert capsys.readouterr().out.splitlines() == [str(gif) for gif in gifs]
+    assert sorted(folder.glob("*.gif")) == sorted(gifs)
+    for kind, gif in zip(FIGURES, gifs, strict=True):
+        shown, durations = frames(gif)
+        assert len(shown) == 3
+        for epoch, frame in zip((0, 2, 10), shown, strict=True):
+            with Image.open(folder / f"cvae_{kind}_epoch_{epoch}.png") as image:
+                np.testing.assert_array_equal(frame, np.asarray(image.convert("RGB")))
+        assert durations[0] == durations[1] < durations[2]
+    assert not list(folder.glob("*.partial.gif"))
+
+
+def test_a_real_figure_keeps_its_greys(tmp_path):
+    for epoch in range(2):
+        images = np.random.default_rng(epoch).uniform(size=(256, 28, 28, 1))
+        figure = show_grid(lambda z, images=images: images, np.zeros((3, 2)), f"epoch {epoch}")
+        figure.savefig(tmp_path / f"mmd_grid_epoch_{epoch}.png")
+    assert call(tmp_path / "mmd") == 0
+    shown, _ = frames(tmp_path / "mmd_grid.gif")
+    for epoch, frame in enumerate(shown):
+        with Image.open(tmp_path / f"mmd_grid_epoch_{epoch}.png") as image:
+            np.testing.assert_array_equal(frame, np.asarray(image.convert("RGB")))
+
+
+def test_a_kind_without_figures_is_left_out(folder):
+    for path in folder.glob("cvae_reconstructions_*"):
+        path.unlink()
+    assert call(folder / "cvae") == 0
+    assert len(list(folder.glob("*.gif"))) == 3
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+MISTAKES = {
+    "there is no run": ("elsewhere/cvae", lambda folder: None),
+    "give OUTPUT_DIR/DATASET/cvae": (".", lambda folder: None),
+    "has no figures of a mmd run": ("mmd", lambda f: (f / "mmd_grid_epoch_3.png").unlink()),
+    "but one figure mmd_grid_epoch_N.png": ("mmd", lambda folder: None),
+    "cvae_clothes_epoch_2.png is damaged": ("cvae", lambda f: cut(f / "cvae_clothes_epoch_2.png")),
+    "cvae_clothes_epoch_0.png is damaged": (
+        "cvae",
+        lambda f: (f / "cvae_clothes_epoch_0.png").write_bytes(b"no picture"),
+    ),
+    "cvae_clothes.gif": ("cvae", lambda f: (f / "cvae_clothes.gif").mkdir()),
+}
+
+
+@pytest.mark.parametrize("named", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(named, folder, capsys):
+    run, prepare = MISTAKES[named]
+    prepare(folder)
+    assert call(folder / run) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert named in printed.err
+    assert not [path for path in folder.glob("*.gif") if path.is_file()]
+    assert not list(folder.glob("*.partial.gif"))
+
+
+def test_an_older_animation_stays_where_a_new_one_fails(folder):
+    assert call(folder / "cvae") == 0
+    before = (folder / "cvae_clothes.gif").read_bytes()
+    shutil.copy(folder / "cvae_clothes_epoch_2.png", folder / "cvae_clothes_epoch_11.png")
+    cut(folder / "cvae_clothes_epoch_11.png")
+    assert call(folder / "cvae") == 2
+    assert (folder / "cvae_clothes.gif").read_bytes() == before
