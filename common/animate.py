@@ -41,7 +41,7 @@ def find_figures(run):
 
 
 def read_frame(path):
-    """A figure in 256 colours: all the greys there are, or the nearest to a latent figure's blends."""
+    """A figure in 256 colours: all its greys, or the nearest to a latent figure's blends."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB").quantize(dither=Image.Dither.NONE)
