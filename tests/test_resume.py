@@ -34,6 +34,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and forks")
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
 EPOCHS = 5
 FLAGS = ("--dataset", "digits", "--epochs", str(EPOCHS), "--plot-every", "5", "--batch-size", "20")
+FLAGS += ("--tensorboard",)
 both = pytest.mark.parametrize("model", SCRIPTS)
 
 
@@ -97,7 +98,10 @@ class Script:
 
 
 def state(out, model):
-    """All that has to be the same in the end: losses, figures, weights, moments, random state."""
+    """All that has to be the same in the end: losses, figures, weights, moments, random state.
+
+    And what TensorBoard is told, but for the time.
+    """
     folder = out / "digits"
     lines = (folder / f"{model}_losses.csv").read_text().splitlines()
     losses = [line.rsplit(",", 1)[0] for line in lines]  # without the seconds
@@ -105,7 +109,17 @@ def state(out, model):
     reader = tf.train.load_checkpoint(folder / f"checkpoints_{model}" / f"ckpt-{len(lines) - 1}")
     names = [name for name in reader.get_variable_to_shape_map() if name[0] != "_"]
     values = {name: np.array(reader.get_tensor(name)).tolist() for name in names}
-    return losses, figures, {k: v for k, v in values.items() if "save_counter" not in k}
+    values = {k: v for k, v in values.items() if "save_counter" not in k}
+    return losses, figures, values, events(folder, model)
+
+
+def events(folder, model):
+    """Epochs and values of a model's event files, in order."""
+    return [
+        (event.step, event.summary.SerializeToString(deterministic=True))
+        for file in sorted((folder / "tensorboard" / model).glob("[!.]*"))
+        for event in list(tf.compat.v1.train.summary_iterator(str(file)))[1:]
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +196,7 @@ def die_writing(owner, name):
 
 WRITERS = [  # in the order of their turns
     (Path, "write_text"),  # settings
+    (tf.io.TFRecordWriter, "write"),  # of the epoch to go on after
     (csv.DictWriter, "writerows"),
     (matplotlib.figure.Figure, "savefig"),
     (keras.Model, "save"),
@@ -194,10 +209,10 @@ def test_killed_with_a_file_half_written(forks, whole, short):
         status, log = Script(forks, "mmd", out, prepare=(die_writing, *writer)).end()
         assert status == -signal.SIGKILL, log
         check_whole_files(folder)
-        assert list(folder.glob(".*.partial*"))
+        assert list(folder.rglob(".*.partial*"))
     assert Script(forks, "mmd", out).end()[0] == 0
     assert state(out, "mmd") == state(whole, "mmd")
-    assert not list(folder.glob(".*.partial*"))
+    assert not list(folder.rglob(".*.partial*"))
 
 
 def half_an_index(checkpoints):
@@ -473,7 +488,8 @@ def limit_file_size(size):
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(forks, whole, tmp_path):
-    for size, named in ((20_000, "mmd_clothes_epoch_0.png"), (300_000, "checkpoints_mmd")):
+    sizes = {20_000: "clothes_epoch_0.png", 300_000: "tfevents.0000000", 600_000: "checkpoints_mmd"}
+    for size, named in sizes.items():
         prepare = (limit_file_size, size)
         status, log = Script(forks, "mmd", tmp_path, "--fresh", prepare=prepare).end()
         assert status == 2, log
