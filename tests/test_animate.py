@@ -121,3 +121,18 @@ def test_an_older_animation_stays_where_a_new_one_fails(folder):
     cut(folder / "cvae_clothes_epoch_11.png")
     assert call(folder / "cvae") == 2
     assert (folder / "cvae_clothes.gif").read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_older_animation_whole(folder, monkeypatch, capsys):
+    assert call(folder / "cvae") == 0
+    before = (folder / "cvae_clothes.gif").read_bytes()
+
+    def write_half(self, path, **_):
+        path.write_bytes(before[: len(before) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", write_half)
+    assert call(folder / "cvae") == 2
+    assert "cvae_clothes.gif: No space left on device. Mend that" in capsys.readouterr().err
+    assert (folder / "cvae_clothes.gif").read_bytes() == before
+    assert not list(folder.glob(".*.partial.gif"))
