@@ -10,6 +10,8 @@ from common.data import TITLES, TRAIN_SIZES
 
 
 class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that answers a bad flag in one line."""
+
     def error(self, message):
         """One line in place of argparse's usage and line."""
         message = " ".join(str(message).splitlines())

@@ -1,16 +1,23 @@
-"""The three figures of the original and one of reconstructions, drawn without a display.
+"""The three figures of the original, one of reconstructions and one of several runs.
 
 Each function returns a matplotlib Figure; the figure of one kind has the same size in pixels in
 every run, so that two PNGs laid side by side compare like with like.
 """
 
+import textwrap
+from collections.abc import Callable
+from typing import NamedTuple
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 from sklearn.decomposition import PCA
 
 GRID = np.linspace(-4, 4, 16)  # along either axis of the latent grid
+_EDGE = 4 + (GRID[1] - GRID[0]) / 2
+GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 runs down
 COLORS = matplotlib.colormaps["tab10"].colors
 
 
@@ -104,12 +111,9 @@ def generate_random_clothes(decode, random_vector, title):
         decode: function from latent vectors (n, latent_dim) to probabilities (n, 28, 28, 1).
         random_vector: (64, latent_dim) draws of N(0, I).
     """
-    images = np.asarray(decode(random_vector))[..., 0]
-    canvas = tile(scale_each(images), columns=8, by_column=True, gutter=6)  # (266, 266)
-    side = 3 * len(canvas)
-    figure, axes = _new_figure(title, side, side)
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
+    canvas = _clothes(decode, random_vector)
+    figure, axes = _new_figure(title, *(3 * side for side in canvas.shape))
+    _show(axes, canvas)
     return figure
 
 
@@ -122,14 +126,9 @@ def show_latent_space(mean, labels, class_names, title):
     """
     points, _, axis_labels = latent_plane(np.asarray(mean))
     figure, axes = _new_figure(title, 740, 740, left=84, right=176, bottom=60)
-    colors = dict(zip(sorted(class_names), COLORS, strict=False))
-    axes.scatter(*points.T, s=9, c=[colors[class_names[i]] for i in labels], linewidths=0)
-    handles = [
-        Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=name)
-        for name, color in colors.items()
-    ]
+    _scatter(axes, points, labels, class_names, s=9)
     axes.legend(
-        handles=handles,
+        handles=_class_handles(class_names),
         title="class",
         fontsize=12,
         title_fontsize=13,
@@ -146,8 +145,6 @@ def show_latent_space(mean, labels, class_names, title):
     axes.set_ylabel(axis_labels[1], size=12)
     if mean.shape[1] > 2:  # the long label stays inside the figure, however long the numbers
         axes.yaxis.set_label_coords(-0.086, 0.5)
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
     return figure
 
 
@@ -161,19 +158,9 @@ def show_grid(decode, mean, title):
         mean: (n, latent_dim) means, which give the plane where latent_dim is not 2.
     """
     _, lift, axis_labels = latent_plane(np.asarray(mean))
-    images = np.asarray(decode(lift(latent_grid())))[..., 0]
-    canvas = tile(images, columns=len(GRID))  # (448, 448)
-    side = 2 * len(canvas)
-    figure, axes = _new_figure(title, side, side, left=60, bottom=60)
-    edge = 4 + (GRID[1] - GRID[0]) / 2
-    axes.imshow(
-        canvas,
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
-        extent=(-edge, edge, edge, -edge),
-    )
+    canvas = _grid(decode, lift)
+    figure, axes = _new_figure(title, *(2 * side for side in canvas.shape), left=60, bottom=60)
+    _show(axes, canvas, GRID_EXTENT)
     axes.set_xlabel(axis_labels[0], size=12)
     axes.set_ylabel(axis_labels[1], size=12)
     return figure
@@ -204,10 +191,7 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     canvas = tile(blocks, columns=2, gutter=gutter)  # (364, 454)
     height, width = canvas.shape
     figure, axes = _new_figure(title, 2 * width, 2 * height, bottom=44)
-    axes.imshow(
-        canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, width, height, 0)
-    )
-    axes.set_axis_off()
+    _show(axes, canvas)
     _, block_height, block_width = blocks.shape
     for i, name in enumerate(class_names):
         x, y = i % 2 * (block_width + gutter), i // 2 * (block_height + gutter) + heading
@@ -215,6 +199,172 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     legend = "upper row: test images; lower row: decoded from their means"
     axes.text(width / 2, height + 6, legend, size=12, ha="center", va="top")
     return figure
+
+
+class Column(NamedTuple):
+    """What one column of `show_comparison` shows.
+
+    Attributes:
+        title: the model's name.
+        decode: function from latent vectors (n, latent_dim) to probabilities (n, 28, 28, 1).
+        random_vector: (64, latent_dim) draws of N(0, I).
+        mean: (n, latent_dim) means of the test images.
+        labels: (n,) integers into `class_names`.
+        images, reconstructions: (m, 28, 28, 1) test images and what the model makes of them.
+    """
+
+    title: str
+    decode: Callable
+    random_vector: np.ndarray
+    mean: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    images: np.ndarray
+    reconstructions: np.ndarray
+
+
+def show_comparison(columns):
+    """Several models side by side: random clothes, latent space, latent grid, reconstructions.
+
+    All latent spaces are drawn to one scale and range, with circles at 1, 2 and 3 standard
+    deviations of the prior; up to one point in a thousand at each end may lie outside.
+
+    Args:
+        columns: a list of `Column`.
+    """
+    side = 448 if len(columns) < 4 else 224  # 2 x 2 or 1 x 1 pixels for one of the grid's
+    left, gap, right = 44, 16, 12
+    width = left + len(columns) * (side + gap) - gap + right
+    zoom = max(1, width / 964)  # of text, as a page shrinks wide figures
+    titles = [textwrap.wrap(column.title, int(side / 11 / zoom)) for column in columns]
+    shared = len({column.class_names for column in columns}) == 1
+    ticks, legend = 44 * zoom, (52 if shared else 100) * zoom
+    rows = (  # heading, height, space below
+        ("Decoded draws of the prior N(0, I), each in full contrast", side, 0),
+        ("Means of the test images; the prior's 1, 2, 3 sigma", side, ticks + legend),
+        ("Decoded points of the latent plane", side, ticks),
+        ("Test images above their reconstructions", side * 58 / 298, 12 * zoom),
+    )
+    heading, top = 40 * zoom, (10 + 27 * max(map(len, titles))) * zoom
+    height = top + sum(heading + tall + below for _, tall, below in rows)
+    figure = Figure(figsize=(width / 100, height / 100), dpi=200)
+
+    panels, y = [], top
+    for text, tall, below in rows:
+        middle = 1 - (y + heading / 2) / height
+        figure.text(left / width, middle, text, va="center", size=11.5 * zoom)
+        y += heading + tall
+        panels.append(
+            [
+                figure.add_axes(
+                    (
+                        (left + i * (side + gap)) / width,
+                        1 - y / height,
+                        side / width,
+                        tall / height,
+                    )
+                )
+                for i in range(len(columns))
+            ]
+        )
+        y += below
+
+    planes = [latent_plane(np.asarray(column.mean)) for column in columns]
+    limits = _common_limits([(points, _prior_centre(lift)) for points, lift, _ in planes])
+    for i, (column, (points, lift, _)) in enumerate(zip(columns, planes, strict=True)):
+        clothes, space, grid, pairs = (row[i] for row in panels)
+        box = clothes.get_position()
+        figure.text(
+            (box.x0 + box.x1) / 2, 1 - top / 2 / height, "\n".join(titles[i]), size=15 * zoom,
+            weight="bold", ha="center", va="center",
+        )  # fmt: skip
+        _show(clothes, _clothes(column.decode, column.random_vector))
+        _scatter(space, points, column.labels, column.class_names, s=3)
+        for sigma in (1, 2, 3):
+            space.add_patch(Circle(_prior_centre(lift), sigma, fill=False, linewidth=1.2 * zoom))
+        space.set(xlim=limits[0], ylim=limits[1])
+        _show(grid, _grid(column.decode, lift), GRID_EXTENT)
+        both = np.concatenate([column.images, column.reconstructions])[..., 0]
+        _show(pairs, tile(both, columns=len(column.images), gutter=2))
+        for axes, vertical in ((space, "up"), (grid, "down")):
+            axes.set_xlabel(_directions(column.mean.shape[1], vertical), size=11 * zoom)
+            axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
+        if i == 0 or not shared:
+            style = {"fontsize": 11 * zoom, "frameon": False, "handletextpad": 0}
+            place = (0.5 if shared else (box.x0 + box.x1) / 2, space.get_position().y0)
+            figure.legend(
+                handles=_class_handles(column.class_names), ncols=5 if shared else 3, **style,
+                loc="upper center", bbox_to_anchor=(place[0], place[1] - ticks / height),
+                columnspacing=1, borderaxespad=0,
+            )  # fmt: skip
+    return figure
+
+
+def _prior_centre(lift):
+    """Where the origin of the latent space lies in the plane of `lift`, (2,)."""
+    origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
+    return -(np.array(ends) - origin) @ origin
+
+
+def _common_limits(spaces):
+    """Limits of V1 and V2, of one span, around nearly all points of several latent spaces.
+
+    Args:
+        spaces: points (n, 2) and the prior's centre (2,) of each; 3 sigma around it stay inside.
+    """
+    ends = [np.quantile(points, (0.001, 0.999), axis=0) for points, _ in spaces]
+    ends += [np.stack([centre - 3, centre + 3]) for _, centre in spaces]
+    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
+    middle, half = (low + high) / 2, 0.53 * (high - low).max()
+    return tuple(zip(middle - half, middle + half, strict=True))
+
+
+def _directions(latent_dim, vertical):
+    """An axis label for both axes; `vertical` says where the second one leads."""
+    if latent_dim == 1:
+        return "V1 right"
+    if latent_dim == 2:
+        return f"V1 right, V2 {vertical}"
+    return f"PC 1 right, PC 2 {vertical}, of {latent_dim}"
+
+
+def _clothes(decode, random_vector):
+    """The canvas of `generate_random_clothes`, (266, 266)."""
+    images = np.asarray(decode(random_vector))[..., 0]
+    return tile(scale_each(images), columns=8, by_column=True, gutter=6)
+
+
+def _grid(decode, lift):
+    """The canvas of `show_grid`, (448, 448)."""
+    images = np.asarray(decode(lift(latent_grid())))[..., 0]
+    return tile(images, columns=len(GRID))
+
+
+def _show(axes, canvas, extent=None):
+    """Show a canvas in absolute grey: with axes where it has an `extent`, else without."""
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+    if extent is None:
+        axes.set_axis_off()
+
+
+def _class_colors(class_names):
+    return dict(zip(sorted(class_names), COLORS, strict=False))
+
+
+def _class_handles(class_names):
+    """A dot a class for a legend, in alphabetical order."""
+    return [
+        Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=name)
+        for name, color in _class_colors(class_names).items()
+    ]
+
+
+def _scatter(axes, points, labels, class_names, s):
+    """Points (n, 2) in their classes' colours, of area `s`, over a faint grid."""
+    colors = _class_colors(class_names)
+    axes.scatter(*points.T, s=s, c=[colors[class_names[i]] for i in labels], linewidths=0)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
 def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20):

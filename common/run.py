@@ -438,8 +438,9 @@ def run_script(main):
         place = error.filename or "standard output"
         (note,) = getattr(error, "__notes__", ["Mend that, or choose another --output-dir."])
         message, status = f"error: {place}: {error.strerror or error}. {note}", 2
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        message, status = "error: not enough memory.\nTry a smaller --batch-size.", 2
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        (note,) = getattr(error, "__notes__", ["Try a smaller --batch-size."])
+        message, status = f"error: not enough memory.\n{note}", 2
     finally:
         ignore()  # nothing is left to stop
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
@@ -448,5 +449,8 @@ def run_script(main):
 
 def _command(*more, fresh=False):
     """The command line that goes on with this run: the present one, without --fresh or with it."""
-    words = [sys.executable, *(word for word in sys.argv if fresh or word != "--fresh"), *more]
+    program, *flags = sys.argv
+    if Path(program).parent == Path(__file__).parent:  # python -m common.compare
+        program, flags = "-m", [f"common.{Path(program).stem}", *flags]
+    words = [sys.executable, program, *(w for w in flags if fresh or w != "--fresh"), *more]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

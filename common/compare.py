@@ -1,0 +1,314 @@
+"""What did the cost function change? Trained runs side by side, in figures and in numbers.
+
+Without arguments, the two runs in outputs/. Else RUNs are written OUTPUT_DIR/DATASET/cvae or
+OUTPUT_DIR/DATASET/mmd; runs that differ in nothing but --seed share a column. Writes
+comparison.png, .md and .json beside the first run. Two runs of Fashion-MNIST take 2 minutes on two
+cores.
+
+    python -m common.compare
+    python -m common.compare outputs/fashion_mnist/mmd outputs/seed1/fashion_mnist/mmd
+"""
+
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import eager_cvae
+from common import UserError, metrics
+from common.data import TITLES, Dataset, load_dataset, to_float
+from common.fast import in_batches, side_by_side
+from common.flags import Parser, path, whole_number
+from common.plotting import Column, latent_grid, latent_plane, show_comparison
+from common.report import PRIOR_DRAWS, table, to_json, to_markdown
+from common.run import FREE_FLAGS, Interrupted, replacing, run_script, set_up
+from common.trained import Trained, default_runs, read_run
+
+import numpy as np
+import sklearn
+import tensorflow as tf
+from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_score
+from tqdm import tqdm
+
+NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
+FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's runs may differ
+SUFFIXES = (".png", ".md", ".json")
+BATCH = 1000  # images or draws decoded at a time: 300 MB
+
+
+class Result(NamedTuple):
+    """A run, measured: metrics by key, its latent vectors' moments, its part of the figure."""
+
+    run: Trained
+    values: dict[str, float]
+    latent_mean: np.ndarray
+    latent_covariance: np.ndarray
+    column: Column  # untitled
+
+
+class Reference(NamedTuple):
+    """A data set and what all its runs are held against."""
+
+    data: Dataset
+    images: np.ndarray  # the test set's, float32 (n, 28, 28, 1) in [0, 1]
+    pca: PCA
+    manifold: metrics.Manifold
+
+
+def get_args(argv=None):
+    """The command line; raises SystemExit (status 2) for what is unknown or malformed."""
+    usage = "python -m common.compare [flags] [RUN ...]"
+    parser = Parser("compare.py", usage=usage, description=__doc__.splitlines()[0])
+    flag = parser.add_argument
+    flag("runs", nargs="*", metavar="RUN", help="OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd")
+    flag(
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="write FILE's name with .png, .md and .json (default: comparison, beside the first)",
+    )
+    flag("--data-dir", type=path, metavar="DIR", help="folder of TFDS data sets, if moved since")
+    for name, default, what in (("samples", 500, "an image"), ("images", 1000, "of the test set")):
+        flag(
+            f"--iw-{name}",
+            type=whole_number(1, 100_000),
+            default=default,
+            metavar="N",
+            help=f"{name} {what} for the importance-weighted bound (default: %(default)s)",
+        )
+    return parser.parse_args(argv)
+
+
+def read_reference(name, data_dir):
+    """Load a data set, find the principal components and the manifold of its test images."""
+    data = load_dataset(name, data_dir)
+    images = to_float(data.test_images, "float32").numpy()
+    pixels = images.reshape(len(images), -1)
+    pca = PCA(min(50, len(pixels)), svd_solver="covariance_eigh").fit(pixels)
+    return Reference(data, images, pca, metrics.manifold(pca.transform(pixels)))
+
+
+# Numbers ----------------------------------------------------------------------
+
+
+def make_decode(run):
+    """A function from latent vectors (n, latent_dim) to intensities (n, 28, 28, 1)."""
+
+    @tf.function(autograph=False)
+    def decode(z):
+        output = side_by_side(run.decoder, z)
+        return tf.sigmoid(output) if run.model == "cvae" else output
+
+    def in_parts(z):
+        z = tf.cast(z, run.decoder.compute_dtype)
+        return np.concatenate([decode(z[part]) for part in _parts(len(z))])
+
+    return in_parts
+
+
+def _parts(n):
+    return [slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH)]
+
+
+def prior(n, run):
+    """The same draws of N(0, I) for every run of so many latent dimensions."""
+    return tf.random.stateless_normal(
+        (n, run.flags["latent_dim"]), seed=(0, 0), dtype=run.decoder.compute_dtype
+    )
+
+
+def bounds(run, images, mean, logvar, z, rng, samples, n):
+    """ELBO, KL part and, of the first `n` images with `samples` samples, the tighter bound.
+
+    Args:
+        images: uint8 (m, 28, 28, 1).
+        mean, logvar, z: (m, latent_dim), of q(z|x) and a draw of it.
+        rng: tf.random.Generator, source of the samples.
+    """
+
+    @tf.function(autograph=False)
+    def logpx_z(images, z):
+        x = to_float(images, run.decoder.compute_dtype)
+        return metrics.bernoulli_loglik(x, side_by_side(run.decoder, z))
+
+    def bound(part):
+        def draw():
+            bar.update()
+            z = eager_cvae.reparameterize(mean[part], logvar[part], rng)
+            return metrics.log_weight(z, mean[part], logvar[part], logpx_z(images[part], z))
+
+        return metrics.importance_weighted_bound(draw, samples)
+
+    reconstruction = np.concatenate([logpx_z(images[part], z[part]) for part in _parts(len(z))])
+    kl = float(tf.reduce_mean(metrics.normal_kl(mean, logvar)))
+    parts = _parts(min(n, len(z)))
+    with _progress(samples * len(parts), f"{run.place}: importance-weighted bound") as bar:
+        tight = np.concatenate([bound(part) for part in parts])
+    elbo = float(reconstruction.mean(dtype=np.float64)) - kl
+    return {"elbo": elbo, "kl": kl, "bound": float(tight.mean())}
+
+
+def evaluate(run, reference, args, step):
+    """Measure one run.
+
+    Args:
+        step: function of the run and a word about what begins.
+
+    Returns:
+        Result.
+    """
+    data, images, pca, real = reference
+    decode, rng = make_decode(run), tf.random.Generator.from_seed(0)
+    z_prior = prior(PRIOR_DRAWS, run)
+
+    step(run, "encoding")
+    codes, train = (
+        in_batches(run.encoder, data.test_images),
+        in_batches(run.encoder, data.train_images),
+    )
+    values, mean, z = {}, codes, codes
+    if run.model == "cvae":
+        (mean, logvar), train = codes, train[0]
+        z = eager_cvae.reparameterize(mean, logvar, rng)
+        values |= bounds(
+            run, data.test_images, mean, logvar, z, rng, args.iw_samples, args.iw_images
+        )
+    mean, train, z = mean.numpy(), train.numpy(), z.numpy()
+
+    step(run, "decoding")
+    preds, drawn = decode(mean), decode(z_prior)
+    values["mse"] = metrics.mean_squared_error(images, preds)
+    values["crossentropy"] = metrics.binary_crossentropy(images, preds)
+    values["sharpness"] = metrics.gradient_magnitude(drawn) / metrics.gradient_magnitude(images)
+
+    step(run, "latent space")
+    latent_mean, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
+    variances = np.linalg.eigvalsh(covariance).clip(0)
+    values["distance"] = float(np.linalg.norm(latent_mean))
+    values["widest"], values["narrowest"] = (float(v) for v in np.sqrt(variances[[-1, 0]]))
+    values["latent_kl"] = metrics.gaussian_kl(latent_mean, covariance)
+    values["mmd"], values["mmd_error"] = metrics.unbiased_mmd(z, prior(len(z), run))
+    step(run, "classes")
+    values["accuracy"] = metrics.neighbour_accuracy(
+        train, data.train_labels, mean, data.test_labels
+    )
+    values["silhouette"] = float(silhouette_score(mean, data.test_labels))
+
+    step(run, "manifolds")
+
+    def features(images):
+        return pca.transform(images.reshape(len(images), -1))
+
+    _, lift, _ = latent_plane(mean)
+    fake = metrics.manifold(features(drawn))
+    values["precision"] = metrics.inside(fake.points, real)
+    values["recall"] = metrics.inside(real.points, fake)
+    values["grid"] = metrics.inside(features(decode(lift(latent_grid()))), real)
+
+    firsts = np.unique(data.test_labels, return_index=True)[1]  # the first image of each class
+    column = Column(
+        "", decode, prior(64, run), mean, data.test_labels, data.class_names, images[firsts],
+        preds[firsts],
+    )  # fmt: skip
+    return Result(run, values, latent_mean, covariance, column)
+
+
+# Tables and files -------------------------------------------------------------
+
+
+def setting(run):
+    """What the runs of one column have in common, by flag."""
+    flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
+    both = {"model": run.model, "dataset": run.dataset, **flags}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+def by_setting(results):
+    """The results in a dict from column title to those of one setting.
+
+    A title is the model's name and the flags that are not the same in all settings.
+    """
+    groups = {}
+    for result in results:
+        groups.setdefault(json.dumps(setting(result.run), sort_keys=True), []).append(result)
+    settings = [setting(group[0].run) for group in groups.values()]
+    names = dict.fromkeys(name for setting in settings for name in setting if name != "model")
+    differing = [name for name in names if len({str(s.get(name)) for s in settings}) > 1]
+
+    def title(setting):
+        words = [
+            TITLES[setting[name]] if name == "dataset" else f"{name} {setting[name]}"
+            for name in differing
+            if name in setting
+        ]
+        return ", ".join([NAMES[setting["model"]], *words]).replace("_", "-")
+
+    return dict(zip(map(title, settings), groups.values(), strict=True))
+
+
+def output_files(path):
+    """The .png, .md and .json to write; raises OSError or UserError if they cannot be."""
+    path = Path(path)
+    stem = path.stem if path.suffix in SUFFIXES else path.name
+    files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=path.parent).close()
+    for file in files:
+        if file.is_dir():
+            raise UserError(f"{file} is a folder: choose another --output.")
+    return files
+
+
+def compare(args):
+    """Read, measure, draw and write, as the flags say."""
+    paths = [Path(run) for run in args.runs or default_runs()]
+    if len({path.resolve() for path in paths}) < max(2, len(paths)):
+        raise UserError("a comparison wants two or more runs, each given once.")
+    runs = [read_run(path) for path in paths]
+    files = output_files(args.output or paths[0].parent / "comparison")
+    set_up(0, "float32")
+    data_dirs = {run.dataset: args.data_dir or run.flags.get("data_dir") for run in runs}
+    references = {name: read_reference(name, data_dir) for name, data_dir in data_dirs.items()}
+    with _progress(len(runs) * 5) as bar, sklearn.config_context(working_memory=256):  # MB
+
+        def step(run, text):
+            bar.set_description(f"{run.place}: {text}")
+            bar.update()
+
+        results = [evaluate(run, references[run.dataset], args, step) for run in runs]
+
+    columns = by_setting(results)
+    with contextlib.ExitStack() as stack:
+        png, markdown, numbers = (stack.enter_context(replacing(file)) for file in files)
+        shown = [group[0].column._replace(title=title) for title, group in columns.items()]
+        show_comparison(shown).savefig(png)
+        markdown.write_text(to_markdown(columns, args, files[0].name), encoding="utf-8")
+        numbers.write_text(to_json(columns, args), encoding="utf-8")
+    print(table(columns))
+    print(f"With what the rows mean and a figure in {', '.join(map(str, files))}.", flush=True)
+
+
+def _progress(total, description=None):
+    """A tqdm bar; silent when stderr is no terminal."""
+    return tqdm(total=total, desc=description, leave=False, disable=None, dynamic_ncols=True)
+
+
+def main(argv=None):
+    """Compare; a note on what ends it early says what there is to do."""
+    try:
+        compare(get_args(argv))
+    except Interrupted as stop:
+        stop.add_note("Stopped; the comparison is not written.")
+        raise
+    except OSError as error:
+        error.add_note("Mend that, or choose another --output.")
+        raise
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        error.add_note("Compare fewer runs at a time.")
+        raise
+
+
+if __name__ == "__main__":
+    run_script(main)

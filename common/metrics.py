@@ -1,0 +1,185 @@
+"""What a comparison measures: pure functions of arrays and tensors.
+
+Which of them make up the comparison, and of what data, is common/compare.py's business.
+"""
+
+import math
+from typing import NamedTuple
+
+from common.losses import compute_kernel, normal_loglik
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+KERNEL_ELEMENTS = 2**22  # of compute_kernel's differences at a time: 32 MB in float64
+
+
+def mean_squared_error(x, preds):
+    """Mean over pixels and images of (x - preds)^2; both (n, 28, 28, 1) intensities."""
+    return float(tf.reduce_mean(keras.losses.mean_squared_error(x, preds)))
+
+
+def binary_crossentropy(x, preds):
+    """-sum_pixels x log preds + (1 - x) log(1 - preds), mean over images: nats an image.
+
+    Keras keeps `preds` 1e-7 clear of 0 and 1.
+
+    Args:
+        x, preds: (n, 28, 28, 1) intensities in [0, 1].
+    """
+    return float(tf.reduce_mean(keras.losses.binary_crossentropy(x, preds))) * x[0].size
+
+
+def bernoulli_loglik(x, logits):
+    """The log density log p(x|z), minus the sigmoid cross entropy summed over pixels.
+
+    Args:
+        x: (n, 28, 28, 1) intensities in [0, 1].
+        logits: (n, 28, 28, 1).
+
+    Returns:
+        (n,) tensor, nats per image.
+    """
+    crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
+    return -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))
+
+
+def normal_kl(mean, logvar):
+    """KL(N(mean, exp(logvar)) || N(0, I)), Kingma & Welling (2013), appendix B.
+
+    Args:
+        mean, logvar: (n, latent_dim).
+
+    Returns:
+        (n,) tensor, nats per image.
+    """
+    return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
+
+
+def log_weight(z, mean, logvar, logpx_z):
+    """The log of one importance weight, log p(x, z) - log q(z|x).
+
+    Args:
+        z: (n, latent_dim) draws of q(z|x) = N(mean, exp(logvar)).
+        mean, logvar: (n, latent_dim).
+        logpx_z: (n,) log p(x|z).
+
+    Returns:
+        (n,) tensor, nats per image.
+    """
+    return logpx_z + normal_loglik(z, 0.0, 0.0) - normal_loglik(z, mean, logvar)
+
+
+def importance_weighted_bound(draw, samples):
+    """The bound log (1/K) sum_k p(x, z_k) / q(z_k|x) of Burda, Grosse & Salakhutdinov (2015).
+
+    In expectation a lower bound of log p(x): the ELBO with one sample, the tighter the more.
+
+    Args:
+        draw: function without arguments that draws z ~ q(z|x) anew and returns its `log_weight`.
+        samples: K.
+
+    Returns:
+        (n,) float64 tensor, nats per image.
+    """
+    log_weights = tf.stack([tf.cast(draw(), tf.float64) for _ in range(samples)])  # (K, n)
+    return tf.reduce_logsumexp(log_weights, axis=0) - math.log(samples)
+
+
+def gaussian_kl(mean, covariance):
+    """KL(N(mean, covariance) || N(0, I)) = (tr C + |m|^2 - dim - log det C) / 2, in nats.
+
+    Infinite where the covariance is singular.
+
+    Args:
+        mean: (dim,).
+        covariance: (dim, dim).
+    """
+    sign, logdet = np.linalg.slogdet(covariance)
+    if sign <= 0:
+        return math.inf
+    return float(np.trace(covariance) + mean @ mean - len(mean) - logdet) / 2
+
+
+def unbiased_mmd(x, y):
+    """Squared maximum mean discrepancy, the unbiased U-statistic, with `compute_kernel`.
+
+    The mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i), Gretton et
+    al. (2012), Lemma 6, equation 4: 0 in expectation for two samples of one distribution, so that
+    it is negative at times. Its variance is that of any U-statistic, (4 (n - 2) zeta_1 +
+    2 zeta_2) / (n (n - 1)), with zeta_1 the variance of h_ij's mean given i and zeta_2 that of h_ij
+    (Hoeffding 1948).
+
+    Args:
+        x, y: (n, dim) arrays, n > 2.
+
+    Returns:
+        The estimate and its standard error, without a unit.
+    """
+    x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
+    n, dim = x.shape
+    rows = max(1, KERNEL_ELEMENTS // (n * dim))
+    sums, squares = np.zeros(n), 0.0
+    for first in range(0, n, rows):
+        some = slice(first, first + rows)
+        h = compute_kernel(x[some], x) + compute_kernel(y[some], y)
+        h -= compute_kernel(x[some], y) + compute_kernel(y[some], x)  # (rows, n)
+        h = tf.linalg.set_diag(h, tf.zeros(len(h), h.dtype), k=first)
+        sums[some] = tf.reduce_sum(h, axis=1)
+        squares += float(tf.reduce_sum(h**2))
+
+    pairs = n * (n - 1)
+    estimate = sums.sum() / pairs
+    zeta_2 = squares / pairs - estimate**2
+    # Of the row means' variance, zeta_2 / n is what a mean of n - 1 values has without zeta_1
+    zeta_1 = max(0.0, (sums / (n - 1)).var(ddof=1) - zeta_2 / n)
+    return float(estimate), math.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
+
+
+def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
+    """Share of test points put into their class by a vote of the `k` nearest training points.
+
+    Args:
+        train, test: (n, latent_dim) and (m, latent_dim).
+        train_labels, test_labels: (n,) and (m,).
+    """
+    return float(KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels))
+
+
+class Manifold(NamedTuple):
+    """Points (n, dim), and around each a ball, of radius (n,)."""
+
+    points: np.ndarray
+    radii: np.ndarray
+
+
+def manifold(points, k=3):
+    """Balls that reach to each point's k-th nearest neighbour (Kynkäänniemi et al. 2019, eq. 1)."""
+    distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()  # (n, k), itself apart
+    return Manifold(points, distances[:, -1])
+
+
+def inside(points, around):
+    """Share of the points (n, dim) that lie in a ball of the manifold `around`.
+
+    Kynkäänniemi et al. (2019), equation 2: of decoded images in the test images' manifold it is the
+    precision, of test images in the decoded ones' manifold the recall.
+    """
+
+    def in_a_ball(distances, _):
+        return (distances <= around.radii).any(axis=1)
+
+    return float(
+        np.concatenate(
+            list(pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball))
+        ).mean()
+    )
+
+
+def gradient_magnitude(images):
+    """Mean over pixels and images (n, 28, 28, 1) of the gradient's length: intensity a pixel."""
+    dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
+    return float(tf.reduce_mean(tf.sqrt(dx**2 + dy**2)))

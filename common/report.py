@@ -1,0 +1,161 @@
+"""A comparison's numbers: what each is, and the table, comparison.md and comparison.json of them.
+
+`columns` is everywhere a dict from a column's title to its runs' common.compare.Result.
+"""
+
+import json
+from typing import NamedTuple
+
+from common.data import TITLES
+
+import numpy as np
+
+PRIOR_DRAWS = 10_000
+
+
+class Metric(NamedTuple):
+    """A row of the table; `places` after the decimal point, a definition with unit and source."""
+
+    key: str
+    name: str
+    places: int
+    definition: str
+
+
+METRICS = [
+    Metric(*row)
+    for row in (
+        ("mse", "mean squared error", 4,
+         "of the test images decoded from their mean (the MMD-VAE's code), a pixel; intensities in "
+         "[0, 1]."),
+        ("crossentropy", "cross entropy", 1,
+         "binary cross entropy of the same images, nats an image, with decoded intensities kept "
+         "1e-7 clear of 0 and 1."),
+        ("elbo", "ELBO", 1,
+         "evidence lower bound, nats an image, whatever the KL part weighed in training: "
+         "log p(x|z), "
+         "at one z ~ q(z|x), minus the next row; CVAE alone (Kingma & Welling 2013, equation 7)."),
+        ("kl", "KL part of the ELBO", 2,
+         "KL divergence of the encoder's Gaussian from N(0, I), nats an image, closed form "
+         "(Kingma & Welling 2013, appendix B)."),
+        ("bound", "importance-weighted bound", 1,
+         "of log p(x), nats an image, {samples} samples each of the first {images} test "
+         "images: tighter than the ELBO (Burda, Grosse & Salakhutdinov 2015)."),
+        ("distance", "latent mean to 0", 2,
+         "length of the mean of the aggregate posterior: of one z ~ q(z|x) an image, of the codes "
+         "for the MMD-VAE; the prior has 0 (mean and covariance are in the .json)."),
+        ("widest", "largest latent sd", 2,
+         "standard deviation of the same z along their first principal axis; the prior has 1."),
+        ("narrowest", "smallest latent sd", 2, "along their last principal axis."),
+        ("latent_kl", "KL(latent Gaussian, prior)", 3,
+         "KL divergence of the Gaussian of that mean and covariance from N(0, I), nats, closed "
+         "form."),
+        ("mmd", "MMD^2 to prior", 5,
+         "squared maximum mean discrepancy of the same z from as many draws of N(0, I), with "
+         "mmd_cvae.py's kernel, unbiased (Gretton et al. 2012, Lemma 6): no unit, about 0 where "
+         "the distributions are equal."),
+        ("mmd_error", "its standard error", 5,
+         "of that estimate, from the U-statistic's variance (Hoeffding 1948)."),
+        ("accuracy", "15 neighbours' accuracy", 3,
+         "share of test images classified rightly by a vote of the 15 training images with the "
+         "nearest means (scikit-learn's KNeighborsClassifier)."),
+        ("silhouette", "silhouette", 3,
+         "of the classes among the test images' means, -1 to 1, more where classes lie apart "
+         "(Rousseeuw 1987; scikit-learn)."),
+        ("precision", "precision", 3,
+         "share of {draws} images decoded from draws of N(0, I) that are in the test images' "
+         "manifold, balls to the 3rd neighbour on 50 principal components (Kynkäänniemi et al. "
+         "2019)."),
+        ("recall", "recall", 3, "share of the test images in the decoded draws' manifold."),
+        ("grid", "grid in manifold", 3,
+         "share of the 256 cells of the latent grid whose image is in the test images' manifold."),
+        ("sharpness", "sharpness", 3,
+         "mean gradient magnitude of the decoded draws over that of the test images "
+         "(tf.image.image_gradients); 1 is as sharp as these."),
+    )
+]  # fmt: skip
+
+
+def summarize(key, group):
+    """Mean and standard deviation (n - 1; None of one) of a metric in a column, None without."""
+    values = [result.values[key] for result in group if key in result.values]
+    if not values:
+        return None
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def table(columns):
+    """An aligned Markdown table: a row a metric that any run has, a column a setting."""
+
+    def cell(metric, group):
+        summary = summarize(metric.key, group)
+        numbers = [f"{value:.{metric.places}f}" for value in summary or () if value is not None]
+        return " ± ".join(numbers) or "-"
+
+    rows = [["", *columns]]
+    rows += [[m.name, *(cell(m, group) for group in columns.values())] for m in METRICS]
+    rows = [row for row in rows if set(row[1:]) != {"-"}]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(
+        f"| {row[0]:<{widths[0]}} | "
+        + " | ".join(f"{text:>{width}}" for text, width in zip(row[1:], widths[1:], strict=True))
+        + " |"
+        for row in rows
+    )
+
+
+def definitions(args):
+    """What each metric is, by key, with the numbers that the flags set."""
+    numbers = {"samples": args.iw_samples, "images": args.iw_images, "draws": PRIOR_DRAWS}
+    return {m.key: m.definition.format(**numbers) for m in METRICS}
+
+
+def to_markdown(columns, args, figure):
+    """comparison.md: the figure, what runs it is of, the table, what its rows mean."""
+    about = definitions(args)
+    lines = [f"# {' and '.join(columns)}", "", f"![The runs side by side]({figure})", ""]
+    for title, group in columns.items():
+        for run in (result.run for result in group):
+            flags = f"{run.flags['epochs']} epochs, seed {run.flags['seed']}"
+            lines.append(f"- {title}: `{run.place.as_posix()}`, {TITLES[run.dataset]}, {flags}")
+    lines += ["", table(columns), ""]
+    if any(len(group) > 1 for group in columns.values()):
+        lines += ["Mean ± standard deviation (n - 1) over a column's runs.", ""]
+    lines += [f"- **{m.name}**: {about[m.key]}" for m in METRICS]
+    return "\n".join(lines) + "\n"
+
+
+def to_json(columns, args):
+    """comparison.json: the same, unrounded, with each run's values; null where not finite."""
+
+    def plain(value):
+        if isinstance(value, np.ndarray):
+            return plain(value.tolist())
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    def of_run(result):
+        run = result.run
+        return {
+            "run": run.place.as_posix(),
+            "dataset": run.dataset,
+            "flags": run.flags,
+            "metrics": {key: plain(value) for key, value in result.values.items()},
+            "latent_mean": plain(result.latent_mean),
+            "latent_covariance": plain(result.latent_covariance),
+        }
+
+    content = {"definitions": definitions(args), "columns": []}
+    for title, group in columns.items():
+        summaries = {m.key: plain(summarize(m.key, group)) for m in METRICS}
+        content["columns"].append(
+            {
+                "title": title,
+                "mean": {key: s[0] for key, s in summaries.items() if s},
+                "standard_deviation": {key: s[1] for key, s in summaries.items() if s},
+                "runs": [of_run(result) for result in group],
+            }
+        )
+    return json.dumps(content, indent=2) + "\n"
