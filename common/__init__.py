@@ -24,7 +24,7 @@ def reason(error):
 
 def _stop_importing(number, _):
     """A signal while a script is still importing: there is nothing to go on with."""
-    os.write(_stderr, b"Stopped before anything was trained.\n")
+    os.write(_stderr, b"Stopped before anything was done.\n")
     os._exit(128 + number)
 
 
@@ -35,7 +35,8 @@ if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
     sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 _stderr = os.dup(2)  # which moves, below
-if os.path.basename(sys.argv[0]) in ("eager_cvae.py", "mmd_cvae.py"):
+programs = {"eager_cvae.py", "mmd_cvae.py", "common.compare"}
+if programs & {os.path.basename(sys.argv[0]), *sys.orig_argv}:  # python -m common.compare
     for number in (signal.SIGINT, signal.SIGTERM):  # until common.run.run_script takes over
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop_importing)

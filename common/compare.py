@@ -22,7 +22,7 @@ from common.fast import in_batches, side_by_side
 from common.flags import Parser, path, whole_number
 from common.plotting import Column, latent_grid, latent_plane, show_comparison
 from common.report import PRIOR_DRAWS, table, to_json, to_markdown
-from common.run import FREE_FLAGS, Interrupted, replacing, run_script, set_up
+from common.run import FREE_FLAGS, Interrupted, raise_if_interrupted, replacing, run_script, set_up
 from common.trained import Trained, default_runs, read_run
 
 import numpy as np
@@ -93,23 +93,20 @@ def read_reference(name, data_dir):
 # Numbers ----------------------------------------------------------------------
 
 
-def make_decode(run):
-    """A function from latent vectors (n, latent_dim) to intensities (n, 28, 28, 1)."""
+def by_batch(function):
+    """`function`, from rows of tensors to rows of an array, on BATCH rows at a time.
 
-    @tf.function(autograph=False)
-    def decode(z):
-        output = side_by_side(run.decoder, z)
-        return tf.sigmoid(output) if run.model == "cvae" else output
+    Whole batches go through a graph, in which `side_by_side` has several cores to work on.
+    """
+    graph = tf.function(function, autograph=False)
 
-    def in_parts(z):
-        z = tf.cast(z, run.decoder.compute_dtype)
-        return np.concatenate([decode(z[part]) for part in _parts(len(z))])
+    def call(*tensors):
+        batches = [[t[i : i + BATCH] for t in tensors] for i in range(0, len(tensors[0]), BATCH)]
+        return np.concatenate(
+            [(graph if len(batch[0]) == BATCH else function)(*batch) for batch in batches]
+        )
 
-    return in_parts
-
-
-def _parts(n):
-    return [slice(first, min(first + BATCH, n)) for first in range(0, n, BATCH)]
+    return call
 
 
 def prior(n, run):
@@ -119,35 +116,32 @@ def prior(n, run):
     )
 
 
-def bounds(run, images, mean, logvar, z, rng, samples, n):
-    """ELBO, KL part and, of the first `n` images with `samples` samples, the tighter bound.
+def bounds(run, images, mean, logvar, z, rng, args):
+    """ELBO, its KL part and the importance-weighted bound, by key: nats an image.
 
     Args:
-        images: uint8 (m, 28, 28, 1).
-        mean, logvar, z: (m, latent_dim), of q(z|x) and a draw of it.
-        rng: tf.random.Generator, source of the samples.
+        images: uint8 (n, 28, 28, 1).
+        mean, logvar, z: (n, latent_dim), of q(z|x) and a draw of it.
+        rng: tf.random.Generator, source of further draws.
     """
 
-    @tf.function(autograph=False)
+    @by_batch
     def logpx_z(images, z):
         x = to_float(images, run.decoder.compute_dtype)
         return metrics.bernoulli_loglik(x, side_by_side(run.decoder, z))
 
-    def bound(part):
-        def draw():
-            bar.update()
-            z = eager_cvae.reparameterize(mean[part], logvar[part], rng)
-            return metrics.log_weight(z, mean[part], logvar[part], logpx_z(images[part], z))
+    some = slice(args.iw_images)
 
-        return metrics.importance_weighted_bound(draw, samples)
+    def draw():
+        bar.update()
+        z = eager_cvae.reparameterize(mean[some], logvar[some], rng)
+        return metrics.log_weight(z, mean[some], logvar[some], logpx_z(images[some], z))
 
-    reconstruction = np.concatenate([logpx_z(images[part], z[part]) for part in _parts(len(z))])
+    with _progress(args.iw_samples, f"{run.place}: importance-weighted bound") as bar:
+        bound = metrics.importance_weighted_bound(draw, args.iw_samples)
     kl = float(tf.reduce_mean(metrics.normal_kl(mean, logvar)))
-    parts = _parts(min(n, len(z)))
-    with _progress(samples * len(parts), f"{run.place}: importance-weighted bound") as bar:
-        tight = np.concatenate([bound(part) for part in parts])
-    elbo = float(reconstruction.mean(dtype=np.float64)) - kl
-    return {"elbo": elbo, "kl": kl, "bound": float(tight.mean())}
+    elbo = float(logpx_z(images, z).mean(dtype=float)) - kl
+    return {"elbo": elbo, "kl": kl, "bound": float(tf.reduce_mean(bound))}
 
 
 def evaluate(run, reference, args, step):
@@ -160,25 +154,28 @@ def evaluate(run, reference, args, step):
         Result.
     """
     data, images, pca, real = reference
-    decode, rng = make_decode(run), tf.random.Generator.from_seed(0)
-    z_prior = prior(PRIOR_DRAWS, run)
+    rng = tf.random.Generator.from_seed(0)
+
+    @by_batch
+    def decode(z):
+        output = side_by_side(run.decoder, tf.cast(z, run.decoder.compute_dtype))
+        return tf.sigmoid(output) if run.model == "cvae" else output
+
+    def features(images):
+        return pca.transform(images.reshape(len(images), -1))
 
     step(run, "encoding")
-    codes, train = (
-        in_batches(run.encoder, data.test_images),
-        in_batches(run.encoder, data.train_images),
-    )
-    values, mean, z = {}, codes, codes
+    train = in_batches(run.encoder, data.train_images)
+    codes = mean = z = in_batches(run.encoder, data.test_images)
+    values = {}
     if run.model == "cvae":
         (mean, logvar), train = codes, train[0]
         z = eager_cvae.reparameterize(mean, logvar, rng)
-        values |= bounds(
-            run, data.test_images, mean, logvar, z, rng, args.iw_samples, args.iw_images
-        )
+        values |= bounds(run, data.test_images, mean, logvar, z, rng, args)
     mean, train, z = mean.numpy(), train.numpy(), z.numpy()
 
     step(run, "decoding")
-    preds, drawn = decode(mean), decode(z_prior)
+    preds, drawn = decode(mean), decode(prior(PRIOR_DRAWS, run))
     values["mse"] = metrics.mean_squared_error(images, preds)
     values["crossentropy"] = metrics.binary_crossentropy(images, preds)
     values["sharpness"] = metrics.gradient_magnitude(drawn) / metrics.gradient_magnitude(images)
@@ -197,10 +194,6 @@ def evaluate(run, reference, args, step):
     values["silhouette"] = float(silhouette_score(mean, data.test_labels))
 
     step(run, "manifolds")
-
-    def features(images):
-        return pca.transform(images.reshape(len(images), -1))
-
     _, lift, _ = latent_plane(mean)
     fake = metrics.manifold(features(drawn))
     values["precision"] = metrics.inside(fake.points, real)
@@ -280,6 +273,7 @@ def compare(args):
         results = [evaluate(run, references[run.dataset], args, step) for run in runs]
 
     columns = by_setting(results)
+    raise_if_interrupted()
     with contextlib.ExitStack() as stack:
         png, markdown, numbers = (stack.enter_context(replacing(file)) for file in files)
         shown = [group[0].column._replace(title=title) for title, group in columns.items()]

@@ -111,7 +111,8 @@ def unbiased_mmd(x, y):
     al. (2012), Lemma 6, equation 4: 0 in expectation for two samples of one distribution, so that
     it is negative at times. Its variance is that of any U-statistic, (4 (n - 2) zeta_1 +
     2 zeta_2) / (n (n - 1)), with zeta_1 the variance of h_ij's mean given i and zeta_2 that of h_ij
-    (Hoeffding 1948).
+    (Hoeffding 1948); where zeta_1 is 0, as for equal distributions, the error found is rather too
+    large than too small.
 
     Args:
         x, y: (n, dim) arrays, n > 2.

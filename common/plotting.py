@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 
 GRID = np.linspace(-4, 4, 16)  # along either axis of the latent grid
@@ -233,14 +234,14 @@ def show_comparison(columns):
         columns: a list of `Column`.
     """
     side = 448 if len(columns) < 4 else 224  # 2 x 2 or 1 x 1 pixels for one of the grid's
-    left, gap, right = 44, 16, 12
+    left, gap, right = 48, 16, 12
     width = left + len(columns) * (side + gap) - gap + right
     zoom = max(1, width / 964)  # of text, as a page shrinks wide figures
     titles = [textwrap.wrap(column.title, int(side / 11 / zoom)) for column in columns]
     shared = len({column.class_names for column in columns}) == 1
     ticks, legend = 44 * zoom, (52 if shared else 100) * zoom
     rows = (  # heading, height, space below
-        ("Decoded draws of the prior N(0, I), each in full contrast", side, 0),
+        ("Decoded draws of the prior N(0, I), each in full contrast", side, 8 * zoom),
         ("Means of the test images; the prior's 1, 2, 3 sigma", side, ticks + legend),
         ("Decoded points of the latent plane", side, ticks),
         ("Test images above their reconstructions", side * 58 / 298, 12 * zoom),
@@ -288,6 +289,8 @@ def show_comparison(columns):
         _show(pairs, tile(both, columns=len(column.images), gutter=2))
         for axes, vertical in ((space, "up"), (grid, "down")):
             axes.set_xlabel(_directions(column.mean.shape[1], vertical), size=11 * zoom)
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
             axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
         if i == 0 or not shared:
             style = {"fontsize": 11 * zoom, "frameon": False, "handletextpad": 0}

@@ -188,8 +188,10 @@ def test_unbiased_mmd_and_its_error_against_repeated_draws(distance, variance, d
     estimates, errors = np.transpose(repeats)
     spread = estimates.std(ddof=1)
     expected = expected_mmd(distance, variance, dim)
+    assert (expected == 0) == (distance == 0 and variance == 1)
     assert abs(estimates.mean() - expected) < 3.5 * spread / math.sqrt(200)
-    assert math.sqrt(np.mean(errors**2)) == pytest.approx(spread, rel=0.2)
+    most = 1.2 if expected else 1.5  # the error is cautious where the distributions are equal
+    assert 0.85 < math.sqrt(np.mean(errors**2)) / spread < most
 
 
 def test_unbiased_mmd_of_many_draws_is_the_closed_form():
