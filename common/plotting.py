@@ -234,15 +234,16 @@ def show_comparison(columns):
         columns: a list of `Column`.
     """
     side = 448 if len(columns) < 4 else 224  # 2 x 2 or 1 x 1 pixels for one of the grid's
-    left, gap, right = 48, 16, 12
+    left, gap, right = 52, 26, 12
     width = left + len(columns) * (side + gap) - gap + right
-    zoom = max(1, width / 964)  # of text, as a page shrinks wide figures
+    zoom = max(1, width / 990)  # of text, as a page shrinks wide figures
     titles = [textwrap.wrap(column.title, int(side / 11 / zoom)) for column in columns]
-    shared = len({column.class_names for column in columns}) == 1
-    ticks, legend = 44 * zoom, (52 if shared else 100) * zoom
+    classes = dict.fromkeys(column.class_names for column in columns)
+    ticks, legend = 50 * zoom, 52 * zoom
+    legends = len(classes) * legend
     rows = (  # heading, height, space below
         ("Decoded draws of the prior N(0, I), each in full contrast", side, 8 * zoom),
-        ("Means of the test images; the prior's 1, 2, 3 sigma", side, ticks + legend),
+        ("Means of the test images; the prior's 1, 2, 3 sigma", side, ticks + legends),
         ("Decoded points of the latent plane", side, ticks),
         ("Test images above their reconstructions", side * 58 / 298, 12 * zoom),
     )
@@ -250,57 +251,52 @@ def show_comparison(columns):
     height = top + sum(heading + tall + below for _, tall, below in rows)
     figure = Figure(figsize=(width / 100, height / 100), dpi=200)
 
+    places = [left + i * (side + gap) for i in range(len(columns))]
     panels, y = [], top
     for text, tall, below in rows:
         middle = 1 - (y + heading / 2) / height
         figure.text(left / width, middle, text, va="center", size=11.5 * zoom)
         y += heading + tall
-        panels.append(
-            [
-                figure.add_axes(
-                    (
-                        (left + i * (side + gap)) / width,
-                        1 - y / height,
-                        side / width,
-                        tall / height,
-                    )
-                )
-                for i in range(len(columns))
-            ]
-        )
+        size = side / width, tall / height
+        panels.append([figure.add_axes((x / width, 1 - y / height, *size)) for x in places])
         y += below
 
     planes = [latent_plane(np.asarray(column.mean)) for column in columns]
     limits = _common_limits([(points, _prior_centre(lift)) for points, lift, _ in planes])
-    for i, (column, (points, lift, _)) in enumerate(zip(columns, planes, strict=True)):
-        clothes, space, grid, pairs = (row[i] for row in panels)
-        box = clothes.get_position()
+    for i, column in enumerate(columns):
         figure.text(
-            (box.x0 + box.x1) / 2, 1 - top / 2 / height, "\n".join(titles[i]), size=15 * zoom,
-            weight="bold", ha="center", va="center",
+            (places[i] + side / 2) / width, 1 - top / 2 / height, "\n".join(titles[i]),
+            size=15 * zoom, weight="bold", ha="center", va="center",
         )  # fmt: skip
-        _show(clothes, _clothes(column.decode, column.random_vector))
-        _scatter(space, points, column.labels, column.class_names, s=3)
-        for sigma in (1, 2, 3):
-            space.add_patch(Circle(_prior_centre(lift), sigma, fill=False, linewidth=1.2 * zoom))
-        space.set(xlim=limits[0], ylim=limits[1])
-        _show(grid, _grid(column.decode, lift), GRID_EXTENT)
-        both = np.concatenate([column.images, column.reconstructions])[..., 0]
-        _show(pairs, tile(both, columns=len(column.images), gutter=2))
-        for axes, vertical in ((space, "up"), (grid, "down")):
-            axes.set_xlabel(_directions(column.mean.shape[1], vertical), size=11 * zoom)
-            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-            axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+        _fill_column([row[i] for row in panels], column, planes[i], limits, zoom)
+        for axes in (panels[1][i], panels[2][i]):
+            axes.xaxis.set_major_locator(MaxNLocator(side // 56, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(side // 56, integer=True))
             axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
-        if i == 0 or not shared:
-            style = {"fontsize": 11 * zoom, "frameon": False, "handletextpad": 0}
-            place = (0.5 if shared else (box.x0 + box.x1) / 2, space.get_position().y0)
-            figure.legend(
-                handles=_class_handles(column.class_names), ncols=5 if shared else 3, **style,
-                loc="upper center", bbox_to_anchor=(place[0], place[1] - ticks / height),
-                columnspacing=1, borderaxespad=0,
-            )  # fmt: skip
+    under = panels[1][0].get_position().y0 - ticks / height
+    for i, class_names in enumerate(classes):
+        figure.legend(
+            handles=_class_handles(class_names), ncols=5, fontsize=11 * zoom, frameon=False,
+            loc="upper center", bbox_to_anchor=(0.5, under - i * legend / height),
+            handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
+        )  # fmt: skip
     return figure
+
+
+def _fill_column(panels, column, plane, limits, zoom):
+    """Draw what `column` shows into its four panels; `plane` is from `latent_plane`."""
+    clothes, space, grid, pairs = panels
+    points, lift, _ = plane
+    _show(clothes, _clothes(column.decode, column.random_vector))
+    _scatter(space, points, column.labels, column.class_names, s=3)
+    for sigma in (1, 2, 3):
+        space.add_patch(Circle(_prior_centre(lift), sigma, fill=False, linewidth=1.2 * zoom))
+    space.set(xlim=limits[0], ylim=limits[1])
+    _show(grid, _grid(column.decode, lift), GRID_EXTENT)
+    both = np.concatenate([column.images, column.reconstructions])[..., 0]
+    _show(pairs, tile(both, columns=len(column.images), gutter=2))
+    for axes, vertical in ((space, "up"), (grid, "down")):
+        axes.set_xlabel(_directions(column.mean.shape[1], vertical), size=11 * zoom)
 
 
 def _prior_centre(lift):
@@ -328,7 +324,7 @@ def _directions(latent_dim, vertical):
         return "V1 right"
     if latent_dim == 2:
         return f"V1 right, V2 {vertical}"
-    return f"PC 1 right, PC 2 {vertical}, of {latent_dim}"
+    return f"PC 1 right, 2 {vertical}, of {latent_dim}"  # principal components
 
 
 def _clothes(decode, random_vector):

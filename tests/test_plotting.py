@@ -4,11 +4,13 @@ import io
 
 from common.plotting import (
     COLORS,
+    Column,
     first_of_each_class,
     generate_random_clothes,
     latent_grid,
     latent_plane,
     scale_each,
+    show_comparison,
     show_grid,
     show_latent_space,
     show_reconstructions,
@@ -272,3 +274,76 @@ def test_latent_space_of_more_dimensions_says_so():
         box = label.get_window_extent()
         assert min(box.x0, box.y0) > 0
     assert "principal component 1 of 4 latent dimensions" in axes.get_xlabel()
+
+
+def decode_v1(z):
+    """Images as grey as V1, -4 to 4 as 0 to 1."""
+    grey = np.asarray(z)[:, :1, None, None] / 8 + 0.5
+    return np.broadcast_to(grey, (len(z), 28, 28, 1))
+
+
+def column(title, latent_dim=2, centre=0.0, class_names=tuple("0123456789")):
+    rng = np.random.default_rng(latent_dim)
+    return Column(
+        title,
+        decode=decode_v1,
+        random_vector=rng.normal(size=(64, latent_dim)),
+        mean=rng.normal(size=(2000, latent_dim)) + centre,
+        labels=rng.integers(0, 10, 2000),
+        class_names=class_names,
+        images=rng.random((10, 28, 28, 1)),
+        reconstructions=rng.random((10, 28, 28, 1)),
+    )
+
+
+def test_comparison_has_a_column_a_model_and_one_scale():
+    columns = [column("near"), column("far away", centre=-9.0), column("of five", 5, centre=2.0)]
+    figure = show_comparison(columns)
+    rows = [figure.axes[i : i + 3] for i in (0, 3, 6, 9)]
+    for space, shown in zip(rows[1], columns, strict=True):
+        assert space.get_xlim() == rows[1][0].get_xlim()
+        assert space.get_ylim() == rows[1][0].get_ylim()
+        assert np.diff(space.get_xlim()) == pytest.approx(np.diff(space.get_ylim()))
+        points = space.collections[0].get_offsets()
+        inside = (np.abs(points - np.mean(space.get_xlim())) < np.diff(space.get_xlim()) / 2).all(1)
+        assert inside.mean() > 0.99
+        # where latent_plane puts the origin, by a regression of the plane on the latent vectors
+        ones = np.ones((len(points), 1))
+        coefficients = np.linalg.lstsq(np.hstack([ones, shown.mean]), points, rcond=None)[0]
+        assert [patch.radius for patch in space.patches] == [1, 2, 3]
+        for patch in space.patches:
+            np.testing.assert_allclose(patch.center, coefficients[0], atol=1e-6)
+    for pairs, shown in zip(rows[3], columns, strict=True):
+        canvas = pairs.images[0].get_array()
+        np.testing.assert_allclose(canvas[:28, :28], shown.images[0, ..., 0])
+        np.testing.assert_allclose(canvas[30:, 30:58], shown.reconstructions[1, ..., 0])
+    assert [axes.get_xlabel() for axes in rows[1]] == ["V1 right, V2 up"] * 2 + [
+        "PC 1 right, 2 up, of 5"
+    ]
+    assert rows[2][0].get_xlabel() == "V1 right, V2 down"
+    assert rows[2][0].images[0].get_array()[0, -1] == pytest.approx(1)  # V1 = 4 at the right
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
+    names = [tuple("abcdefghij"), ("T-shirt/top", *"ABCDEFGH", "Ankle boot")]
+    columns = [
+        column("MMD-VAE, latent-dim 10, beta 0.25", 1 + i, class_names=names[mixed * i % 2])
+        for i in range(count)
+    ]
+    figure = show_comparison(columns)
+    figure.canvas.draw()
+    assert len(figure.legends) == (2 if mixed else 1)
+    texts = [text.get_window_extent() for text in figure.texts]
+    boxes = [*texts, *(legend.get_window_extent() for legend in figure.legends)]
+    boxes += [axes.get_tightbbox() for axes in figure.axes]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0, i
+        assert box.x1 <= figure.bbox.x1, i
+        assert box.y0 >= 0, i
+        assert box.y1 <= figure.bbox.y1, i
+        for j, other in enumerate(boxes[:i]):
+            assert not box.overlaps(other), (i, j)
+    smallest = min(text.get_size() for text in figure.texts)
+    assert smallest * 100 / 72 * 900 / (figure.bbox.x1 / 2) > 11  # pixels on a page 900 wide
