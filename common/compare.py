@@ -10,6 +10,7 @@ cores.
 """
 
 import contextlib
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -39,13 +40,12 @@ BATCH = 1000  # images or draws decoded at a time: 300 MB
 
 
 class Result(NamedTuple):
-    """A run, measured: metrics by key, its latent vectors' moments, its part of the figure."""
+    """A run, measured: metrics by key, and its latent vectors' moments."""
 
     run: Trained
     values: dict[str, float]
-    latent_mean: np.ndarray
-    latent_covariance: np.ndarray
-    column: Column  # untitled
+    latent_mean: list[float]
+    latent_covariance: list[list[float]]
 
 
 class Reference(NamedTuple):
@@ -144,6 +144,17 @@ def bounds(run, images, mean, logvar, z, rng, args):
     return {"elbo": elbo, "kl": kl, "bound": float(tf.reduce_mean(bound))}
 
 
+def make_decode(run):
+    """A function from latent vectors (n, latent_dim) to intensities, float32 (n, 28, 28, 1)."""
+
+    @by_batch
+    def decode(z):
+        output = side_by_side(run.decoder, tf.cast(z, run.decoder.compute_dtype))
+        return tf.sigmoid(output) if run.model == "cvae" else output
+
+    return decode
+
+
 def evaluate(run, reference, args, step):
     """Measure one run.
 
@@ -154,12 +165,7 @@ def evaluate(run, reference, args, step):
         Result.
     """
     data, images, pca, real = reference
-    rng = tf.random.Generator.from_seed(0)
-
-    @by_batch
-    def decode(z):
-        output = side_by_side(run.decoder, tf.cast(z, run.decoder.compute_dtype))
-        return tf.sigmoid(output) if run.model == "cvae" else output
+    decode, rng = make_decode(run), tf.random.Generator.from_seed(0)
 
     def features(images):
         return pca.transform(images.reshape(len(images), -1))
@@ -199,13 +205,45 @@ def evaluate(run, reference, args, step):
     values["precision"] = metrics.inside(fake.points, real)
     values["recall"] = metrics.inside(real.points, fake)
     values["grid"] = metrics.inside(features(decode(lift(latent_grid()))), real)
+    return Result(run, values, latent_mean.tolist(), covariance.tolist())
 
+
+def measured(run, references, args, step):
+    """`evaluate`, or what is kept of it beside the run, from an earlier comparison.
+
+    Raises UserError for a run of which only metrics are kept, if they are not those asked for.
+    """
+    basis = {"models": run.fingerprint, "iw": [args.iw_samples, args.iw_images]}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(run.metrics_file.read_text(encoding="utf-8"))
+        if run.encoder is None:
+            basis["models"] = kept["basis"]["models"]
+        if kept["basis"] == basis:
+            return Result(run, kept["values"], kept["latent_mean"], kept["latent_covariance"])
+    if run.encoder is None:
+        raise UserError(
+            f"{run.metrics_file}, all that is left of a run's models, is damaged or was measured "
+            "with other --iw-samples or --iw-images."
+        )
+    result = evaluate(run, references(run), args, step)
+    kept = {"basis": basis, **result._asdict()}
+    del kept["run"]
+    with contextlib.suppress(OSError), replacing(run.metrics_file) as file:  # it only saves time
+        file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def make_column(title, run, reference):
+    """A run's part of the figure."""
+    data, images, _, _ = reference
+    decode = make_decode(run)
+    mean = in_batches(run.encoder, data.test_images)
+    mean = (mean[0] if run.model == "cvae" else mean).numpy()
     firsts = np.unique(data.test_labels, return_index=True)[1]  # the first image of each class
-    column = Column(
-        "", decode, prior(64, run), mean, data.test_labels, data.class_names, images[firsts],
-        preds[firsts],
+    return Column(
+        title, decode, prior(64, run), mean, data.test_labels, data.class_names, images[firsts],
+        decode(mean[firsts]),
     )  # fmt: skip
-    return Result(run, values, latent_mean, covariance, column)
 
 
 # Tables and files -------------------------------------------------------------
@@ -260,23 +298,29 @@ def compare(args):
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
         raise UserError("a comparison wants two or more runs, each given once.")
     runs = [read_run(path) for path in paths]
+    if not any(run.decoder for run in runs):
+        raise UserError("none of these runs has models to draw a figure of.")
     files = output_files(args.output or paths[0].parent / "comparison")
     set_up(0, "float32")
-    data_dirs = {run.dataset: args.data_dir or run.flags.get("data_dir") for run in runs}
-    references = {name: read_reference(name, data_dir) for name, data_dir in data_dirs.items()}
+    read = functools.cache(read_reference)
+
+    def reference(run):
+        return read(run.dataset, args.data_dir or run.flags.get("data_dir"))
+
     with _progress(len(runs) * 5) as bar, sklearn.config_context(working_memory=256):  # MB
 
         def step(run, text):
             bar.set_description(f"{run.place}: {text}")
             bar.update()
 
-        results = [evaluate(run, references[run.dataset], args, step) for run in runs]
-
-    columns = by_setting(results)
+        columns = by_setting([measured(run, reference, args, step) for run in runs])
+    shown = []
+    for title, group in columns.items():
+        drawn = [result.run for result in group if result.run.decoder][:1]
+        shown += [make_column(title, run, reference(run)) for run in drawn]
     raise_if_interrupted()
     with contextlib.ExitStack() as stack:
         png, markdown, numbers = (stack.enter_context(replacing(file)) for file in files)
-        shown = [group[0].column._replace(title=title) for title, group in columns.items()]
         show_comparison(shown).savefig(png)
         markdown.write_text(to_markdown(columns, args, files[0].name), encoding="utf-8")
         numbers.write_text(to_json(columns, args), encoding="utf-8")

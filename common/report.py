@@ -43,7 +43,8 @@ METRICS = [
          "images: tighter than the ELBO (Burda, Grosse & Salakhutdinov 2015)."),
         ("distance", "latent mean to 0", 2,
          "length of the mean of the aggregate posterior: of one z ~ q(z|x) an image, of the codes "
-         "for the MMD-VAE; the prior has 0 (mean and covariance are in the .json)."),
+         "for the MMD-VAE; the prior has 0 (mean and covariance are in the .json, and "
+         "above where they are few)."),
         ("widest", "largest latent sd", 2,
          "standard deviation of the same z along their first principal axis; the prior has 1."),
         ("narrowest", "smallest latent sd", 2, "along their last principal axis."),
@@ -116,9 +117,11 @@ def to_markdown(columns, args, figure):
     about = definitions(args)
     lines = [f"# {' and '.join(columns)}", "", f"![The runs side by side]({figure})", ""]
     for title, group in columns.items():
-        for run in (result.run for result in group):
+        for result in group:
+            run = result.run
             flags = f"{run.flags['epochs']} epochs, seed {run.flags['seed']}"
-            lines.append(f"- {title}: `{run.place.as_posix()}`, {TITLES[run.dataset]}, {flags}")
+            place = f"`{run.place.as_posix()}`, {TITLES[run.dataset]}, {flags}"
+            lines.append(f"- {title}: {place}{_moments(result)}")
     lines += ["", table(columns), ""]
     if any(len(group) > 1 for group in columns.values()):
         lines += ["Mean ± standard deviation (n - 1) over a column's runs.", ""]
@@ -126,12 +129,19 @@ def to_markdown(columns, args, figure):
     return "\n".join(lines) + "\n"
 
 
+def _moments(result):
+    """Mean and covariance of a run's latent vectors, where that is few numbers."""
+    if len(result.latent_mean) > 3:
+        return ""
+    rows = [result.latent_mean, *result.latent_covariance]
+    mean, *covariance = (", ".join(f"{value:.2f}" for value in row) for row in rows)
+    return f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
+
+
 def to_json(columns, args):
     """comparison.json: the same, unrounded, with each run's values; null where not finite."""
 
     def plain(value):
-        if isinstance(value, np.ndarray):
-            return plain(value.tolist())
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
         return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -379,7 +379,7 @@ class Run:
                 shutil.rmtree(folder)
         name = re.compile(
             rf"\.?{self.model}_(({'|'.join(FIGURES)})(_epoch_\d+(\.partial)?\.png|(\.partial)?\.gif)"
-            r"|losses(\.partial)?\.csv|settings(\.partial)?\.json"
+            r"|losses(\.partial)?\.csv|(settings|metrics)(\.partial)?\.json"
             r"|(encoder|decoder)(\.partial)?\.keras)"
         )
         for file in self.folder.iterdir():

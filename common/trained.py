@@ -1,5 +1,6 @@
 """Finished runs of either script, read back from their folders."""
 
+import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -17,14 +18,20 @@ SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
 
 
 class Trained(NamedTuple):
-    """A finished run, as its folder has it."""
+    """A finished run, as its folder has it; without models, if only their metrics were kept."""
 
     place: Path  # OUTPUT_DIR/DATASET/MODEL
     model: str
     dataset: str
     flags: dict
-    encoder: keras.Model
-    decoder: keras.Model
+    encoder: keras.Model | None
+    decoder: keras.Model | None
+    fingerprint: str | None  # of the models' files
+
+    @property
+    def metrics_file(self):
+        """Where common/compare.py keeps what it measured of the models."""
+        return self.place.with_name(f"{self.model}_metrics.json")
 
 
 def default_runs():
@@ -62,15 +69,21 @@ def read_run(place):
         raise UserError(f"{file} is damaged: {error}.") from error
     except (KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{file} is damaged: it lacks a whole 'flags' or 'dataset'.") from error
+    run = Trained(place, model, dataset, flags, None, None, None)
     files = [folder / f"{model}_{name}.keras" for name in ("encoder", "decoder")]
+    if not any(file.exists() for file in files) and run.metrics_file.exists():
+        return run
     if not all(file.exists() for file in files):
         command = _command(model, {**flags, "dataset": dataset}, folder)
         raise UserError(
             f"the {model} run in {folder} is not finished: it has no models. To go on:\n{command}"
         )
     kinds = SCRIPTS[model].Encoder, SCRIPTS[model].Decoder
-    models = [_load(*pair, flags["latent_dim"]) for pair in zip(files, kinds, strict=True)]
-    return Trained(place, model, dataset, flags, *models)
+    encoder, decoder = (
+        _load(*pair, flags["latent_dim"]) for pair in zip(files, kinds, strict=True)
+    )
+    fingerprint = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return run._replace(encoder=encoder, decoder=decoder, fingerprint=fingerprint)
 
 
 def _load(file, kind, latent_dim):

@@ -109,7 +109,8 @@ def call(monkeypatch, capsys):
 @pytest.fixture
 def runs(trained, tmp_path):
     """A copy of the two runs in out/, to spoil: their folder."""
-    shutil.copytree(trained, tmp_path / "out" / "digits")
+    ignore = shutil.ignore_patterns("*_metrics.json")
+    shutil.copytree(trained, tmp_path / "out" / "digits", ignore=ignore)
     return tmp_path / "out" / "digits"
 
 
@@ -229,18 +230,67 @@ def share_in_manifold(images, x, k=3):
 
 def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(trained, call, tmp_path):
     places = [trained / "mmd", relative(trained, "cvae", latent_dim=3, dtype="float64", beta=2.0)]
-    before = sorted(os.listdir(places[0].parent))
+    before = sorted({*os.listdir(places[0].parent)} - {"mmd_metrics.json"})
     for name in ("a", "b"):
+        for place in places:
+            place.with_name(f"{place.name}_metrics.json").unlink(missing_ok=True)
         status, out, error = call(*places, *QUICK, "--output", tmp_path / name / "same")
         assert (status, error) == (0, "")
     assert rows(out)[""] == [
         "MMD-VAE, latent-dim 2, dtype float32",
         "CVAE, latent-dim 3, dtype float64, beta 2.0",
     ]
-    assert sorted(os.listdir(places[0].parent)) == before
+    assert sorted({*os.listdir(places[0].parent)} - {"mmd_metrics.json"}) == before
     for suffix in ("json", "md", "png"):
         a, b = ((tmp_path / name / f"same.{suffix}").read_bytes() for name in ("a", "b"))
         assert a == b
+
+
+def test_what_was_measured_is_kept_until_models_or_flags_change(runs, call, monkeypatch):
+    evaluated = []
+
+    def evaluate(run, *args):
+        evaluated.append(run.model)
+        return original(run, *args)
+
+    original = compare.evaluate
+    monkeypatch.setattr(compare, "evaluate", evaluate)
+    places = (runs / "cvae", runs / "mmd")
+    assert call(*places, *QUICK)[0] == 0
+    first = {file: (runs / file).read_bytes() for file in FILES}
+    assert call(*places, *QUICK)[0] == 0
+    assert evaluated == ["cvae", "mmd"]
+    assert {file: (runs / file).read_bytes() for file in FILES} == first
+
+    other = relative(runs, "mmd", seed=5)
+    shutil.copy(other.with_name("mmd_decoder.keras"), runs / "mmd_decoder.keras")
+    assert call(*places, *QUICK)[0] == 0
+    assert evaluated[2:] == ["mmd"]
+    (runs / "mmd_metrics.json").write_text('{"basis": 3}')
+    assert call(*places, *QUICK)[0] == 0
+    assert evaluated[3:] == ["mmd"]
+    assert call(*places, "--iw-samples", 2, *QUICK[2:])[0] == 0
+    assert evaluated[4:] == ["cvae", "mmd"]
+
+
+def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, monkeypatch):
+    places = (runs / "cvae", runs / "mmd")
+    drawn = []
+    original = compare.show_comparison
+    monkeypatch.setattr(compare, "show_comparison", lambda c: drawn.append(c) or original(c))
+    status, out, _ = call(*places, *QUICK)
+    assert status == 0
+    for file in runs.glob("mmd_*.keras"):
+        file.unlink()
+    assert call(*places, *QUICK)[:2] == (0, out)
+    assert [[column.title for column in columns] for columns in drawn] == [
+        ["CVAE", "MMD-VAE"],
+        ["CVAE"],
+    ]
+    check_error(call(*places, "--iw-samples", 2), "mmd_metrics.json", "--iw-samples")
+    for file in runs.glob("cvae_*.keras"):
+        file.unlink()
+    check_error(call(*places, *QUICK), "none of these runs has models")
 
 
 def test_without_arguments_the_two_runs_in_outputs(runs):
