@@ -60,7 +60,9 @@ class Reference(NamedTuple):
 def get_args(argv=None):
     """The command line; raises SystemExit (status 2) for what is unknown or malformed."""
     usage = "python -m common.compare [flags] [RUN ...]"
-    parser = Parser("compare.py", usage=usage, description=__doc__.splitlines()[0])
+    parser = Parser(
+        "compare.py", usage=usage, description=__doc__.splitlines()[0], allow_abbrev=False
+    )
     flag = parser.add_argument
     flag("runs", nargs="*", metavar="RUN", help="OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd")
     flag(
