@@ -9,7 +9,7 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
 
 import time
 
-from common.data import load_dataset_or_digits, shuffled_batches, to_float
+from common.data import gather_images, load_dataset_or_digits, shuffled_batches, to_float
 from common.fast import in_batches, side_by_side, to_one_channel
 from common.flags import make_parser, number, parse_args
 from common.losses import normal_loglik
@@ -200,7 +200,7 @@ def draw_figures(run, epoch, encoder, decoder, random_vector_for_generation):
 
 # Training loop ----------------------------------------------------------------
 
-STEPS_PER_CALL = 10  # batches before Python has a look: at the progress bar, at Ctrl-C
+IMAGES_PER_CALL = 1000  # or a batch, before Python has a look: at the progress bar, at Ctrl-C
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
@@ -218,11 +218,11 @@ def train_step(x, encoder, decoder, optimizer, rng, beta):
 
 
 @tf.function(autograph=False)
-def train_steps(first, totals, images, batches, encoder, decoder, optimizer, rng, beta):
-    """`train_step` on STEPS_PER_CALL batches from `first` on, without a return to Python.
+def train_steps(first, last, totals, images, batches, encoder, decoder, optimizer, rng, beta):
+    """`train_step` on the batches from `first` to before `last`, without a return to Python.
 
     Args:
-        first: () int32, index into `batches`.
+        first, last: () int32, indices into `batches`.
         totals: (len(LOSSES),) float64, to which the terms are added.
         images: (n, 28, 28, 1) uint8, the training set.
         batches: (number of batches, batch_size), indices of images.
@@ -232,10 +232,9 @@ def train_steps(first, totals, images, batches, encoder, decoder, optimizer, rng
     """
 
     def step(totals, batch):
-        x = to_float(tf.gather(images, batches[batch]), encoder.compute_dtype)
+        x = to_float(gather_images(images, batches[batch]), encoder.compute_dtype)
         return totals + train_step(x, encoder, decoder, optimizer, rng, beta)
 
-    last = tf.minimum(first + STEPS_PER_CALL, batches.shape[0])
     return tf.foldl(step, tf.range(first, last), totals, parallel_iterations=1)
 
 
@@ -244,7 +243,7 @@ def train(run, encoder, decoder, optimizer, rng):
 
     Raises DivergedError for a loss or weight gone bad, OSError for what cannot be written.
     """
-    args = run.args
+    args, beta = run.args, run.args.beta
     if run.is_done():
         return
 
@@ -255,18 +254,19 @@ def train(run, encoder, decoder, optimizer, rng):
     if run.epoch == 0:
         draw_figures(run, 0, encoder, decoder, random_vector_for_generation)
 
-    images = run.data.train_images
+    images, steps = run.data.train_images, max(1, IMAGES_PER_CALL // args.batch_size)
     with run.progress() as bar:
         for epoch in range(run.epoch + 1, args.epochs + 1):
             bar.set_description(f"epoch {epoch}")
             start = time.perf_counter()
             totals = tf.zeros(len(LOSSES), tf.float64)
             batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
-            for first in tf.range(0, len(batches), STEPS_PER_CALL):
+            for first in tf.range(0, len(batches), steps):
+                last = tf.minimum(first + steps, len(batches))
                 totals = train_steps(
-                    first, totals, images, batches, encoder, decoder, optimizer, rng, args.beta
+                    first, last, totals, images, batches, encoder, decoder, optimizer, rng, beta
                 )
-                bar.update(min(STEPS_PER_CALL, epoch * len(batches) - bar.n))
+                bar.update(int(last - first))
 
             losses = dict(zip(LOSSES, (totals / len(batches)).numpy(), strict=True))
             run.log(epoch, losses, time.perf_counter() - start, places=2)

@@ -43,8 +43,11 @@ if programs & {os.path.basename(sys.argv[0]), *sys.orig_argv}:  # python -m comm
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
 
-# Threads of one operation; common/fast.py keeps up to four cores busy with one each
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // 4)))
+# Up to four cores are kept busy by common/fast.py with one thread an operation. More are
+# TensorFlow's to use as it does by default: all of them for each operation
+affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+if len(affinity(0)) <= 4:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

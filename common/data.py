@@ -115,6 +115,21 @@ def to_float(images, dtype):
     return tf.cast(images, dtype) / 255
 
 
+def gather_images(images, indices):
+    """`tf.gather(images, indices)`, also where TensorFlow cannot gather uint8: on a GPU.
+
+    Args:
+        images: uint8 (n, 28, 28, 1).
+        indices: (m,) integers.
+
+    Returns:
+        uint8 (m, 28, 28, 1).
+    """
+    n, *shape = images.shape
+    rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # (n, 98), the same memory
+    return tf.reshape(tf.bitcast(tf.gather(rows, indices), tf.uint8), (-1, *shape))
+
+
 def shuffled_batches(n, batch_size, seed, epoch):
     """One epoch's batches of `n` images, in an order that depends on `seed` and `epoch` alone.
 
@@ -122,9 +137,11 @@ def shuffled_batches(n, batch_size, seed, epoch):
     60,000 images make 600 whole ones.
 
     Returns:
-        int32 (n // batch_size, batch_size), indices of images.
+        int64 (n // batch_size, batch_size), indices of images.
     """
-    order = tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch))
+    # int64, because TensorFlow slices int32 on the host even if there is a GPU
+    indices = tf.range(n, dtype=tf.int64)
+    order = tf.random.experimental.stateless_shuffle(indices, seed=(seed, epoch))
     return tf.reshape(order[: n - n % batch_size], (-1, batch_size))
 
 

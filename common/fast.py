@@ -7,7 +7,7 @@ from common.data import to_float
 import tensorflow as tf
 
 # On two cores four parts beat two, for more of what they compute stays in a core's cache; beyond
-# four they get too small. common/__init__.py leaves cores that are over to each operation's threads
+# four they get too small. On up to four cores common/__init__.py gives each operation one thread
 PARTS = 4
 
 
@@ -15,18 +15,19 @@ def side_by_side(model, x):
     """`model(x)`, computed on a CPU in parts of the batch.
 
     A core that works through a part waits less than cores that share out every operation. On a GPU,
-    or with fewer than 10 rows a part, it is plain `model(x)`.
+    or with fewer than 10 rows a part or an unknown number, it is plain `model(x)`.
 
     Args:
         model: maps a tensor (n, ...) to a tensor (n, ...) or a tuple of them, row by row.
-        x: (n, ...), with n known when the graph is built.
+        x: (n, ...).
 
     Returns:
         What `model(x)` returns, and the same gradients, within rounding.
     """
-    if on_gpu() or x.shape[0] < 10 * PARTS:
+    n = x.shape[0]
+    if on_gpu() or n is None or n < 10 * PARTS:
         return model(x)
-    sizes = [len(range(part, x.shape[0], PARTS)) for part in range(PARTS)]
+    sizes = [len(range(part, n, PARTS)) for part in range(PARTS)]
     outputs = [model(part) for part in tf.split(x, sizes)]
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
 
@@ -89,7 +90,7 @@ def conv_transpose_to_one_channel(x, kernel):
         return tf.nn.conv2d_transpose(x, kernel, shape, 1), gradient
     pixels, taps = tf.reshape(x, (-1, channels)), tf.reshape(kernel, (9, channels))
     shares = tf.matmul(taps, pixels, transpose_b=True)  # (9, n * height * width)
-    shares = tf.unstack(tf.reshape(shares, (9, -1, height, width)))
+    shares = tf.unstack(tf.reshape(shares, (9, tf.shape(x)[0], height, width)))
     shifted = [
         tf.pad(share, [[0, 0], [i, 2 - i], [j, 2 - j]])
         for share, (i, j) in zip(shares, itertools.product(range(3), repeat=2), strict=True)
@@ -99,4 +100,4 @@ def conv_transpose_to_one_channel(x, kernel):
 
 def on_gpu():
     """Whether TensorFlow will put the models on a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(tf.config.list_logical_devices("GPU"))

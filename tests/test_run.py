@@ -13,7 +13,7 @@ from pathlib import Path
 
 import eager_cvae
 import mmd_cvae
-from common.data import load_dataset, to_float
+from common.data import load_dataset, shuffled_batches, to_float
 from common.run import run_script
 
 import keras
@@ -287,6 +287,29 @@ def test_saved_models_are_the_trained_ones(model, runs):
     assert abs(reconstruction - last) < abs(first - last) / 2
 
 
+@both
+@pytest.mark.parametrize(
+    ("batch_size", "ends"), [(100, [(0, 10), (10, 15)]), (700, [(0, 1), (1, 2)])]
+)
+def test_each_epoch_trains_on_its_own_shuffle_about_1000_images_a_call(
+    model, batch_size, ends, tmp_path, monkeypatch
+):
+    script, calls = SCRIPTS[model], []
+    train_steps = script.train_steps
+
+    def record(first, last, totals, images, batches, *state):
+        calls.append(((int(first), int(last)), batches.numpy()))
+        return train_steps(first, last, totals, images, batches, *state)
+
+    monkeypatch.setattr(script, "train_steps", record)
+    flags = ("--dataset", "digits", "--epochs", 2, "--seed", 3, "--batch-size", batch_size)
+    assert call(model, *flags, "--output-dir", tmp_path) == 0
+    assert [end for end, _ in calls] == [*ends, *ends]
+    for epoch in (1, 2):
+        for _, batches in calls[2 * epoch - 2 : 2 * epoch]:
+            np.testing.assert_array_equal(batches, shuffled_batches(1500, batch_size, 3, epoch))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_progress_bar_on_a_terminal(tmp_path):
     import pty
@@ -307,7 +330,7 @@ def test_progress_bar_on_a_terminal(tmp_path):
     os.close(ours)
     bar = bar.decode()
     assert process.returncode == 0
-    assert re.search(r"epoch 1: .*\d+/15 \[.*<.*(batch/s|s/batch)\]", bar)
+    assert re.search(r"epoch 1: .*1[05]/15 \[.*<.*(batch/s|s/batch)\]", bar)
     assert re.search(LINES["mmd"], stdout)
 
 

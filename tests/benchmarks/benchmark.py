@@ -3,13 +3,18 @@
     pip install -r tests/benchmarks/requirements.txt
     python -m tests.benchmarks.benchmark --json benchmark.json
 
-Each contestant has a process of its own and they take turns, so that what slows the machine slows
-all of them: the ratios are medians of ratios within a turn. The floor is the time that the batch's
-3.27 GFLOP would take at the rate of float32 products of two 2048 x 2048 matrices, measured in the
-turns of the script's own process, several side by side to keep all cores busy.
+Each contestant has a process of its own and they take turns; the ratios are medians of ratios
+within a turn. Close what else runs: PyTorch suffers more from company than the scripts do, whose
+threads seldom wait for each other. The floor is the time that the batch's 3.27 GFLOP would take at
+the rate of float32 products of two 2048 x 2048 matrices, measured in the turns of the script's own
+process, several side by side to keep all cores busy. TensorFlow eager and Keras model.fit are the
+scripts' models and losses with `fast.PARTS = 1`; a call of fit costs 0.1 s or so before it begins,
+spread here over 60 batches. "In phases", JAX's deconv1 and deconv2 are 2 x 2 convolutions, because
+the gradient of lax.conv_transpose is a slow path of XLA on CPUs.
 
-With TFDS_DATA_DIR, start-up and memory are those of Fashion-MNIST, too. Close what else runs. About
-20 minutes on two cores.
+With TFDS_DATA_DIR, start-up and memory are those of Fashion-MNIST, too; for the growth with the
+data the images are made up, and TFDS's reading is left out. Needs 8 GB of memory and 20 minutes on
+two cores.
 
 What was tried on two cores of a Xeon (Cascade Lake, AVX-512), and what it gave. Of one script's
 step, taking turns with its earlier form; milliseconds drift with the machine, ratios less.
@@ -19,8 +24,9 @@ Kept
   less time. Ten batches a call (tf.foldl): nothing more on a CPU; on a GPU it spares the host.
 - The batch in parts, one thread an operation, instead of two threads an operation: 15 % less.
   Four parts instead of two: 5 to 10 % less again. Ten parts: more time, for the small operations.
-- deconv3's forward pass as a matrix product and nine shifts: that operation in two thirds of its
-  time, the step in 5 to 10 % less. Its gradients in that form took three times as long: kept plain.
+  (On two cores of an AMD EPYC two, four and six parts are equal, others 3 to 10 % slower.)
+- deconv3's forward pass as a matrix product and nine shifts: 2.4 ms instead of 8.5 on the EPYC.
+  Its gradients in that form took three times as long: kept plain.
 - No autograph on the step: up to half a second of the start.
 - The test set encoded 1,000 images at a time, the training images once in memory.
 - TFDS without its cache: a fifth off the reading. Batches parsed and decoded by hand instead were
@@ -31,11 +37,15 @@ Dropped
   (TF_ENABLE_ONEDNN_OPTS=0): 30 % more time.
 - deconv2 as a product (64 channels to 288 taps) and overlap-add, or as a 2 x 2 convolution to four
   phases of 32 channels: what the product gains, the passes over its 22 MB lose.
+- deconv2's bias added to rows of 28 x 32 instead of 32: 1.5 % less, not worth a form of its own.
 - malloc without mmap and trimming: no gain; page faults are no issue.
 
-Where the rest goes, of one thread's time: deconv2's three passes 45 % at 65 to 95 % of the floor's
-rate, deconv1's and conv2's, which are small, 25 % at 40 to 80 % of it, and the passes of
-bias, relu and their gradients over the 28 x 28 x 32 and 14 x 14 x 64 tensors 13 %, bound by memory.
+Where the time goes (python -m tests.benchmarks.operations; the EPYC, where one thread multiplies
+matrices at 107 GFLOP/s; milliseconds a batch of eager_cvae, two threads added up, 46 in all):
+deconv2's three passes 22.9 (at 88 to 111 GFLOP/s), deconv1's 6.4 (76 to 106), conv2's 5.6 (62 to
+82), deconv3's 5.4, bias and relu of deconv1 and deconv2 and their gradients 2.5, conv1's 1.1, dense
+layers 1.9. At the product's rate all would take 30.6. Two threads are busy for 95 % of the time, so
+that what is left to gain is within oneDNN's convolutions.
 """
 
 import argparse
@@ -65,7 +75,8 @@ def torch_name(channels_last, compiled):
 
 
 CONTESTANTS = ["as shipped", "TensorFlow eager", "Keras model.fit"]
-CONTESTANTS += [*(torch_name(*variant) for variant in TORCH), "JAX jit"]
+CONTESTANTS += [*(torch_name(*variant) for variant in TORCH), "JAX jit", "JAX jit, in phases"]
+SHARE = {"Keras model.fit": 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}  # of the steps a turn
 
 
 # Training steps ---------------------------------------------------------------
@@ -73,6 +84,22 @@ CONTESTANTS += [*(torch_name(*variant) for variant in TORCH), "JAX jit"]
 
 def contestant(pipe, name, model):
     """In a process of its own: answer a number of batches with the seconds they took."""
+    try:
+        run, product = make(name, model)
+        run(20)
+        pipe.send("ready")
+    except Exception as error:  # a package that is missing, or whatever it comes up with
+        pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
+        return
+    while steps := pipe.recv():
+        answer = [seconds(run, steps) / steps]
+        if product:
+            answer.append(seconds(product, 8) / 8)
+        pipe.send(answer)
+
+
+def make(name, model):
+    """A contestant's training on a number of batches; for ours, also so many matrix products."""
     import numpy as np
 
     images = np.random.default_rng(0).integers(0, 256, (6000, 28, 28, 1), dtype=np.uint8)
@@ -86,21 +113,15 @@ def contestant(pipe, name, model):
         from tests.benchmarks import tensorflow_vae as rivals
 
         run = (rivals.make_eager if "eager" in name else rivals.make_fit)(model, images)
-    elif name == "JAX jit":
+    elif "JAX" in name:
         from tests.benchmarks import jax_vae
 
-        run = jax_vae.make(model, images)
+        run = jax_vae.make(model, images, phases="phases" in name)
     else:
         from tests.benchmarks import torch_vae
 
         run = torch_vae.make(model, images, *TORCH[CONTESTANTS.index(name) - 3])
-    run(20)
-    pipe.send("ready")
-    while steps := pipe.recv():
-        answer = [seconds(run, steps) / steps]
-        if product:
-            answer.append(seconds(product, 8) / 8)
-        pipe.send(answer)
+    return run, product
 
 
 def seconds(run, times):
@@ -111,18 +132,23 @@ def seconds(run, times):
 
 
 def measure_steps(model, turns, steps):
-    """A dict from contestant to its seconds a batch in each turn; "product" is the floor's."""
+    """A dict from contestant to its seconds a batch in each turn; "product" is the floor's.
+
+    A contestant that cannot start is left out, and said why.
+    """
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for name in tqdm(CONTESTANTS, desc=f"{model}: compiling", leave=False):
         pipes[name], other = context.Pipe()
         context.Process(target=contestant, args=(other, name, model), daemon=True).start()
         other.close()
-        pipes[name].recv()
-    found = {name: [] for name in [*CONTESTANTS, "product"]}
+        if (answer := pipes[name].recv()) != "ready":
+            tqdm.write(f"Without {name}: {answer}", file=sys.stderr)
+            del pipes[name]
+    found = {name: [] for name in [*pipes, "product"]}
     for _ in tqdm(range(turns), desc=f"{model}: taking turns", leave=False):
         for name, pipe in pipes.items():
-            pipe.send(steps // 5 if name == "JAX jit" else steps)
+            pipe.send(round(steps * SHARE.get(name, 1)))
             answer = pipe.recv()
             found[name].append(answer[0])
             found["product"] += answer[1:]
@@ -135,7 +161,7 @@ def compare_steps(found):
     """Rows of contestant, ms a batch (median, quartiles), images/s and how much slower it is."""
     ours = found["as shipped"]
     rows = []
-    for name in CONTESTANTS:
+    for name in [name for name in CONTESTANTS if name in found]:
         low, median, high = quartiles([1000 * t for t in found[name]])
         slower = quartiles([theirs / own for theirs, own in zip(found[name], ours, strict=True)])
         rows.append([name, median, low, high, 1e5 / median, *slower])
@@ -171,7 +197,7 @@ if int(images):
     del made
     script.load_dataset_or_digits = lambda *_: data
 if int(first_batch):
-    script.STEPS_PER_CALL = 1
+    script.IMAGES_PER_CALL = 1
 steps, figures, took = script.train_steps, script.draw_figures, {"figures": 0, "steps": 0}
 def timed(name, function):
     def call(*args):
@@ -202,7 +228,8 @@ def command(*words):
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"{words} ended with status {status}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024, output
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return time.perf_counter() - start, usage.ru_maxrss * unit / 2**20, output
 
 
 def launch(script, *flags, images=0, first_batch=False):
@@ -282,21 +309,26 @@ def main():
     parser.add_argument("--turns", type=int, default=15, help="(default: %(default)s)")
     args = parser.parse_args()
     info = Path("/proc/cpuinfo")
-    names = (
-        [line for line in info.read_text().splitlines() if "model name" in line]
-        if (info.exists())
-        else []
-    )
-    processor = names[0].split(":")[1].strip() if names else platform.processor()
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    processor = (names or [platform.processor()])[0]
     record = {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version()}
     print(f"{processor}, {os.cpu_count()} cores")
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
+        print(f"Something else is running: the load is {os.getloadavg()[0]:.1f}.", file=sys.stderr)
+
+    def keep(name, measured):
+        record[name] = measured
+        if args.json:
+            args.json.write_text(json.dumps(record, indent=1) + "\n")
+        return measured
+
     for model in ("cvae", "mmd"):
-        record[model] = measure_steps(model, args.turns, steps=20)
-        print_steps(model, record[model])
-    record["commands"] = measure_commands(turns=3)
-    print_commands(record["commands"])
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        print_steps(model, keep(model, measure_steps(model, args.turns, steps=20)))
+    if hasattr(os, "wait4"):
+        print_commands(keep("commands", measure_commands(turns=3)))
+    else:
+        print("Start-up and memory are not measured on Windows.", file=sys.stderr)
 
 
 if __name__ == "__main__":

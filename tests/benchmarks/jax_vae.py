@@ -11,8 +11,12 @@ BATCH_SIZE = 100
 SAME, VALID = "SAME", "VALID"
 
 
-def make(model, images):
-    """A function that trains on a number of batches; see tensorflow_vae.py."""
+def make(model, images, phases):
+    """A function that trains on a number of batches; see tensorflow_vae.py.
+
+    Args:
+        phases: whether deconv1 and deconv2 are `in_phases`.
+    """
     latents = 4 if model == "cvae" else 2
     shapes = {
         "conv1": (3, 3, 1, 32),
@@ -33,7 +37,9 @@ def make(model, images):
     state = [(weights, zeros, jax.tree.map(jnp.zeros_like, weights), 0)]
     images = jnp.asarray(images)
     order = np.random.default_rng(0).permutation(len(images))
+    upsample = in_phases if phases else partial(lax.conv_transpose, strides=(2, 2), padding=SAME)
     loss_of = {"cvae": cvae_loss, "mmd": mmd_loss}[model]
+    loss_of = partial(loss_of, decode=partial(decode, upsample=upsample))
 
     @partial(jax.jit, donate_argnums=0)
     def train_step(state, images, rows, key):
@@ -67,15 +73,41 @@ def encode(weights, x):
     return x.reshape(len(x), -1) @ weights["dense1"]["kernel"] + weights["dense1"]["bias"]
 
 
-def decode(weights, z):
+def in_phases(x, kernel):
+    """`lax.conv_transpose`, stride 2, "SAME", 3 x 3 as a 2 x 2 convolution to the four phases.
+
+    Args:
+        x: (n, height, width, channels).
+        kernel: (3, 3, channels, features).
+
+    Returns:
+        (n, 2 * height, 2 * width, features).
+    """
+    n, height, width, channels = x.shape
+    features = kernel.shape[3]
+    taps = np.array([[0, 3], [2, 1]])  # by place and phase; 3 is none
+    kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    kernel = kernel[taps[:, None, :, None], taps[None, :, None, :]]  # places, phases, channels
+    kernel = kernel.transpose(0, 1, 4, 2, 3, 5).reshape(2, 2, channels, 4 * features)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        ((1, 0), (1, 0)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    y = y.reshape(n, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(n, 2 * height, 2 * width, features)
+
+
+def decode(weights, z, upsample):
     """(n, 2) to logits (n, 28, 28, 1)."""
     x = jax.nn.relu(z @ weights["dense2"]["kernel"] + weights["dense2"]["bias"])
     x = x.reshape(-1, 7, 7, 32)
-    for name, stride in (("deconv1", 2), ("deconv2", 2), ("deconv3", 1)):
-        x = lax.conv_transpose(x, weights[name]["kernel"], (stride, stride), SAME)
-        x = x + weights[name]["bias"]
-        x = x if name == "deconv3" else jax.nn.relu(x)
-    return x
+    for name in ("deconv1", "deconv2"):
+        x = jax.nn.relu(upsample(x, weights[name]["kernel"]) + weights[name]["bias"])
+    x = lax.conv_transpose(x, weights["deconv3"]["kernel"], (1, 1), SAME)
+    return x + weights["deconv3"]["bias"]
 
 
 def normal_loglik(z, mean, logvar):
@@ -83,7 +115,7 @@ def normal_loglik(z, mean, logvar):
     return -0.5 * jnp.sum((z - mean) ** 2 * jnp.exp(-logvar) + logvar + jnp.log(2 * jnp.pi), axis=1)
 
 
-def cvae_loss(weights, x, key):
+def cvae_loss(weights, x, key, decode):
     """The original's: the reconstruction summed over the batch."""
     mean, logvar = jnp.split(encode(weights, x), 2, axis=1)
     z = jax.random.normal(key, mean.shape) * jnp.exp(0.5 * logvar) + mean
@@ -99,7 +131,7 @@ def kernel(x, y):
     return jnp.exp(-jnp.mean((x[:, None] - y) ** 2, axis=2) / x.shape[1])
 
 
-def mmd_loss(weights, x, key):
+def mmd_loss(weights, x, key, decode):
     """Mean squared error and the biased MMD."""
     mean = encode(weights, x)
     preds = jax.nn.sigmoid(decode(weights, mean))

@@ -31,14 +31,14 @@ def make_parts(model, images):
 
 
 def make_shipped(model, images):
-    """`train_steps` of the script, as its epoch loop calls it."""
+    """`train_steps` of the script, ten batches a call, as its epoch loop calls it."""
     script, state, images = make_parts(model, images)
     batches = shuffled_batches(len(images), BATCH_SIZE, 0, 1)
 
     def run(steps):
         totals = tf.zeros(len(script.LOSSES), tf.float64)
-        for first in tf.range(0, steps, script.STEPS_PER_CALL):
-            totals = script.train_steps(first, totals, images, batches, *state)
+        for first in tf.range(0, steps, 10):
+            totals = script.train_steps(first, first + 10, totals, images, batches, *state)
         totals.numpy()
 
     return run
