@@ -7,10 +7,11 @@ Each contestant has a process of its own and they take turns; the ratios are med
 within a turn. Close what else runs: PyTorch suffers more from company than the scripts do, whose
 threads seldom wait for each other. The floor is the time that the batch's 3.27 GFLOP would take at
 the rate of float32 products of two 2048 x 2048 matrices, measured in the turns of the script's own
-process, several side by side to keep all cores busy. TensorFlow eager and Keras model.fit are the
-scripts' models and losses with `fast.PARTS = 1`; a call of fit costs 0.1 s or so before it begins,
-spread here over 60 batches. "In phases", JAX's deconv1 and deconv2 are 2 x 2 convolutions, because
-the gradient of lax.conv_transpose is a slow path of XLA on CPUs.
+process, several side by side to keep all cores busy. TensorFlow eager and Keras model.fit have the
+scripts' models and losses without common/fast.py; eager asks a persistent tape twice, as the R
+scripts do. A call of fit costs 0.1 s or so before it begins, spread here over 60 batches. "In
+phases", JAX's deconv1 and deconv2 are 2 x 2 convolutions, because the gradient of
+lax.conv_transpose is a slow path of XLA on CPUs.
 
 With TFDS_DATA_DIR, start-up and memory are those of Fashion-MNIST, too; for the growth with the
 data the images are made up, and TFDS's reading is left out. Needs 8 GB of memory and 20 minutes on

@@ -58,16 +58,25 @@ def make_product():
     return lambda times: [products(a)[0].numpy() for _ in range(times // fast.PARTS)]
 
 
+def plain(script):
+    """Have the script's models and loss computed as their layers stand, for the rivals."""
+    script.side_by_side = lambda model, x: model(x)
+    script.to_one_channel = lambda layer, x: layer(x)
+
+
 def make_eager(model, images):
-    """The original's style: nothing compiled, a tf.data stream, a call of `optimizer` a batch."""
-    fast.PARTS = 1
-    script, state, images = make_parts(model, images)
+    """The original's style: nothing compiled, a tf.data stream, a persistent tape asked twice."""
+    script, (encoder, decoder, optimizer, rng, *beta), images = make_parts(model, images)
+    plain(script)
     stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
     stream = iter(stream.batch(BATCH_SIZE).map(lambda x: to_float(x, "float32")))
 
     def run(steps):
         for _ in range(steps):
-            terms = script.train_step.python_function(next(stream), *state)
+            with tf.GradientTape(persistent=True) as tape:
+                loss, terms = script.compute_loss(next(stream), encoder, decoder, rng, *beta)
+            for variables in (encoder.trainable_variables, decoder.trainable_variables):
+                optimizer.apply(tape.gradient(loss, variables), variables)
         terms.numpy()
 
     return run
@@ -75,8 +84,8 @@ def make_eager(model, images):
 
 def make_fit(model, images):
     """`model.fit`, with Keras's defaults, of a keras.Model with the script's loss."""
-    fast.PARTS = 1
     script, (encoder, decoder, _, rng, *beta), _ = make_parts(model, images)
+    plain(script)
     images = to_float(images, "float32").numpy()
 
     class VAE(keras.Model):
