@@ -35,8 +35,8 @@ if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
     sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 _stderr = os.dup(2)  # which moves, below
-programs = {"eager_cvae.py", "mmd_cvae.py", "common.compare"}
-if programs & {os.path.basename(sys.argv[0]), *sys.orig_argv}:  # python -m common.compare
+programs = {"eager_cvae.py", "mmd_cvae.py", "common.compare", "common.animate"}
+if programs & {os.path.basename(sys.argv[0]), *sys.orig_argv}:  # the latter where python -m runs
     for number in (signal.SIGINT, signal.SIGTERM):  # until common.run.run_script takes over
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop_importing)
