@@ -151,6 +151,8 @@ def compute_loss(x, encoder, decoder, rng, beta=None):
     preds = side_by_side(decoder, z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
+    # Have gradients added up two at a time: the order in which TensorFlow adds three can vary
+    z, logvar = tf.identity(z), tf.identity(logvar)
     logpz = normal_loglik(z, 0.0, 0.0)  # (n,)
     logqz_x = normal_loglik(z, mean, logvar)  # (n,)
     if beta is None:

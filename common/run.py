@@ -62,6 +62,8 @@ def set_up(seed, dtype):
     """Seed everything; have TensorFlow compute deterministically, and Keras in `dtype`."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+    # It makes one sum of several, and the order in which TensorFlow adds three or more can vary
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     keras.config.set_floatx(dtype)  # of optimizers
     keras.config.set_dtype_policy(dtype)  # of models
 

@@ -196,3 +196,27 @@ def test_float64_holds_throughout(script, build, float64):
         float(np.float32(0.9)),
         float(np.float32(0.999)),
     }
+
+
+@pytest.mark.parametrize("script", [eager_cvae, mmd_cvae])
+def test_no_sum_depends_on_what_is_done_first(script, build):
+    """AddN begins with the first input whose memory it may take over: one that nobody else needs.
+
+    With two inputs that makes no difference. With more, which input that is must not depend on
+    whether another reader is through with it.
+    """
+    encoder, decoder, rng = build(script)
+    optimizer = script.make_optimizer(1e-3, encoder, decoder)
+    beta = (None,) if script is eager_cvae else ()
+    x = tf.TensorSpec((100, 28, 28, 1), encoder.compute_dtype)
+    step = script.train_step.get_concrete_function(x, encoder, decoder, optimizer, rng, *beta)
+    sums = [op for op in step.graph.get_operations() if op.type == "AddN" and len(op.inputs) > 2]
+    assert sums
+    for op in sums:
+        for tensor in op.inputs:
+            while tensor.op.type in ("Identity", "Reshape", "ExpandDims", "Squeeze"):
+                assert len(tensor.consumers()) == 1, (op.name, tensor.name)
+                tensor = tensor.op.inputs[0]
+            assert len(tensor.consumers()) == 1, (op.name, tensor.name)
+    options = tf.config.optimizer.get_experimental_options()
+    assert options["arithmetic_optimization"] is False  # it makes one sum of several
