@@ -14,8 +14,8 @@ phases", JAX's deconv1 and deconv2 are 2 x 2 convolutions, because the gradient 
 lax.conv_transpose is a slow path of XLA on CPUs.
 
 With TFDS_DATA_DIR, start-up and memory are those of Fashion-MNIST, too; for the growth with the
-data the images are made up, and TFDS's reading is left out. Needs 8 GB of memory and 20 minutes on
-two cores.
+data the images are made up, and TFDS's reading is left out. Nine processes at a time, each with a
+framework in memory; about 15 minutes on two cores.
 
 What was tried on two cores of a Xeon (Cascade Lake, AVX-512), and what it gave. Of one script's
 step, taking turns with its earlier form; milliseconds drift with the machine, ratios less.
