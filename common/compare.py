@@ -12,6 +12,8 @@ cores.
 import contextlib
 import functools
 import json
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +24,7 @@ from common.data import TITLES, Dataset, load_dataset, to_float
 from common.fast import in_batches, side_by_side
 from common.flags import Parser, path, whole_number
 from common.plotting import Column, latent_grid, latent_plane, show_comparison
-from common.report import PRIOR_DRAWS, table, to_json, to_markdown
+from common.report import CVAE_ALONE, METRICS, PRIOR_DRAWS, table, to_json, to_markdown
 from common.run import FREE_FLAGS, Interrupted, raise_if_interrupted, replacing, run_script, set_up
 from common.trained import Trained, default_runs, read_run
 
@@ -35,6 +37,7 @@ from tqdm import tqdm
 
 NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's runs may differ
+VERSION = 2  # of the metrics; what is kept of another one is measured anew
 SUFFIXES = (".png", ".md", ".json")
 BATCH = 1000  # images or draws decoded at a time: 300 MB
 
@@ -55,6 +58,7 @@ class Reference(NamedTuple):
     images: np.ndarray  # the test set's, float32 (n, 28, 28, 1) in [0, 1]
     pca: PCA
     manifold: metrics.Manifold
+    real: dict[str, float]  # metrics of real images in place of decoded ones
 
 
 def get_args(argv=None):
@@ -89,7 +93,10 @@ def read_reference(name, data_dir):
     images = to_float(data.test_images, "float32").numpy()
     pixels = images.reshape(len(images), -1)
     pca = PCA(min(50, len(pixels)), svd_solver="covariance_eigh").fit(pixels)
-    return Reference(data, images, pca, metrics.manifold(pca.transform(pixels)))
+    manifold = metrics.manifold(pca.transform(pixels))
+    others = to_float(data.train_images[:PRIOR_DRAWS], "float32").numpy()
+    real = reconstruction(images, images) | variety(others, images, pca, manifold)
+    return Reference(data, images, pca, manifold, real)
 
 
 # Numbers ----------------------------------------------------------------------
@@ -118,6 +125,31 @@ def prior(n, run):
     )
 
 
+def reconstruction(images, preds):
+    """How well test images (n, 28, 28, 1) come back, by key."""
+    return {
+        "mse": metrics.mean_squared_error(images, preds),
+        "crossentropy": metrics.binary_crossentropy(images, preds),
+        "sharpness_back": metrics.gradient_magnitude(preds) / metrics.gradient_magnitude(images),
+    }
+
+
+def features(pca, images):
+    """Images (n, 28, 28, 1) as points in the space of their manifold."""
+    return pca.transform(images.reshape(len(images), -1))
+
+
+def variety(drawn, images, pca, manifold):
+    """How draws (m, 28, 28, 1) resemble the test images, whose `manifold` that is, by key."""
+    fake = metrics.manifold(features(pca, drawn))
+    return {
+        "precision": metrics.inside(fake.points, manifold),
+        "recall": metrics.inside(manifold.points, fake),
+        "coverage": metrics.coverage(fake.points, manifold),
+        "sharpness": metrics.gradient_magnitude(drawn) / metrics.gradient_magnitude(images),
+    }
+
+
 def bounds(run, images, mean, logvar, z, rng, args):
     """ELBO, its KL part and the importance-weighted bound, by key: nats an image.
 
@@ -140,10 +172,16 @@ def bounds(run, images, mean, logvar, z, rng, args):
         return metrics.log_weight(z, mean[some], logvar[some], logpx_z(images[some], z))
 
     with _progress(args.iw_samples, f"{run.place}: importance-weighted bound") as bar:
-        bound = metrics.importance_weighted_bound(draw, args.iw_samples)
-    kl = float(tf.reduce_mean(metrics.normal_kl(mean, logvar)))
-    elbo = float(logpx_z(images, z).mean(dtype=float)) - kl
-    return {"elbo": elbo, "kl": kl, "bound": float(tf.reduce_mean(bound))}
+        bound, effective_samples = metrics.importance_weighted_bound(draw, args.iw_samples)
+    kl = metrics.normal_kl(mean, logvar).numpy()
+    elbo = logpx_z(images, z) - kl
+    return {
+        "elbo": float(elbo.mean(dtype=float)),
+        "kl": float(kl.mean(dtype=float)),
+        "elbo_of_some": float(elbo[some].mean(dtype=float)),
+        "bound": float(bound.mean()),
+        "effective_samples": float(np.median(effective_samples)),
+    }
 
 
 def make_decode(run):
@@ -166,11 +204,8 @@ def evaluate(run, reference, args, step):
     Returns:
         Result.
     """
-    data, images, pca, real = reference
+    data, images, pca, manifold, _ = reference
     decode, rng = make_decode(run), tf.random.Generator.from_seed(0)
-
-    def features(images):
-        return pca.transform(images.reshape(len(images), -1))
 
     step(run, "encoding")
     train = in_batches(run.encoder, data.train_images)
@@ -182,69 +217,89 @@ def evaluate(run, reference, args, step):
         values |= bounds(run, data.test_images, mean, logvar, z, rng, args)
     mean, train, z = mean.numpy(), train.numpy(), z.numpy()
 
-    step(run, "decoding")
-    preds, drawn = decode(mean), decode(prior(PRIOR_DRAWS, run))
-    values["mse"] = metrics.mean_squared_error(images, preds)
-    values["crossentropy"] = metrics.binary_crossentropy(images, preds)
-    values["sharpness"] = metrics.gradient_magnitude(drawn) / metrics.gradient_magnitude(images)
-
     step(run, "latent space")
     latent_mean, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
-    variances = np.linalg.eigvalsh(covariance).clip(0)
+    sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least
     values["distance"] = float(np.linalg.norm(latent_mean))
-    values["widest"], values["narrowest"] = (float(v) for v in np.sqrt(variances[[-1, 0]]))
+    values["widest"], values["narrowest"] = float(sds[-1]), float(sds[0])
     values["latent_kl"] = metrics.gaussian_kl(latent_mean, covariance)
     values["mmd"], values["mmd_error"] = metrics.unbiased_mmd(z, prior(len(z), run))
+
     step(run, "classes")
     values["accuracy"] = metrics.neighbour_accuracy(
         train, data.train_labels, mean, data.test_labels
     )
     values["silhouette"] = float(silhouette_score(mean, data.test_labels))
 
-    step(run, "manifolds")
+    step(run, "decoding")
+    values |= reconstruction(images, decode(mean))
+    random_vector = prior(PRIOR_DRAWS, run).numpy()
+    own = decode(metrics.to_gaussian(random_vector, latent_mean, covariance))
     _, lift, _ = latent_plane(mean)
-    fake = metrics.manifold(features(drawn))
-    values["precision"] = metrics.inside(fake.points, real)
-    values["recall"] = metrics.inside(real.points, fake)
-    values["grid"] = metrics.inside(features(decode(lift(latent_grid()))), real)
+
+    step(run, "manifolds")
+    values |= variety(decode(random_vector), images, pca, manifold)
+    values["own_precision"] = metrics.inside(features(pca, own), manifold)
+    values["grid"] = metrics.inside(features(pca, decode(lift(latent_grid()))), manifold)
     return Result(run, values, latent_mean.tolist(), covariance.tolist())
 
 
-def measured(run, references, args, step):
-    """`evaluate`, or what is kept of it beside the run, from an earlier comparison.
+def _basis(run, args):
+    """What a result is of."""
+    iw = [args.iw_samples, args.iw_images]
+    return {"models": run.fingerprint, "iw": iw, "version": VERSION}
 
-    Raises UserError for a run of which only metrics are kept, if they are not those asked for.
+
+def kept_result(run, args):
+    """What an earlier comparison with these flags left beside a run, as Result; None if nothing.
+
+    Raises UserError for a run of which there is nothing else, if it is not what is asked for.
     """
-    basis = {"models": run.fingerprint, "iw": [args.iw_samples, args.iw_images]}
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    basis = _basis(run, args)
+    message = "is damaged or of another version. Train the run anew."
+    with contextlib.suppress(
+        OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError
+    ):
         kept = json.loads(run.metrics_file.read_text(encoding="utf-8"))
         if run.encoder is None:
             basis["models"] = kept["basis"]["models"]
-        if kept["basis"] == basis:
-            return Result(run, kept["values"], kept["latent_mean"], kept["latent_covariance"])
+        values = {key: float(value) for key, value in kept["values"].items()}
+        mean, covariance = kept["latent_mean"], kept["latent_covariance"]
+        keys = {m.key for m in METRICS} - (set() if run.model == "cvae" else CVAE_ALONE)
+        shapes = [np.array(moment, float).shape for moment in (mean, covariance)]
+        dim = run.flags["latent_dim"]
+        if set(values) == keys and shapes == [(dim,), (dim, dim)]:
+            if kept["basis"] == basis:
+                return Result(run, values, mean, covariance)
+            if kept["basis"] == basis | {"iw": kept["basis"]["iw"]}:
+                samples, images = kept["basis"]["iw"]
+                message = f"has --iw-samples {samples} --iw-images {images}: give these."
     if run.encoder is None:
-        raise UserError(
-            f"{run.metrics_file}, all that is left of a run's models, is damaged or was measured "
-            "with other --iw-samples or --iw-images."
-        )
-    result = evaluate(run, references(run), args, step)
-    kept = {"basis": basis, **result._asdict()}
+        raise UserError(f"{run.metrics_file}, all that is left of a run's models, {message}")
+    return None
+
+
+def measure(run, reference, args, step):
+    """`evaluate`, and keep the result beside the run."""
+    result = evaluate(run, reference, args, step)
+    kept = {"basis": _basis(run, args), **result._asdict()}
     del kept["run"]
-    with contextlib.suppress(OSError), replacing(run.metrics_file) as file:  # it only saves time
+    with contextlib.suppress(OSError), _replacing(run.metrics_file) as file:  # it only saves time
         file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     return result
 
 
 def make_column(title, run, reference):
     """A run's part of the figure."""
-    data, images, _, _ = reference
+    data, images, *_ = reference
     decode = make_decode(run)
     mean = in_batches(run.encoder, data.test_images)
     mean = (mean[0] if run.model == "cvae" else mean).numpy()
     firsts = np.unique(data.test_labels, return_index=True)[1]  # the first image of each class
+    about = f"{TITLES[run.dataset]}, epoch {run.flags['epochs']}, seed {run.flags['seed']}"
     return Column(
-        title, decode, prior(64, run), mean, data.test_labels, data.class_names, images[firsts],
-        decode(mean[firsts]),
+        title, about, decode, prior(64, run), mean, data.test_labels, data.class_names,
+        images[firsts], decode(mean[firsts]),
     )  # fmt: skip
 
 
@@ -281,16 +336,25 @@ def by_setting(results):
     return dict(zip(map(title, settings), groups.values(), strict=True))
 
 
-def output_files(path):
+def output_files(output):
     """The .png, .md and .json to write; raises OSError or UserError if they cannot be."""
-    path = Path(path)
-    stem = path.stem if path.suffix in SUFFIXES else path.name
+    path = Path(output)
+    if path.is_dir():
+        path /= "comparison"
+    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
+    if stem.startswith(tuple(f"{model}_" for model in NAMES)):
+        raise UserError(f"{stem} is what a run's files are called: choose another --output.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=path.parent).close()
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path.parent)) from error
     for file in files:
         if file.is_dir():
             raise UserError(f"{file} is a folder: choose another --output.")
+        if file.exists() and not all(other.exists() for other in files[1:]):
+            raise UserError(f"{file} is there, not from a comparison: choose another --output.")
     return files
 
 
@@ -300,34 +364,57 @@ def compare(args):
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
         raise UserError("a comparison wants two or more runs, each given once.")
     runs = [read_run(path) for path in paths]
-    if not any(run.decoder for run in runs):
-        raise UserError("none of these runs has models to draw a figure of.")
-    files = output_files(args.output or paths[0].parent / "comparison")
+    results = [kept_result(run, args) for run in runs]
+    files = output_files(args.output or str(paths[0].parent / "comparison"))
     set_up(0, "float32")
     read = functools.cache(read_reference)
 
     def reference(run):
         return read(run.dataset, args.data_dir or run.flags.get("data_dir"))
 
-    with _progress(len(runs) * 5) as bar, sklearn.config_context(working_memory=256):  # MB
+    total = results.count(None) * 5 + len(runs)
+    with _progress(total) as bar, sklearn.config_context(working_memory=256):  # MB
 
         def step(run, text):
+            raise_if_interrupted()
             bar.set_description(f"{run.place}: {text}")
             bar.update()
 
-        columns = by_setting([measured(run, reference, args, step) for run in runs])
+        datasets = {}
+        for run in runs:
+            step(run, "data set")
+            datasets[run.dataset] = reference(run).real
+        columns = by_setting(
+            [
+                result or measure(run, reference(run), args, step)
+                for run, result in zip(runs, results, strict=True)
+            ]
+        )
+    real = {
+        "real images" + (f", {TITLES[name]}" if len(datasets) > 1 else ""): values
+        for name, values in datasets.items()
+    }
     shown = []
     for title, group in columns.items():
         drawn = [result.run for result in group if result.run.decoder][:1]
         shown += [make_column(title, run, reference(run)) for run in drawn]
     raise_if_interrupted()
+    png, markdown, numbers = files if shown else (None, *files[1:])
     with contextlib.ExitStack() as stack:
-        png, markdown, numbers = (stack.enter_context(replacing(file)) for file in files)
-        show_comparison(shown).savefig(png)
-        markdown.write_text(to_markdown(columns, args, files[0].name), encoding="utf-8")
-        numbers.write_text(to_json(columns, args), encoding="utf-8")
-    print(table(columns))
-    print(f"With what the rows mean and a figure in {', '.join(map(str, files))}.", flush=True)
+        if png:
+            show_comparison(shown).savefig(stack.enter_context(_replacing(png)))
+        file = stack.enter_context(_replacing(markdown))
+        file.write_text(to_markdown(columns, real, args, png and png.name), encoding="utf-8")
+        file = stack.enter_context(_replacing(numbers))
+        file.write_text(to_json(columns, real, args), encoding="utf-8")
+    print(table(columns, real))
+    print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
+    print(f"The figure: {png}." if png else "No figure: none of the runs has models.", flush=True)
+
+
+def _replacing(file):
+    """`replacing`, by a name of this process's own: several may compare at once."""
+    return replacing(file, f"{file.stem}.{os.getpid()}")
 
 
 def _progress(total, description=None):
@@ -351,4 +438,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # where a terminal has no ±
     run_script(main)

@@ -25,7 +25,8 @@ def mean_squared_error(x, preds):
 def binary_crossentropy(x, preds):
     """-sum_pixels x log preds + (1 - x) log(1 - preds), mean over images: nats an image.
 
-    Keras keeps `preds` 1e-7 clear of 0 and 1.
+    At its least, where `preds` is `x`, it is not 0 but the entropy of the grey pixels. Keras keeps
+    `preds` 1e-7 clear of 0 and 1.
 
     Args:
         x, preds: (n, 28, 28, 1) intensities in [0, 1].
@@ -34,7 +35,10 @@ def binary_crossentropy(x, preds):
 
 
 def bernoulli_loglik(x, logits):
-    """The log density log p(x|z), minus the sigmoid cross entropy summed over pixels.
+    """Log p(x|z), minus the sigmoid cross entropy summed over pixels.
+
+    The log probability of binary pixels; of grey ones, as here and in the original, a density that
+    lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019).
 
     Args:
         x: (n, 28, 28, 1) intensities in [0, 1].
@@ -74,19 +78,26 @@ def log_weight(z, mean, logvar, logpx_z):
 
 
 def importance_weighted_bound(draw, samples):
-    """The bound log (1/K) sum_k p(x, z_k) / q(z_k|x) of Burda, Grosse & Salakhutdinov (2015).
+    """The bound log (1/K) sum_k w_k, w_k = p(x, z_k) / q(z_k|x), of Burda, Grosse & Salakhutdinov.
 
-    In expectation a lower bound of log p(x): the ELBO with one sample, the tighter the more.
+    In expectation a lower bound of log p(x): the ELBO with one sample, the tighter the more (2015,
+    equation 8).
 
     Args:
         draw: function without arguments that draws z ~ q(z|x) anew and returns its `log_weight`.
         samples: K.
 
     Returns:
-        (n,) float64 tensor, nats per image.
+        bound: (n,) float64 array, nats per image.
+        effective_samples: (n,), (sum w)^2 / sum w^2 (Kong 1992), from 1, where one weight is all
+            of the sum and the bound is not to be trusted to be tight, to K.
     """
-    log_weights = tf.stack([tf.cast(draw(), tf.float64) for _ in range(samples)])  # (K, n)
-    return tf.reduce_logsumexp(log_weights, axis=0) - math.log(samples)
+    log_sum = log_sum_of_squares = -np.inf
+    for _ in range(samples):
+        log_weight = np.asarray(draw(), dtype=float)
+        log_sum = np.logaddexp(log_sum, log_weight)
+        log_sum_of_squares = np.logaddexp(log_sum_of_squares, 2 * log_weight)
+    return log_sum - math.log(samples), np.exp(2 * log_sum - log_sum_of_squares)
 
 
 def gaussian_kl(mean, covariance):
@@ -102,6 +113,12 @@ def gaussian_kl(mean, covariance):
     if sign <= 0:
         return math.inf
     return float(np.trace(covariance) + mean @ mean - len(mean) - logdet) / 2
+
+
+def to_gaussian(random_vector, mean, covariance):
+    """Draws of N(0, I), (n, dim), turned into draws of N(mean, covariance)."""
+    variances, axes = np.linalg.eigh(covariance)
+    return mean + (random_vector * np.sqrt(variances.clip(0))) @ axes.T
 
 
 def unbiased_mmd(x, y):
@@ -178,6 +195,16 @@ def inside(points, around):
             list(pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball))
         ).mean()
     )
+
+
+def coverage(points, around):
+    """Share of the balls of the manifold `around` that hold one or more of the points (n, dim).
+
+    Naeem et al. (2020). With the test images' balls it tells what recall is to tell, and needs no
+    balls around decoded images, which are wide, and so hold much, where those are rare.
+    """
+    distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(around.points)
+    return float((distances[:, 0] <= around.radii).mean())
 
 
 def gradient_magnitude(images):

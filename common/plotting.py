@@ -207,6 +207,7 @@ class Column(NamedTuple):
 
     Attributes:
         title: the model's name.
+        about: a line below it.
         decode: function from latent vectors (n, latent_dim) to probabilities (n, 28, 28, 1).
         random_vector: (64, latent_dim) draws of N(0, I).
         mean: (n, latent_dim) means of the test images.
@@ -215,6 +216,7 @@ class Column(NamedTuple):
     """
 
     title: str
+    about: str
     decode: Callable
     random_vector: np.ndarray
     mean: np.ndarray
@@ -236,8 +238,9 @@ def show_comparison(columns):
     side = 448 if len(columns) < 4 else 224  # 2 x 2 or 1 x 1 pixels for one of the grid's
     left, gap, right = 52, 26, 12
     width = left + len(columns) * (side + gap) - gap + right
-    zoom = max(1, width / 990)  # of text, as a page shrinks wide figures
-    titles = [textwrap.wrap(column.title, int(side / 11 / zoom)) for column in columns]
+    zoom = min(max(1, width / 990), 1.5)  # of text, as a page shrinks wide figures
+    titles = [textwrap.wrap(column.title, int(side / 14 / zoom)) for column in columns]
+    abouts = [textwrap.wrap(column.about, int(side / 9.5 / zoom)) for column in columns]
     classes = dict.fromkeys(column.class_names for column in columns)
     ticks, legend = 50 * zoom, 52 * zoom
     legends = len(classes) * legend
@@ -247,7 +250,8 @@ def show_comparison(columns):
         ("Decoded points of the latent plane", side, ticks),
         ("Test images above their reconstructions", side * 58 / 298, 12 * zoom),
     )
-    heading, top = 40 * zoom, (10 + 27 * max(map(len, titles))) * zoom
+    below_title, heading = (8 + 27 * max(map(len, titles))) * zoom, 40 * zoom
+    top = below_title + (10 + 19 * max(map(len, abouts))) * zoom
     height = top + sum(heading + tall + below for _, tall, below in rows)
     figure = Figure(figsize=(width / 100, height / 100), dpi=200)
 
@@ -264,10 +268,11 @@ def show_comparison(columns):
     planes = [latent_plane(np.asarray(column.mean)) for column in columns]
     limits = _common_limits([(points, _prior_centre(lift)) for points, lift, _ in planes])
     for i, column in enumerate(columns):
-        figure.text(
-            (places[i] + side / 2) / width, 1 - top / 2 / height, "\n".join(titles[i]),
-            size=15 * zoom, weight="bold", ha="center", va="center",
-        )  # fmt: skip
+        middle = (places[i] + side / 2) / width
+        centred = {"ha": "center", "va": "top"}
+        title, about = "\n".join(titles[i]), "\n".join(abouts[i])
+        figure.text(middle, 1 - 4 * zoom / height, title, size=15 * zoom, weight="bold", **centred)
+        figure.text(middle, 1 - below_title / height, about, size=11 * zoom, **centred)
         _fill_column([row[i] for row in panels], column, planes[i], limits, zoom)
         for axes in (panels[1][i], panels[2][i]):
             axes.xaxis.set_major_locator(MaxNLocator(side // 56, integer=True))
@@ -324,7 +329,7 @@ def _directions(latent_dim, vertical):
         return "V1 right"
     if latent_dim == 2:
         return f"V1 right, V2 {vertical}"
-    return f"PC 1 right, 2 {vertical}, of {latent_dim}"  # principal components
+    return f"PC 1 right, 2 {vertical}"  # principal components
 
 
 def _clothes(decode, random_vector):

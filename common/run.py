@@ -137,7 +137,7 @@ class Run:
             self._restore()
             if self.epoch < self.args.epochs:
                 with replacing(self._settings_file) as file:
-                    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+                    _write_json(file, settings | {"flags": settings["flags"] | self._models_have()})
             if self.epoch:
                 self._write_events(self.epoch)
             on_error.pop_all()
@@ -223,10 +223,24 @@ class Run:
         return self.folder / f"{self.model}_{kind}_epoch_{epoch}.png"
 
     def save_models(self, **models):
-        """Write each Keras model to MODEL_NAME.keras."""
-        for name, model in models.items():
-            with replacing(self.folder / f"{self.model}_{name}.keras") as file:
-                model.save(file)
+        """Write each Keras model to MODEL_NAME.keras, and to the settings that they have --epochs.
+
+        All are ready before the first gives way; then one is missing until all are there, so that
+        models of different epochs are never taken for a pair.
+        """
+        paths = [self.folder / f"{self.model}_{name}.keras" for name in models]
+        with contextlib.ExitStack() as stack:  # what is entered first takes its place last
+            for path, model in zip(paths, models.values(), strict=True):
+                model.save(stack.enter_context(replacing(path)))
+            _write_json(stack.enter_context(replacing(self._settings_file)), self._settings())
+            paths[0].unlink(missing_ok=True)
+
+    def _models_have(self):
+        """The --epochs of the models that are there, from the settings beside them."""
+        if len(list(self.folder.glob(f"{self.model}_*.keras"))) < 2:
+            return {}
+        flags = json.loads(self._settings_file.read_text(encoding="utf-8"))["flags"]
+        return {"epochs": flags.get("epochs")}
 
     def save_checkpoint(self, epoch):
         """Checkpoint the trackables: from here on the run is continued after `epoch`.
@@ -381,12 +395,16 @@ class Run:
                 shutil.rmtree(folder)
         name = re.compile(
             rf"\.?{self.model}_(({'|'.join(FIGURES)})(_epoch_\d+(\.partial)?\.png|(\.partial)?\.gif)"
-            r"|losses(\.partial)?\.csv|(settings|metrics)(\.partial)?\.json"
+            r"|losses(\.partial)?\.csv|settings(\.partial)?\.json|metrics(\.\d+\.partial)?\.json"
             r"|(encoder|decoder)(\.partial)?\.keras)"
         )
         for file in self.folder.iterdir():
             if name.fullmatch(file.name):
                 file.unlink()
+
+
+def _write_json(file, content):
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -400,9 +418,12 @@ def replacing(path, stem=None):
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):  # of another file
+            raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be written
+            temporary.unlink(missing_ok=True)
 
 
 def run_script(main):

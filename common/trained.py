@@ -112,6 +112,6 @@ def _command(model, flags, folder):
         word
         for name, value in flags.items()
         if value is not None and value != default.get(name)
-        for word in (f"--{name.replace('_', '-')}", str(value))
+        for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
     ]
     return shlex.join(["python", f"{script.__name__}.py", *words])

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,17 +13,21 @@ from pathlib import Path
 
 import eager_cvae
 import mmd_cvae
-from common import compare
+from common import UserError, compare, metrics
 from common.data import load_dataset, to_float
+from common.losses import normal_loglik
 from common.plotting import latent_grid
-from common.report import METRICS
+from common.report import CVAE_ALONE, METRICS, summarize
 from common.run import run_script
+from common.trained import Trained, read_run
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.image import imread
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
@@ -142,11 +147,12 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(three):
     markdown = (folder / "three.md").read_text(encoding="utf-8")
     cells = rows(markdown)
     assert rows(out) == cells
-    assert cells[""] == ["CVAE", "MMD-VAE"]
+    assert cells[""] == ["CVAE", "MMD-VAE", "real images"]
     assert "three.png" in markdown
     for place in places:
         assert f"`{place.as_posix()}`" in markdown
-    assert "4 samples each of the first 30 test images" in markdown
+    assert "the first 30 test images" in markdown
+    assert "4 samples each of the same images" in markdown
 
     numbers = json.loads((folder / "three.json").read_text())
     cvae, mmd = numbers["columns"]
@@ -158,7 +164,7 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(three):
             [run["metrics"].get(metric.key) for run in column["runs"]] for column in (cvae, mmd)
         )
         assert cells[metric.name][0] == f"{one[0]:.{metric.places}f}"
-        if metric.key in ("elbo", "kl", "bound"):
+        if metric.key in CVAE_ALONE:
             assert two == [None, None]
             assert cells[metric.name][1] == "-"
             assert metric.key not in mmd["mean"]
@@ -168,64 +174,195 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(three):
         assert mmd["standard_deviation"][metric.key] == pytest.approx(sd)
         assert cvae["standard_deviation"][metric.key] is None
         assert cells[metric.name][1] == f"{mean:.{metric.places}f} ± {sd:.{metric.places}f}"
-    assert cvae["runs"][0]["metrics"]["bound"] > cvae["runs"][0]["metrics"]["elbo"] - 20
     assert len({tuple(run["latent_mean"]) for run in mmd["runs"]}) == 2
 
 
-def test_values_are_those_of_the_models(trained, three):
-    numbers = json.loads((three[0] / "three.json").read_text())
-    data = few_digits("digits")
+class HandMade(keras.Model):
+    """An encoder or decoder of a hand-made run: a function, and nothing to train."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def hand_made(model, images):
+    """A run whose codes lie off the prior; what it decodes looks in part like some of `images`.
+
+    It encodes two sums of pixels, and decodes a blend of the images whose codes are near, so that
+    some of them come again, and others nowhere.
+    """
+    weights = tf.random.stateless_normal((784, 2), (1, 1)) @ [[0.1, 0.1], [0.0, 0.1]]
+
+    def mean_of(x):
+        return tf.reshape(x, (-1, 784)) @ weights + [0.5, -1.0]
+
+    def encode(x):
+        mean = mean_of(x)
+        return (mean, tf.sin(3 * mean) - [8.0, 9.0]) if model == "cvae" else mean
+
+    def decode(z):
+        distances = tf.reduce_sum((z[:, tf.newaxis] - mean_of(images)) ** 2, axis=2)
+        preds = tf.nn.softmax(-20 * distances) @ tf.reshape(images, (-1, 784))
+        preds += tf.nn.relu(z[:, :1])  # to the right of 0, like none
+        preds = tf.reshape(tf.clip_by_value(preds, 0.01, 0.99), (-1, 28, 28, 1))
+        return tf.math.log(preds / (1 - preds)) if model == "cvae" else preds
+
+    place = Path("out") / "digits" / model
+    nets = HandMade(encode), HandMade(decode)
+    return Trained(place, model, "digits", {"latent_dim": 2}, *nets, "fingerprint")
+
+
+def share_in_manifold(points, around, k=3):
+    """Share of the points (n, dim) within a ball to the k-th neighbour of `around`, by hand."""
+    radii = np.sort(np.linalg.norm(around[:, None] - around[None], axis=2), axis=1)[:, k]
+    return (np.linalg.norm(points[:, None] - around[None], axis=2) <= radii).any(axis=1).mean()
+
+
+def by_hand(run, data, args, draws):
+    """Every metric of a hand-made run, with NumPy and float64 where they are simple."""
     x = to_float(data.test_images, "float64").numpy()
-    slopes = np.hypot(np.diff(x, axis=1)[:, :, :-1], np.diff(x, axis=2)[:, :-1])
-    for column, model in zip(numbers["columns"], SCRIPTS, strict=True):
-        values = column["runs"][0]["metrics"]
+    train = run.encoder(to_float(data.train_images, "float32"))
+    codes = mean = z = run.encoder(to_float(data.test_images, "float32"))
+    values = {}
+
+    def decode(z):
+        output = run.decoder(tf.cast(z, "float32")).numpy().astype(float)
+        return 1 / (1 + np.exp(-output)) if run.model == "cvae" else output
+
+    def crossentropy(x, preds):
+        return -(x * np.log(preds) + (1 - x) * np.log(1 - preds)).sum(axis=(1, 2, 3))
+
+    if run.model == "cvae":
+        (mean, logvar), train = codes, train[0]
+        rng = tf.random.Generator.from_seed(0)
+        z = eager_cvae.reparameterize(mean, logvar, rng)
+        kl = 0.5 * (np.exp(logvar) + mean**2 - 1 - logvar).numpy().sum(axis=1)
+        elbo, n = -crossentropy(x, decode(z)) - kl, args.iw_images
+        weights = []
+        for _ in range(args.iw_samples):
+            draw = eager_cvae.reparameterize(mean[:n], logvar[:n], rng)
+            weight = normal_loglik(draw, 0.0, 0.0) - normal_loglik(draw, mean[:n], logvar[:n])
+            weights.append(weight - crossentropy(x[:n], decode(draw)))
+        weights = np.array(weights, dtype=float)
+        shares = np.exp(weights - weights.max(axis=0))
+        bound = np.log(shares.mean(axis=0)) + weights.max(axis=0)
+        effective_samples = shares.sum(axis=0) ** 2 / (shares**2).sum(axis=0)
+        values = {
+            "elbo": elbo.mean(), "kl": kl.mean(), "elbo_of_some": elbo[:n].mean(),
+            "bound": bound.mean(), "effective_samples": np.median(effective_samples),
+        }  # fmt: skip
+    mean, train, z = mean.numpy(), train.numpy(), z.numpy().astype(float)
+    centre, covariance = z.mean(axis=0), np.cov(z, rowvar=False)
+    variances, directions = np.linalg.eigh(covariance)
+    drawn = tf.random.stateless_normal((draws, 2), (0, 0)).numpy()
+    own = centre + drawn * np.sqrt(variances) @ directions.T
+    values["distance"] = np.hypot(*centre)
+    values["narrowest"], values["widest"] = np.sqrt(variances)
+    values["latent_kl"] = metrics.gaussian_kl(centre, covariance)
+    prior = tf.random.stateless_normal((len(z), 2), (0, 0))
+    values["mmd"], values["mmd_error"] = metrics.unbiased_mmd(z, prior)
+    classifier = KNeighborsClassifier(15).fit(train, data.train_labels)
+    values["accuracy"] = (classifier.predict(mean) == data.test_labels).mean()
+    values["silhouette"] = silhouette_score(mean, data.test_labels)
+
+    preds, fakes, own, grid = map(decode, (mean, drawn, own, latent_grid()))
+    values["mse"], values["crossentropy"] = ((x - preds) ** 2).mean(), crossentropy(x, preds).mean()
+    pixels = x.reshape(len(x), -1)
+    centre = pixels.mean(axis=0)
+    components = np.linalg.svd(pixels - centre, full_matrices=False)[2][:50]
+    real, fake, own, cells = (
+        (images.reshape(len(images), -1) - centre) @ components.T
+        for images in (x, fakes, own, grid)
+    )
+    values["precision"], values["recall"] = (
+        share_in_manifold(fake, real), share_in_manifold(real, fake),
+    )  # fmt: skip
+    values["coverage"] = metrics.coverage(fake, metrics.manifold(real, 3))
+    values["own_precision"], values["grid"] = (
+        share_in_manifold(own, real), share_in_manifold(cells, real),
+    )  # fmt: skip
+    slopes = metrics.gradient_magnitude(x)
+    values["sharpness"] = metrics.gradient_magnitude(fakes) / slopes
+    values["sharpness_back"] = metrics.gradient_magnitude(preds) / slopes
+    return values, z.mean(axis=0), covariance
+
+
+@pytest.mark.parametrize("model", SCRIPTS)
+def test_values_are_those_of_the_models(model, monkeypatch):
+    few(monkeypatch)
+    monkeypatch.setattr(compare, "BATCH", 50)  # of 80 images and 300 draws
+    data, args = few_digits("digits"), compare.get_args([*QUICK])
+    run, reference = (
+        hand_made(model, to_float(data.test_images[:40], "float32")),
+        compare.read_reference("digits", None),
+    )
+    found = compare.evaluate(run, reference, args, lambda *_: None)
+    values, mean, covariance = by_hand(run, data, args, draws=300)
+    assert {m.key for m in METRICS} == set(values) | (CVAE_ALONE if model == "mmd" else set())
+    shares = [values[key] for key in ("precision", "recall", "coverage", "own_precision", "grid")]
+    assert len(set(shares)) == 5, shares  # so that none can stand for another
+    assert min(shares) > 0.02, shares
+    assert max(shares) < 0.98, shares
+    if model == "cvae":
+        assert values["kl"] > 1
+        assert values["bound"] > values["elbo_of_some"] + 1
+        assert 1.05 < values["effective_samples"] < args.iw_samples - 0.5
+    assert found.values == pytest.approx(values, rel=1e-4)
+    np.testing.assert_allclose(found.latent_mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(found.latent_covariance, covariance, rtol=1e-4, atol=1e-5)
+
+
+def test_what_real_images_would_have(monkeypatch):
+    few(monkeypatch)
+    data, reference = few_digits("digits"), compare.read_reference("digits", None)
+    x, others = (
+        to_float(images, "float64").numpy() for images in (data.test_images, data.train_images)
+    )
+    assert reference.real["mse"] == 0
+    bits = np.where((x > 0) & (x < 1), -x * np.log(x, where=x > 0, out=np.zeros_like(x)), 0)
+    rest = np.where(
+        (x > 0) & (x < 1), -(1 - x) * np.log1p(-x, where=x < 1, out=np.zeros_like(x)), 0
+    )
+    assert reference.real["crossentropy"] == pytest.approx((bits + rest).sum() / len(x), rel=1e-3)
+    real, fake = (reference.pca.transform(images.reshape(-1, 784)) for images in (x, others))
+    assert reference.real["precision"] == pytest.approx(share_in_manifold(fake, real), abs=0.004)
+    assert reference.real["recall"] == pytest.approx(share_in_manifold(real, fake), abs=0.013)
+    assert reference.real["precision"] != reference.real["recall"]
+    assert reference.real["sharpness_back"] == 1
+    assert reference.real["sharpness"] == pytest.approx(1, abs=0.1)
+
+
+def test_the_figure_shows_the_same_draws_and_images_in_every_column(runs, call, monkeypatch):
+    drawn = []
+    original = compare.show_comparison
+    monkeypatch.setattr(compare, "show_comparison", lambda c: drawn.extend(c) or original(c))
+    other = relative(runs, "mmd", seed=4)
+    assert call(runs / "cvae", runs / "mmd", other, *QUICK)[0] == 0
+    data = few_digits("digits")
+    assert [column.about for column in drawn] == ["digits (scikit-learn), epoch 1, seed 0"] * 2
+    for column, model in zip(drawn, SCRIPTS, strict=True):
+        np.testing.assert_array_equal(column.random_vector, drawn[0].random_vector)
+        assert len(column.images) == 10
         encoder, decoder = (
-            keras.saving.load_model(trained / f"{model}_{name}.keras")
+            keras.saving.load_model(runs / f"{model}_{name}.keras")
             for name in ("encoder", "decoder")
         )
-        codes = encoder(tf.cast(x, "float32"))
-        mean = (codes[0] if model == "cvae" else codes).numpy()
-        z_prior = tf.random.stateless_normal((300, 2), (0, 0))
-
-        def decode(z, decoder=decoder, model=model):
-            output = decoder(tf.cast(z, "float32")).numpy().astype("float64")
-            return 1 / (1 + np.exp(-output)) if model == "cvae" else output
-
-        preds, drawn = decode(mean), decode(z_prior)
-        assert values["mse"] == pytest.approx(np.mean((x - preds) ** 2), rel=1e-4)
-        crossentropy = -(x * np.log(preds) + (1 - x) * np.log(1 - preds)).sum() / len(x)
-        assert values["crossentropy"] == pytest.approx(crossentropy, rel=1e-4)
-        edges = np.hypot(np.diff(drawn, axis=1)[:, :, :-1], np.diff(drawn, axis=2)[:, :-1])
-        assert values["sharpness"] == pytest.approx(edges.mean() / slopes.mean(), rel=0.05)
-        for points, key in ((drawn, "precision"), (decode(latent_grid()), "grid")):
-            assert values[key] == pytest.approx(share_in_manifold(points, x), abs=0.02)
-        if model == "cvae":
-            logvar = codes[1].numpy()
-            kl = 0.5 * (np.exp(logvar) + mean**2 - 1 - logvar).sum(axis=1).mean()
-            assert values["kl"] == pytest.approx(kl, rel=1e-4)
-            assert values["elbo"] == pytest.approx(-crossentropy - kl, rel=0.05)
-            assert values["elbo"] < -crossentropy - kl + 1
-        else:
-            np.testing.assert_allclose(
-                column["runs"][0]["latent_mean"], mean.mean(axis=0), rtol=1e-4
-            )
-            covariance = np.cov(mean, rowvar=False)
-            np.testing.assert_allclose(
-                column["runs"][0]["latent_covariance"], covariance, rtol=1e-3, atol=1e-6
-            )
-            sds = np.sqrt(np.linalg.eigvalsh(covariance))
-            assert [values["narrowest"], values["widest"]] == pytest.approx(sds, rel=1e-3)
-            assert values["distance"] == pytest.approx(np.hypot(*mean.mean(axis=0)), rel=1e-3)
+        codes = encoder(to_float(data.test_images, "float32"))
+        mean = codes[0] if model == "cvae" else codes
+        np.testing.assert_allclose(column.mean, mean, rtol=1e-4, atol=1e-5)
+        for label in range(10):
+            first = list(data.test_labels).index(label)
+            np.testing.assert_allclose(column.images[label], data.test_images[first] / 255)
+            output = decoder(mean[first : first + 1])[0]
+            preds = tf.sigmoid(output) if model == "cvae" else output
+            np.testing.assert_allclose(column.reconstructions[label], preds, atol=1e-5)
 
 
-def share_in_manifold(images, x, k=3):
-    """Precision by hand, on 50 principal components of the test images `x`."""
-    pixels, images = x.reshape(len(x), -1), images.reshape(len(images), -1)
-    centre = pixels.mean(axis=0)
-    axes = np.linalg.svd(pixels - centre, full_matrices=False)[2][:50]
-    real, fake = (pixels - centre) @ axes.T, (images - centre) @ axes.T
-    radii = np.sort(np.linalg.norm(real[:, None] - real[None], axis=2), axis=1)[:, k]
-    return (np.linalg.norm(fake[:, None] - real[None], axis=2) <= radii).any(axis=1).mean()
+def test_a_standard_deviation_of_what_is_infinite_is_left_out():
+    assert summarize("latent_kl", [{"latent_kl": np.inf}, {"latent_kl": np.inf}]) == (np.inf, None)
 
 
 def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(trained, call, tmp_path):
@@ -239,6 +376,7 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(trained,
     assert rows(out)[""] == [
         "MMD-VAE, latent-dim 2, dtype float32",
         "CVAE, latent-dim 3, dtype float64, beta 2.0",
+        "real images",
     ]
     assert sorted({*os.listdir(places[0].parent)} - {"mmd_metrics.json"}) == before
     for suffix in ("json", "md", "png"):
@@ -266,11 +404,37 @@ def test_what_was_measured_is_kept_until_models_or_flags_change(runs, call, monk
     shutil.copy(other.with_name("mmd_decoder.keras"), runs / "mmd_decoder.keras")
     assert call(*places, *QUICK)[0] == 0
     assert evaluated[2:] == ["mmd"]
-    (runs / "mmd_metrics.json").write_text('{"basis": 3}')
-    assert call(*places, *QUICK)[0] == 0
-    assert evaluated[3:] == ["mmd"]
     assert call(*places, "--iw-samples", 2, *QUICK[2:])[0] == 0
-    assert evaluated[4:] == ["cvae", "mmd"]
+    assert evaluated[3:] == ["cvae", "mmd"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept.update(basis=3),
+        lambda kept: kept["basis"].update(version=1),
+        lambda kept: kept.update(values=3),
+        lambda kept: kept["values"].update(mse="abc"),
+        lambda kept: kept["values"].pop("sharpness"),
+        lambda kept: kept.update(latent_mean=3),
+        lambda kept: kept["latent_covariance"].pop(),
+    ],
+)
+def test_kept_metrics_that_are_not_whole_are_not_used(three, change):
+    run = read_run(three[1][1])
+    args = compare.get_args([*QUICK])
+    kept = run.metrics_file.read_text()
+    assert compare.kept_result(run, args).values["mse"] > 0
+    spoiled = json.loads(kept)
+    change(spoiled)
+    try:
+        for text in (json.dumps(spoiled), "[" * 100_000, ""):
+            run.metrics_file.write_text(text)
+            assert compare.kept_result(run, args) is None
+            with pytest.raises(UserError, match="Train the run anew"):
+                compare.kept_result(run._replace(encoder=None, decoder=None), args)
+    finally:
+        run.metrics_file.write_text(kept)
 
 
 def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, monkeypatch):
@@ -287,10 +451,16 @@ def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, 
         ["CVAE", "MMD-VAE"],
         ["CVAE"],
     ]
-    check_error(call(*places, "--iw-samples", 2), "mmd_metrics.json", "--iw-samples")
+    outcome = call(*places, "--iw-samples", 2)
+    check_error(outcome, "mmd_metrics.json", "--iw-samples 4 --iw-images 30: give these")
     for file in runs.glob("cvae_*.keras"):
         file.unlink()
-    check_error(call(*places, *QUICK), "none of these runs has models")
+    status, without, _ = call(*places, *QUICK, "--output", runs / "table")
+    assert status == 0
+    assert rows(without) == rows(out)
+    assert "No figure" in without
+    assert sorted(file.name for file in runs.glob("table*")) == ["table.json", "table.md"]
+    assert "png" not in (runs / "table.md").read_text(encoding="utf-8")
 
 
 def test_without_arguments_the_two_runs_in_outputs(runs):
@@ -307,7 +477,7 @@ def test_without_arguments_the_two_runs_in_outputs(runs):
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert rows(done.stdout)[""] == ["CVAE", "MMD-VAE"]
+    assert rows(done.stdout)[""] == ["CVAE", "MMD-VAE", "real images"]
     assert sorted(file.name for file in folder.iterdir() if "comparison" in file.name) == FILES
     assert imread(folder / "comparison.png").shape[1] > 1800
 
@@ -334,19 +504,15 @@ def test_runs_that_are_not_there(runs, call, tmp_path, monkeypatch):
 
 def test_an_unfinished_run_and_the_command_that_ends_it(runs, call):
     settings = json.loads((runs / "mmd_settings.json").read_text())
-    settings["flags"] |= {"epochs": 7, "latent_dim": 5}
+    settings["flags"] |= {"epochs": 7, "latent_dim": 5, "tensorboard": True}
     (runs / "mmd_settings.json").write_text(json.dumps(settings))
     (runs / "mmd_decoder.keras").unlink()
     outcome = call(runs / "cvae", runs / "mmd")
     check_error(outcome, "not finished", "python mmd_cvae.py", folder=runs)
-    for words in (
-        "--epochs 7",
-        "--latent-dim 5",
-        f"--output-dir {runs.parent}",
-        "--dataset digits",
-    ):
-        assert words in outcome[2]
-    assert "--seed" not in outcome[2]
+    command = shlex.split(outcome[2].splitlines()[-1])
+    expected = settings["flags"] | {"dataset": "digits", "output_dir": str(runs.parent)}
+    assert vars(mmd_cvae.get_args(command[2:])) == expected
+    assert "--seed" not in command
 
 
 def spoil(change, file="mmd_settings.json"):
@@ -392,6 +558,14 @@ def test_what_cannot_be_written_and_flags_that_are_unknown(runs, call, tmp_path)
     places = (runs / "cvae", runs / "mmd")
     (tmp_path / "file").write_text("")
     check_error(call(*places, "--output", tmp_path / "file" / "x"), tmp_path / "file", "--output")
+    for name in ("mmd_settings.json", "cvae_metrics", "mmd_grid.png"):
+        check_error(call(*places, "--output", runs / name), "choose another --output", folder=runs)
+    settings = (runs / "mmd_settings.json").read_bytes()
+    assert settings.startswith(b"{")
+    for name in ("README.md", "package.json", "photo.png"):
+        (runs / name).write_text("mine")
+        check_error(call(*places, "--output", runs / Path(name).stem), f"{name} is there")
+        assert (runs / name).read_text() == "mine"
     (runs / "comparison.md").mkdir()
     check_error(call(*places), "comparison.md is a folder")
     check_error(call(*places, "--epochs", "3"), "--epochs")
@@ -399,7 +573,8 @@ def test_what_cannot_be_written_and_flags_that_are_unknown(runs, call, tmp_path)
 
 
 def test_a_full_disk_and_a_signal_leave_nothing_half_written(runs, call, monkeypatch):
-    (runs / "comparison.md").write_text("an earlier one")
+    for file in FILES:
+        (runs / file).write_text("an earlier one")
     places = (runs / "cvae", runs / "mmd")
 
     def full(self, *_, **__):
@@ -408,14 +583,31 @@ def test_a_full_disk_and_a_signal_leave_nothing_half_written(runs, call, monkeyp
     def interrupted(*_):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(compare, "to_json", full)
+    monkeypatch.setattr(compare, "to_markdown", full)
     outcome = call(*places, *QUICK)
     assert outcome[0] == 2
-    assert "No space left on device" in outcome[2]
+    assert f"{runs / 'comparison.md'}: No space left on device" in outcome[2]
     assert "--output" in outcome[2]
     monkeypatch.setattr(compare, "read_reference", interrupted)
     status, out, error = call(*places, *QUICK)
     assert (status, out) == (130, "")
     assert "the comparison is not written" in error
-    assert [f.name for f in runs.iterdir() if "comparison" in f.name] == ["comparison.md"]
-    assert (runs / "comparison.md").read_text() == "an earlier one"
+    assert sorted(f.name for f in runs.iterdir() if "comparison" in f.name) == FILES
+    assert {(runs / file).read_text() for file in FILES} == {"an earlier one"}
+
+
+@pytest.mark.parametrize(
+    ("output", "stem"),
+    [
+        ("new/x", "new/x"),
+        ("x.PNG", "x"),
+        ("x.y", "x.y"),
+        (".", "comparison"),
+        ("a", "a/comparison"),
+    ],
+)
+def test_the_names_of_what_is_written(output, stem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    files = [str(file) for file in compare.output_files(output)]
+    assert files == [f"{stem}.png", f"{stem}.md", f"{stem}.json"]

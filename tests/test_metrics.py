@@ -7,6 +7,7 @@ from common.losses import normal_loglik
 from common.metrics import (
     bernoulli_loglik,
     binary_crossentropy,
+    coverage,
     gaussian_kl,
     gradient_magnitude,
     importance_weighted_bound,
@@ -16,6 +17,7 @@ from common.metrics import (
     mean_squared_error,
     neighbour_accuracy,
     normal_kl,
+    to_gaussian,
     unbiased_mmd,
 )
 
@@ -53,6 +55,14 @@ def test_reconstruction_of_a_perfect_and_of_a_constant_decoder():
     assert binary_crossentropy(x, x) == pytest.approx(0, abs=1e-3)
     assert mean_squared_error(x, grey) == pytest.approx(0.25)
     assert binary_crossentropy(x, grey) == pytest.approx(784 * math.log(2), rel=1e-5)
+
+
+def test_perfect_reconstructions_leave_the_entropy_of_grey_pixels():
+    x = np.full((2, 28, 28, 1), 0.2)
+    entropy = -0.2 * math.log(0.2) - 0.8 * math.log(0.8)
+    assert binary_crossentropy(x, x) == pytest.approx(784 * entropy)
+    for others in (0.1, 0.3):
+        assert binary_crossentropy(x, np.full_like(x, others)) > 785 * entropy
 
 
 def test_reconstruction_and_log_density_against_numpy():
@@ -107,28 +117,38 @@ def bound(logpx_z, mean, logvar, samples):
         z = mean + tf.exp(logvar / 2) * rng.normal(mean.shape, dtype=mean.dtype)
         return log_weight(z, mean, logvar, logpx_z(z))
 
-    return importance_weighted_bound(draw, samples).numpy()
+    return importance_weighted_bound(draw, samples)
 
 
 @pytest.mark.parametrize("samples", [1, 7])
 def test_under_the_exact_posterior_the_bound_is_the_log_likelihood(samples):
     logpx_z, logpx, mean, logvar = linear_gaussian(5)
-    np.testing.assert_allclose(bound(logpx_z, mean, logvar, samples), logpx, rtol=1e-9)
+    value, effective_samples = bound(logpx_z, mean, logvar, samples)
+    np.testing.assert_allclose(value, logpx, rtol=1e-9)
+    np.testing.assert_allclose(effective_samples, samples)  # all weights are equal
 
 
 def test_the_bound_rises_from_the_elbo_to_the_log_likelihood():
     logpx_z, logpx, mean, logvar = linear_gaussian(1000)
     wrong, wide = mean + 0.3, logvar + 0.5
     gap = 0.5 * (math.exp(0.5) - 1 - 0.5) + 0.5 * 0.3**2 / tf.exp(logvar[0, 0]).numpy()
-    gaps = [(logpx - bound(logpx_z, wrong, wide, k)).mean() for k in (1, 5, 200)]
+    gaps = [(logpx - bound(logpx_z, wrong, wide, k)[0]).mean() for k in (1, 5, 200)]
     assert gaps[0] == pytest.approx(gap, rel=0.1)  # KL(q(z|x) || p(z|x))
     assert gaps[0] > 2 * gaps[1] > 10 * gaps[2]
     assert gaps[2] == pytest.approx(0, abs=0.01)
 
 
 def test_the_bound_survives_weights_beyond_exp():
-    value = importance_weighted_bound(lambda: tf.constant([-5000.0, 5000.0]), 3)
+    value, effective_samples = importance_weighted_bound(lambda: tf.constant([-5e3, 5e3]), 3)
     np.testing.assert_allclose(value, [-5000, 5000])
+    np.testing.assert_allclose(effective_samples, [3, 3])
+
+
+def test_effective_samples_of_known_weights():
+    weights = iter(np.log([[1.0, 1.0], [1.0, 1e-9], [2.0, 1e-9]]))
+    value, effective_samples = importance_weighted_bound(lambda: next(weights), 3)
+    np.testing.assert_allclose(np.exp(value), [4 / 3, 1 / 3])
+    np.testing.assert_allclose(effective_samples, [16 / 6, 1])
 
 
 # Aggregate posterior ----------------------------------------------------------
@@ -149,6 +169,14 @@ def test_gaussian_kl_against_quadrature():
 def test_gaussian_kl_of_the_prior_and_of_a_flat_gaussian():
     assert gaussian_kl(np.zeros(3), np.eye(3)) == pytest.approx(0)
     assert gaussian_kl(np.zeros(2), np.diag([1.0, 0.0])) == math.inf
+
+
+def test_to_gaussian_has_its_mean_and_covariance():
+    mean, root = np.array([1.0, -2.0, 0.5]), draws(3, 3)
+    for covariance in (root @ root.T, np.diag([4.0, 1.0, 0.0])):
+        found = to_gaussian(draws(100_000, 3, seed=1), mean, covariance)
+        np.testing.assert_allclose(found.mean(axis=0), mean, atol=0.05)
+        np.testing.assert_allclose(np.cov(found, rowvar=False), covariance, atol=0.1)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
@@ -226,23 +254,42 @@ def test_manifold_reaches_to_the_kth_neighbour_beside_the_point_itself():
     np.testing.assert_allclose(manifold(points, k=1).radii, [1, 1, 2, 4])
     np.testing.assert_allclose(manifold(points, k=2).radii, [3, 2, 3, 6])
     around = manifold(points, k=1)
-    assert inside(np.array([[-0.9], [-1.1], [2.5], [10.9], [11.1]]), around) == 3 / 5
+    assert inside(np.array([[-1.0], [-1.1], [2.5], [11.0], [11.1]]), around) == 3 / 5
 
 
 def test_precision_and_recall_of_perfect_constant_and_one_sided_decoders():
     left, right = draws(200, 5), draws(200, 5, seed=1) + 100
     real = manifold(np.concatenate([left, right]))
     assert inside(real.points, real) == 1
+    one = left[0] + 1e-3 * draws(50, 5, seed=2)  # one image again and again, all but the same
     for fakes, precision, recall in [
         (real.points + 1e-6, 1, 1),
-        (np.tile(left[:1], (50, 1)), 1, 1 / 400),  # one image again and again: its own ball alone
+        (one, 1, 1 / 400),
         (np.full((50, 5), 50.0), 0, 0),  # in nobody's ball
         (left, 1, 0.5),  # one of two kinds
         (np.concatenate([left, left + 1000]), 0.5, 0.5),
     ]:
         fake = manifold(fakes)
-        assert inside(fake.points, real) == pytest.approx(precision)
-        assert inside(real.points, fake) == pytest.approx(recall, abs=0.01)
+        assert inside(fake.points, real) == precision
+        assert inside(real.points, fake) == recall
+
+
+def test_coverage_counts_the_balls_that_hold_something():
+    around = manifold(np.array([[0.0], [1.0], [3.0], [7.0]]), k=1)  # radii 1, 1, 2, 4
+    for points, share in (
+        ([[0.5]], 2 / 4),
+        ([[11.0]], 1 / 4),  # at the edge
+        ([[-1.1], [11.1]], 0),
+        ([[0.5], [0.6], [3.1]], 4 / 4),  # 3.1 is in the balls of 3 and 7
+    ):
+        assert coverage(np.array(points), around) == share
+
+
+def test_a_rare_far_draw_makes_up_recall_not_coverage():
+    real = manifold(draws(300, 3))
+    fake = manifold(np.concatenate([50 + draws(100, 3, seed=1), [[-60.0, -60, -60]]]))
+    assert inside(real.points, fake) == 1
+    assert coverage(fake.points, real) == 0
 
 
 # Sharpness --------------------------------------------------------------------

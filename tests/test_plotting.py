@@ -286,6 +286,7 @@ def column(title, latent_dim=2, centre=0.0, class_names=tuple("0123456789")):
     rng = np.random.default_rng(latent_dim)
     return Column(
         title,
+        about="Fashion-MNIST, epoch 50, seed 0",
         decode=decode_v1,
         random_vector=rng.normal(size=(64, latent_dim)),
         mean=rng.normal(size=(2000, latent_dim)) + centre,
@@ -317,21 +318,19 @@ def test_comparison_has_a_column_a_model_and_one_scale():
         canvas = pairs.images[0].get_array()
         np.testing.assert_allclose(canvas[:28, :28], shown.images[0, ..., 0])
         np.testing.assert_allclose(canvas[30:, 30:58], shown.reconstructions[1, ..., 0])
-    assert [axes.get_xlabel() for axes in rows[1]] == ["V1 right, V2 up"] * 2 + [
-        "PC 1 right, 2 up, of 5"
-    ]
+    assert [axes.get_xlabel() for axes in rows[1]] == ["V1 right, V2 up"] * 2 + ["PC 1 right, 2 up"]
     assert rows[2][0].get_xlabel() == "V1 right, V2 down"
     assert rows[2][0].images[0].get_array()[0, -1] == pytest.approx(1)  # V1 = 4 at the right
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
+TITLES = ["CVAE, latent-dim 2", "CVAE, latent-dim 10", "MMD-VAE, latent-dim 2, dtype float64"]
+
+
+@pytest.mark.parametrize("count", range(2, 9))
 @pytest.mark.parametrize("mixed", [False, True])
 def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
     names = [tuple("abcdefghij"), ("T-shirt/top", *"ABCDEFGH", "Ankle boot")]
-    columns = [
-        column("MMD-VAE, latent-dim 10, beta 0.25", 1 + i, class_names=names[mixed * i % 2])
-        for i in range(count)
-    ]
+    columns = [column(TITLES[i % 3], 1 + i, class_names=names[mixed * i % 2]) for i in range(count)]
     figure = show_comparison(columns)
     figure.canvas.draw()
     assert len(figure.legends) == (2 if mixed else 1)
@@ -345,5 +344,5 @@ def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
         assert box.y1 <= figure.bbox.y1, i
         for j, other in enumerate(boxes[:i]):
             assert not box.overlaps(other), (i, j)
-    smallest = min(text.get_size() for text in figure.texts)
-    assert smallest * 100 / 72 * 900 / (figure.bbox.x1 / 2) > 11  # pixels on a page 900 wide
+    smallest = min(text.get_size() for text in figure.texts) * 100 / 72 * 900 / (figure.bbox.x1 / 2)
+    assert smallest > (11 if count < 6 else 8)  # pixels on a page 900 wide
