@@ -10,11 +10,12 @@ from pathlib import Path
 
 from common import UserError
 from common.flags import Parser
-from common.run import FIGURES, Interrupted, replacing, run_script
+from common.run import FIGURES, Interrupted, replacing_unlocked, run_script
 
 from PIL import Image
 
 FRAME, LAST_FRAME = 200, 2000  # milliseconds
+MORE = "It takes two to animate: train with a smaller --plot-every."
 
 
 def find_figures(run):
@@ -25,18 +26,18 @@ def find_figures(run):
     """
     folder, model = run.parent, run.name
     if model not in ("cvae", "mmd") or not folder.is_dir():
-        raise UserError(f"there is no run {run}: give OUTPUT_DIR/DATASET/cvae, or mmd there")
+        raise UserError(f"there is no run {run}: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
     figures = {}
     for kind in FIGURES:
         start = f"{model}_{kind}_epoch_"
         files = {path.stem.removeprefix(start): path for path in folder.glob(f"{start}*.png")}
         files = {int(epoch): path for epoch, path in files.items() if epoch.isdecimal()}
         if len(files) == 1:
-            raise UserError(f"{folder} has but one figure {start}N.png: it takes two to animate")
+            raise UserError(f"{folder} has but one figure {start}N.png. {MORE}")
         if files:
             figures[kind] = [files[epoch] for epoch in sorted(files)]
     if not figures:
-        raise UserError(f"{folder} has no figures of a {model} run")
+        raise UserError(f"{folder} has no figures of a {model} run. {MORE}")
     return figures
 
 
@@ -46,20 +47,20 @@ def read_frame(path):
         with Image.open(path) as image:
             return image.convert("RGB").quantize(dither=Image.Dither.NONE)
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for a bad PNG
-        raise UserError(f"{path} is damaged: {error}") from error
+        if isinstance(error, OSError) and error.errno:  # as of a file that may not be read
+            raise
+        raise UserError(f"{path} is damaged: {error}. Delete it to go without.") from error
 
 
 def animate(run):
-    """Write the GIFs of a run; return their paths."""
-    written = []
+    """Write the GIFs of a run, and say so of each."""
     for kind, files in find_figures(run).items():
         first, *others = [read_frame(path) for path in files]
         path = run.parent / f"{run.name}_{kind}.gif"
-        with replacing(path) as file:
+        with replacing_unlocked(path) as file:
             durations = [FRAME] * len(others) + [LAST_FRAME]
             first.save(file, save_all=True, append_images=others, duration=durations, loop=0)
-        written.append(path)
-    return written
+        print(path, flush=True)
 
 
 def main(argv=None):
@@ -70,8 +71,7 @@ def main(argv=None):
     )
     run = parser.parse_args(argv).run
     try:
-        for path in animate(run):
-            print(path)
+        animate(run)
     except Interrupted as stop:
         stop.add_note("Stopped.")
         raise

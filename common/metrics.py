@@ -1,6 +1,6 @@
 """What a comparison measures: pure functions of arrays and tensors.
 
-Which of them make up the comparison, and of what data, is common/compare.py's business.
+Which of them make up the comparison, and of what data, is common/evaluate.py's business.
 """
 
 import math

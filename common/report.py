@@ -1,6 +1,6 @@
 """A comparison's numbers: what each is, and the table, comparison.md and comparison.json of them.
 
-`columns` is everywhere a dict from a column's title to its runs' common.compare.Result, `real` one
+`columns` is everywhere a dict from a column's title to its runs' common.evaluate.Result, `real` one
 from the title of a column of real images to their values by key.
 """
 

@@ -393,10 +393,10 @@ class Run:
         for folder in (self._checkpoints, self._events):
             if folder.exists():
                 shutil.rmtree(folder)
+        part = r"(\.(\d+\.)?partial)?"
         name = re.compile(
-            rf"\.?{self.model}_(({'|'.join(FIGURES)})(_epoch_\d+(\.partial)?\.png|(\.partial)?\.gif)"
-            r"|losses(\.partial)?\.csv|settings(\.partial)?\.json|metrics(\.\d+\.partial)?\.json"
-            r"|(encoder|decoder)(\.partial)?\.keras)"
+            rf"\.?{self.model}_(({'|'.join(FIGURES)})(_epoch_\d+{part}\.png|{part}\.gif)|"
+            rf"losses{part}\.csv|(settings|metrics){part}\.json|(encoder|decoder){part}\.keras)"
         )
         for file in self.folder.iterdir():
             if name.fullmatch(file.name):
@@ -424,6 +424,11 @@ def replacing(path, stem=None):
     finally:
         with contextlib.suppress(OSError):  # where nothing could be written
             temporary.unlink(missing_ok=True)
+
+
+def replacing_unlocked(path):
+    """`replacing` where no lock keeps others away: the temporary path is this process's own."""
+    return replacing(path, f"{path.stem}.{os.getpid()}")
 
 
 def run_script(main):

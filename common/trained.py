@@ -30,7 +30,7 @@ class Trained(NamedTuple):
 
     @property
     def metrics_file(self):
-        """Where common/compare.py keeps what it measured of the models."""
+        """Where common/evaluate.py keeps what it measured of the models."""
         return self.place.with_name(f"{self.model}_metrics.json")
 
 

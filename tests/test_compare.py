@@ -13,7 +13,7 @@ from pathlib import Path
 
 import eager_cvae
 import mmd_cvae
-from common import UserError, compare, metrics
+from common import UserError, compare, evaluate, metrics
 from common.data import load_dataset, to_float
 from common.losses import normal_loglik
 from common.plotting import latent_grid
@@ -90,8 +90,8 @@ def three(trained, tmp_path_factory):
 
 
 def few(patch):
-    patch.setattr(compare, "load_dataset", few_digits)
-    patch.setattr(compare, "PRIOR_DRAWS", 300)
+    patch.setattr(evaluate, "load_dataset", few_digits)
+    patch.setattr(evaluate, "PRIOR_DRAWS", 300)
 
 
 @pytest.fixture
@@ -293,13 +293,13 @@ def by_hand(run, data, args, draws):
 @pytest.mark.parametrize("model", SCRIPTS)
 def test_values_are_those_of_the_models(model, monkeypatch):
     few(monkeypatch)
-    monkeypatch.setattr(compare, "BATCH", 50)  # of 80 images and 300 draws
+    monkeypatch.setattr(evaluate, "BATCH", 50)  # of 80 images and 300 draws
     data, args = few_digits("digits"), compare.get_args([*QUICK])
     run, reference = (
         hand_made(model, to_float(data.test_images[:40], "float32")),
-        compare.read_reference("digits", None),
+        evaluate.read_reference("digits", None),
     )
-    found = compare.evaluate(run, reference, args, lambda *_: None)
+    found = evaluate.evaluate(run, reference, args, lambda *_: None)
     values, mean, covariance = by_hand(run, data, args, draws=300)
     assert {m.key for m in METRICS} == set(values) | (CVAE_ALONE if model == "mmd" else set())
     shares = [values[key] for key in ("precision", "recall", "coverage", "own_precision", "grid")]
@@ -317,7 +317,7 @@ def test_values_are_those_of_the_models(model, monkeypatch):
 
 def test_what_real_images_would_have(monkeypatch):
     few(monkeypatch)
-    data, reference = few_digits("digits"), compare.read_reference("digits", None)
+    data, reference = few_digits("digits"), evaluate.read_reference("digits", None)
     x, others = (
         to_float(images, "float64").numpy() for images in (data.test_images, data.train_images)
     )
@@ -387,12 +387,12 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(trained,
 def test_what_was_measured_is_kept_until_models_or_flags_change(runs, call, monkeypatch):
     evaluated = []
 
-    def evaluate(run, *args):
+    def noted(run, *args):
         evaluated.append(run.model)
         return original(run, *args)
 
-    original = compare.evaluate
-    monkeypatch.setattr(compare, "evaluate", evaluate)
+    original = evaluate.evaluate
+    monkeypatch.setattr(evaluate, "evaluate", noted)
     places = (runs / "cvae", runs / "mmd")
     assert call(*places, *QUICK)[0] == 0
     first = {file: (runs / file).read_bytes() for file in FILES}
@@ -424,15 +424,15 @@ def test_kept_metrics_that_are_not_whole_are_not_used(three, change):
     run = read_run(three[1][1])
     args = compare.get_args([*QUICK])
     kept = run.metrics_file.read_text()
-    assert compare.kept_result(run, args).values["mse"] > 0
+    assert evaluate.kept_result(run, args).values["mse"] > 0
     spoiled = json.loads(kept)
     change(spoiled)
     try:
         for text in (json.dumps(spoiled), "[" * 100_000, ""):
             run.metrics_file.write_text(text)
-            assert compare.kept_result(run, args) is None
+            assert evaluate.kept_result(run, args) is None
             with pytest.raises(UserError, match="Train the run anew"):
-                compare.kept_result(run._replace(encoder=None, decoder=None), args)
+                evaluate.kept_result(run._replace(encoder=None, decoder=None), args)
     finally:
         run.metrics_file.write_text(kept)
 
@@ -513,6 +513,56 @@ def test_an_unfinished_run_and_the_command_that_ends_it(runs, call):
     expected = settings["flags"] | {"dataset": "digits", "output_dir": str(runs.parent)}
     assert vars(mmd_cvae.get_args(command[2:])) == expected
     assert "--seed" not in command
+
+
+@pytest.fixture
+def eager():
+    tf.config.run_functions_eagerly(True)  # three batches are sooner computed than traced
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_run_being_extended_is_that_of_its_models(runs, monkeypatch):
+    monkeypatch.setattr(mmd_cvae, "load_dataset_or_digits", few_digits)
+    monkeypatch.setattr(mmd_cvae, "draw_figures", lambda *_: None)
+    before = read_run(runs / "mmd")
+
+    def extend(error=None, **patches):
+        flags = ["--dataset", "digits", "--plot-every", "9", "--output-dir", str(runs.parent)]
+        stops = pytest.raises(error) if error else contextlib.nullcontext()
+        with monkeypatch.context() as patch, stops:
+            for target, value in patches.items():
+                patch.setattr(target.replace("__", "."), value)
+            mmd_cvae.main([*flags, "--epochs", "2"])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    def killed_at(count):
+        """os.replace, until it is called for the `count`th time."""
+        calls = iter(range(count - 1))
+
+        def replace(*args):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            os.rename(*args)
+
+        return replace
+
+    for where in ("common__run__Run__log", "mmd_cvae__Decoder__save"):
+        extend(OSError, **{where: full})
+        after = read_run(runs / "mmd")
+        assert after.flags["epochs"] == 1
+        assert after.fingerprint == before.fingerprint
+    for count in (3, 4, 5):  # after the settings at the start and the losses
+        extend(KeyboardInterrupt, os__replace=killed_at(count))
+        with pytest.raises(UserError, match="not finished"):
+            read_run(runs / "mmd")
+    extend()
+    after = read_run(runs / "mmd")
+    assert after.flags["epochs"] == 2
+    assert after.fingerprint != before.fingerprint
 
 
 def spoil(change, file="mmd_settings.json"):
