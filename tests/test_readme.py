@@ -30,3 +30,11 @@ def test_every_file_it_links_to_exists():
     assert len(links) > 4
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_the_rows_of_its_study_are_those_of_the_comparison():
+    section = README.split("## The post's claims, checked")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    table = (ROOT / "outputs/reference/fashion_mnist/comparison.md").read_text(encoding="utf-8")
+    assert len(rows) > 10
+    assert set(rows) <= set(table.splitlines())
