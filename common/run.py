@@ -235,9 +235,13 @@ class Run:
             _write_json(stack.enter_context(replacing(self._settings_file)), self._settings())
             paths[0].unlink(missing_ok=True)
 
+    def _models(self):
+        """The models that are there, both or none but where a run stopped while it wrote them."""
+        return sorted(self.folder.glob(f"{self.model}_*.keras"))
+
     def _models_have(self):
         """The --epochs of the models that are there, from the settings beside them."""
-        if len(list(self.folder.glob(f"{self.model}_*.keras"))) < 2:
+        if len(self._models()) < 2:
             return {}
         flags = json.loads(self._settings_file.read_text(encoding="utf-8"))["flags"]
         return {"epochs": flags.get("epochs")}
@@ -298,11 +302,12 @@ class Run:
     def _refuse_other(self, settings):
         """Raise UserError if the folder holds this model's run with other settings."""
         if not self._settings_file.exists():
-            if self._checkpoints.exists():
-                raise UserError(
-                    f"{self._checkpoints} holds checkpoints, but {self._settings_file.name}, which "
-                    f"would say of what, is gone.\n{WAYS_OUT}"
-                )
+            for left in (self._checkpoints, self._losses_file, *self._models()):
+                if left.exists():
+                    raise UserError(
+                        f"{left} is there, but {self._settings_file.name}, which would say of what "
+                        f"run, is gone.\n{WAYS_OUT}"
+                    )
             return
         try:
             text = self._settings_file.read_text(encoding="utf-8", errors="replace")
@@ -342,7 +347,7 @@ class Run:
             for file in self._checkpoints.glob("ckpt-*.index")
             if file.stem[5:].isdecimal()
         }
-        if len(list(self.folder.glob(f"{self.model}_*.keras"))) < 2:
+        if len(self._models()) < 2:
             files.pop(self.args.epochs, None)  # done again, for the models and the last figures
         for epoch in sorted(files, reverse=True):
             try:

@@ -441,6 +441,13 @@ def write_losses_line(folder, line, text):
     file.write_text("\n".join(lines) + "\n")
 
 
+def leave_of_run(folder, *suffixes):
+    shutil.rmtree(folder / "checkpoints_mmd")
+    for file in folder.glob("mmd_*"):
+        if file.suffix not in suffixes:
+            file.unlink()
+
+
 REFUSALS = {
     "mmd_losses.csv, line 1,": lambda f: write_losses_line(f, 1, "epoch,a,b,c,seconds"),
     "no checkpoint in": cut_all,
@@ -450,6 +457,8 @@ REFUSALS = {
     "mmd_losses.csv, line 2,": lambda f: write_losses_line(f, 2, "1,1,1"),
     "mmd_losses.csv, line 5,": lambda f: write_losses_line(f, 5, "4,nan,1,1,1"),
     "mmd_settings.json, which": lambda f: (f / "mmd_settings.json").unlink(),
+    "mmd_losses.csv is there": lambda f: leave_of_run(f, ".png", ".keras", ".csv"),
+    "mmd_decoder.keras is there": lambda f: leave_of_run(f, ".png", ".keras"),
     "it lacks a whole": lambda f: (f / "mmd_settings.json").write_text("{}"),
     "or 'dataset'": lambda f: (f / "mmd_settings.json").write_text('{"flags": {}, "dataset": 5}'),
     "is of 0 epochs": lambda f: (f / "mmd_losses.csv").unlink(),
