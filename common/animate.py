@@ -21,8 +21,8 @@ MORE = "It takes two to animate: train with a smaller --plot-every."
 def find_figures(run):
     """A run's figures, a dict from the kind to the PNGs in the order of their epochs.
 
-    Kinds of which there are none, as in runs of earlier versions, are left out. Raises UserError
-    where there is nothing to animate.
+    Kinds of which there are fewer than two, as in runs of earlier versions, are left out. Raises
+    UserError where there is nothing to animate.
     """
     folder, model = run.parent, run.name
     if model not in ("cvae", "mmd") or not folder.is_dir():
@@ -32,12 +32,10 @@ def find_figures(run):
         start = f"{model}_{kind}_epoch_"
         files = {path.stem.removeprefix(start): path for path in folder.glob(f"{start}*.png")}
         files = {int(epoch): path for epoch, path in files.items() if epoch.isdecimal()}
-        if len(files) == 1:
-            raise UserError(f"{folder} has but one figure {start}N.png. {MORE}")
-        if files:
+        if len(files) > 1:
             figures[kind] = [files[epoch] for epoch in sorted(files)]
     if not figures:
-        raise UserError(f"{folder} has no figures of a {model} run. {MORE}")
+        raise UserError(f"{folder} has no two figures of a kind of a {model} run. {MORE}")
     return figures
 
 

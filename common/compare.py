@@ -190,7 +190,9 @@ def write(files, columns, real, shown, args):
         file.write_text(to_json(columns, real, args), encoding="utf-8")
     print(table(columns, real))
     print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
-    print(f"The figure: {png}." if png else "No figure: none of the runs has models.", flush=True)
+    old = f" {files[0]} is an earlier one." if files[0].exists() else ""
+    none = f"No figure: none of the runs has models.{old}"
+    print(f"The figure: {png}." if png else none, flush=True)
 
 
 def main(argv=None):

@@ -188,7 +188,7 @@ def _download(name, data_dir):
             raise  # the disk's
         raise DatasetUnavailableError(
             f"no {TITLES[name]} in {data_dir / name}, and it cannot be fetched: {reason(error)}.\n"
-            "Give the folder that has it with --data-dir or TFDS_DATA_DIR, or use --dataset digits."
+            "Give its folder with --data-dir or TFDS_DATA_DIR, or train on --dataset digits."
         ) from error
     return builder
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from typing import NamedTuple
 
 import eager_cvae
@@ -19,8 +20,9 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from tqdm import tqdm
 
-VERSION = 2  # of the metrics; what is kept of another one is measured anew
+VERSION = 3  # of the metrics; what is kept of another one is measured anew
 BATCH = 1000  # images or draws decoded at a time: 300 MB
+DARKEST = 0.01  # of the test images; a cell of the grid that is darker than these counts as black
 
 
 class Result(NamedTuple):
@@ -43,7 +45,10 @@ class Reference(NamedTuple):
 
 
 def read_reference(name, data_dir):
-    """Load a data set, find the principal components and the manifold of its test images."""
+    """Load a data set, find the principal components and the manifold of its test images.
+
+    Raises UserError where the data set cannot be had (common.data.load_dataset).
+    """
     data = load_dataset(name, data_dir)
     images = to_float(data.test_images, "float32").numpy()
     pixels = images.reshape(len(images), -1)
@@ -71,7 +76,7 @@ def by_batch(function):
 
 
 def prior(n, run):
-    """The same draws of N(0, I) for every run of so many latent dimensions."""
+    """The same draws of N(0, I), (n, latent_dim), for every run of so many latent dimensions."""
     return tf.random.stateless_normal(
         (n, run.flags["latent_dim"]), seed=(0, 0), dtype=run.decoder.compute_dtype
     )
@@ -91,12 +96,17 @@ def features(pca, images):
     return pca.transform(images.reshape(len(images), -1))
 
 
+def brightness(images):
+    """Mean intensity of each image, (n, 28, 28, 1) to (n,)."""
+    return images.mean(axis=(1, 2, 3), dtype=float)
+
+
 def variety(drawn, images, pca, manifold):
     """How draws (m, 28, 28, 1) resemble the test images, whose `manifold` that is, by key."""
     fake = metrics.manifold(features(pca, drawn))
     return {
-        "precision": metrics.inside(fake.points, manifold),
-        "recall": metrics.inside(manifold.points, fake),
+        "precision": float(metrics.inside(fake.points, manifold).mean()),
+        "recall": float(metrics.inside(manifold.points, fake).mean()),
         "coverage": metrics.coverage(fake.points, manifold),
         "sharpness": metrics.gradient_magnitude(drawn) / metrics.gradient_magnitude(images),
     }
@@ -137,7 +147,7 @@ def bounds(run, images, mean, logvar, z, rng, args):
 
 
 def make_decode(run):
-    """A function from latent vectors (n, latent_dim) to intensities, float32 (n, 28, 28, 1)."""
+    """A function from latent vectors (n, latent_dim) to intensities (n, 28, 28, 1)."""
 
     @by_batch
     def decode(z):
@@ -191,8 +201,12 @@ def evaluate(run, reference, args, step):
 
     step(run, "manifolds")
     values |= variety(decode(random_vector), images, pca, manifold)
-    values["own_precision"] = metrics.inside(features(pca, own), manifold)
-    values["grid"] = metrics.inside(features(pca, decode(lift(latent_grid()))), manifold)
+    values["own_precision"] = float(metrics.inside(features(pca, own), manifold).mean())
+    cells = decode(lift(latent_grid()))
+    in_manifold = metrics.inside(features(pca, cells), manifold)
+    lit = brightness(cells) >= np.quantile(brightness(images), DARKEST)
+    values["grid"] = float(in_manifold.mean())
+    values["grid_lit"] = float((in_manifold & lit).mean())
     return Result(run, values, latent_mean.tolist(), covariance.tolist())
 
 
@@ -216,6 +230,8 @@ def kept_result(run, args):
         if run.encoder is None:
             basis["models"] = kept["basis"]["models"]
         values = {key: float(value) for key, value in kept["values"].items()}
+        if any(map(math.isnan, values.values())):
+            raise ValueError("not a number")
         mean, covariance = kept["latent_mean"], kept["latent_covariance"]
         keys = {m.key for m in METRICS} - (set() if run.model == "cvae" else CVAE_ALONE)
         shapes = [np.array(moment, float).shape for moment in (mean, covariance)]

@@ -181,19 +181,17 @@ def manifold(points, k=3):
 
 
 def inside(points, around):
-    """Share of the points (n, dim) that lie in a ball of the manifold `around`.
+    """Which of the points (n, dim) lie in a ball of the manifold `around`, booleans (n,).
 
-    Kynkäänniemi et al. (2019), equation 2: of decoded images in the test images' manifold it is the
-    precision, of test images in the decoded ones' manifold the recall.
+    Kynkäänniemi et al. (2019), equation 2: the mean is, of decoded images in the test images'
+    manifold, the precision, of test images in the decoded ones' manifold the recall.
     """
 
     def in_a_ball(distances, _):
         return (distances <= around.radii).any(axis=1)
 
-    return float(
-        np.concatenate(
-            list(pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball))
-        ).mean()
+    return np.concatenate(
+        list(pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball))
     )
 
 

@@ -93,6 +93,9 @@ METRICS = [
          "covariance above: what the decoder makes of places where codes are."),
         ("grid", "grid in manifold", 3,
          "share of the 256 cells of the latent grid whose image is in the test images' manifold."),
+        ("grid_lit", "grid, not black", 3,
+         "share of the cells that are in it and no darker, in mean intensity, than the darkest "
+         "hundredth of the test images: black images are inside, too."),
         ("sharpness", "sharpness", 3,
          "mean gradient magnitude of the decoded draws over that of the test images "
          "(tf.image.image_gradients). Bright images and broken shapes have more, too."),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,14 +80,16 @@ def read_run(place):
             f"the {model} run in {folder} is not finished: it has no models. To go on:\n{command}"
         )
     kinds = SCRIPTS[model].Encoder, SCRIPTS[model].Decoder
+    fingerprint = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     encoder, decoder = (
         _load(*pair, flags["latent_dim"]) for pair in zip(files, kinds, strict=True)
     )
-    fingerprint = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     return run._replace(encoder=encoder, decoder=decoder, fingerprint=fingerprint)
 
 
 def _load(file, kind, latent_dim):
+    if not zipfile.is_zipfile(file):  # Keras would not find it
+        raise UserError(f"{file} is damaged: it is no whole zip archive.")
     try:
         model = keras.saving.load_model(file, compile=False)
     except (MemoryError, PermissionError):

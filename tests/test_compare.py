@@ -215,10 +215,10 @@ def hand_made(model, images):
     return Trained(place, model, "digits", {"latent_dim": 2}, *nets, "fingerprint")
 
 
-def share_in_manifold(points, around, k=3):
-    """Share of the points (n, dim) within a ball to the k-th neighbour of `around`, by hand."""
+def in_manifold(points, around, k=3):
+    """Which of the points (n, dim) are in a ball to the k-th neighbour of `around`, by hand."""
     radii = np.sort(np.linalg.norm(around[:, None] - around[None], axis=2), axis=1)[:, k]
-    return (np.linalg.norm(points[:, None] - around[None], axis=2) <= radii).any(axis=1).mean()
+    return (np.linalg.norm(points[:, None] - around[None], axis=2) <= radii).any(axis=1)
 
 
 def by_hand(run, data, args, draws):
@@ -278,12 +278,14 @@ def by_hand(run, data, args, draws):
         for images in (x, fakes, own, grid)
     )
     values["precision"], values["recall"] = (
-        share_in_manifold(fake, real), share_in_manifold(real, fake),
+        in_manifold(fake, real).mean(), in_manifold(real, fake).mean(),
     )  # fmt: skip
     values["coverage"] = metrics.coverage(fake, metrics.manifold(real, 3))
-    values["own_precision"], values["grid"] = (
-        share_in_manifold(own, real), share_in_manifold(cells, real),
-    )  # fmt: skip
+    values["own_precision"] = in_manifold(own, real).mean()
+    shown = in_manifold(cells, real)
+    darkest = np.quantile(pixels.mean(axis=1), evaluate.DARKEST)
+    shown_and_lit = [a and cell.mean() >= darkest for a, cell in zip(shown, grid, strict=True)]
+    values["grid"], values["grid_lit"] = shown.mean(), np.mean(shown_and_lit)
     slopes = metrics.gradient_magnitude(x)
     values["sharpness"] = metrics.gradient_magnitude(fakes) / slopes
     values["sharpness_back"] = metrics.gradient_magnitude(preds) / slopes
@@ -294,6 +296,7 @@ def by_hand(run, data, args, draws):
 def test_values_are_those_of_the_models(model, monkeypatch):
     few(monkeypatch)
     monkeypatch.setattr(evaluate, "BATCH", 50)  # of 80 images and 300 draws
+    monkeypatch.setattr(evaluate, "DARKEST", 0.5)  # the hand-made have no darker cells
     data, args = few_digits("digits"), compare.get_args([*QUICK])
     run, reference = (
         hand_made(model, to_float(data.test_images[:40], "float32")),
@@ -302,8 +305,9 @@ def test_values_are_those_of_the_models(model, monkeypatch):
     found = evaluate.evaluate(run, reference, args, lambda *_: None)
     values, mean, covariance = by_hand(run, data, args, draws=300)
     assert {m.key for m in METRICS} == set(values) | (CVAE_ALONE if model == "mmd" else set())
-    shares = [values[key] for key in ("precision", "recall", "coverage", "own_precision", "grid")]
-    assert len(set(shares)) == 5, shares  # so that none can stand for another
+    keys = ("precision", "recall", "coverage", "own_precision", "grid", "grid_lit")
+    shares = [values[key] for key in keys]
+    assert len(set(shares)) == 6, shares  # so that none can stand for another
     assert min(shares) > 0.02, shares
     assert max(shares) < 0.98, shares
     if model == "cvae":
@@ -328,8 +332,8 @@ def test_what_real_images_would_have(monkeypatch):
     )
     assert reference.real["crossentropy"] == pytest.approx((bits + rest).sum() / len(x), rel=1e-3)
     real, fake = (reference.pca.transform(images.reshape(-1, 784)) for images in (x, others))
-    assert reference.real["precision"] == pytest.approx(share_in_manifold(fake, real), abs=0.004)
-    assert reference.real["recall"] == pytest.approx(share_in_manifold(real, fake), abs=0.013)
+    assert reference.real["precision"] == pytest.approx(in_manifold(fake, real).mean(), abs=0.004)
+    assert reference.real["recall"] == pytest.approx(in_manifold(real, fake).mean(), abs=0.013)
     assert reference.real["precision"] != reference.real["recall"]
     assert reference.real["sharpness_back"] == 1
     assert reference.real["sharpness"] == pytest.approx(1, abs=0.1)
@@ -415,6 +419,7 @@ def test_what_was_measured_is_kept_until_models_or_flags_change(runs, call, monk
         lambda kept: kept["basis"].update(version=1),
         lambda kept: kept.update(values=3),
         lambda kept: kept["values"].update(mse="abc"),
+        lambda kept: kept["values"].update(mse=float("nan")),
         lambda kept: kept["values"].pop("sharpness"),
         lambda kept: kept.update(latent_mean=3),
         lambda kept: kept["latent_covariance"].pop(),
@@ -459,6 +464,8 @@ def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, 
     assert status == 0
     assert rows(without) == rows(out)
     assert "No figure" in without
+    assert "earlier one" not in without
+    assert f"{runs / 'comparison.png'} is an earlier one" in call(*places, *QUICK)[1]
     assert sorted(file.name for file in runs.glob("table*")) == ["table.json", "table.md"]
     assert "png" not in (runs / "table.md").read_text(encoding="utf-8")
 
@@ -594,7 +601,7 @@ def swap(a, b):
         (spoil(lambda s: s["dataset"].update(name="cats")), "mmd_settings.json"),
         (spoil(lambda s: s.update(model="cvae")), "mmd_settings.json"),
         (spoil(lambda s: s["flags"].update(latent_dim=4)), "4 latent dimensions"),
-        (cut("mmd_decoder.keras"), "mmd_decoder.keras is damaged"),
+        (cut("mmd_decoder.keras"), "mmd_decoder.keras is damaged: it is no whole zip archive"),
         (swap("cvae_encoder.keras", "mmd_encoder.keras"), "mmd_cvae's Encoder"),
         (swap("mmd_encoder.keras", "mmd_decoder.keras"), "mmd_cvae's Decoder"),
     ],
