@@ -39,9 +39,9 @@ METRICS = [
          "leave the entropy of the grey pixels."),
         ("elbo", "ELBO", 1,
          "evidence lower bound, nats an image, whatever the KL part weighed in training: "
-         "log p(x|z), "
-         "at one z ~ q(z|x), minus the next row; CVAE alone (Kingma & Welling 2013, equation 7). "
-         "On grey pixels p(x|z) lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019)."),
+         "log p(x|z), at one z ~ q(z|x), minus the next row; CVAE alone (Kingma & Welling 2013, "
+         "equation 7). On grey pixels p(x|z) lacks its normalizing constant (Loaiza-Ganem & "
+         "Cunningham 2019)."),
         ("kl", "KL part of the ELBO", 2,
          "KL divergence of the encoder's Gaussian from N(0, I), nats an image, closed form "
          "(Kingma & Welling 2013, appendix B)."),
@@ -56,10 +56,9 @@ METRICS = [
          "median over images: the fewer, the further the bound may be from log p(x), as where "
          "training taught the encoder too narrow a Gaussian."),
         ("distance", "latent mean to 0", 2,
-         "length of the mean of the aggregate posterior (Makhzani et al. 2015): of one "
-         "z ~ q(z|x) an image, of the codes "
-         "for the MMD-VAE; in units of the prior's standard deviation, as the next two. Mean and "
-         "covariance are in the .json, and above where they are few."),
+         "length of the mean of the aggregate posterior (Makhzani et al. 2015): of one z ~ q(z|x) "
+         "an image, of the codes for the MMD-VAE; in units of the prior's standard deviation, as "
+         "the next two. Mean and covariance are in the .json, and above where they are few."),
         ("widest", "largest latent sd", 2,
          "standard deviation of the same z along their first principal axis; the prior has 1."),
         ("narrowest", "smallest latent sd", 2, "along their last principal axis."),

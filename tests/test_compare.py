@@ -296,6 +296,7 @@ def by_hand(run, data, args, draws):
 def test_values_are_those_of_the_models(model, monkeypatch):
     few(monkeypatch)
     monkeypatch.setattr(evaluate, "BATCH", 50)  # of 80 images and 300 draws
+    assert evaluate.DARKEST == 0.01  # the "darkest hundredth" of the row's definition
     monkeypatch.setattr(evaluate, "DARKEST", 0.5)  # the hand-made have no darker cells
     data, args = few_digits("digits"), compare.get_args([*QUICK])
     run, reference = (
