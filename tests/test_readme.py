@@ -1,8 +1,11 @@
 """README.md keeps up with the code."""
 
+import json
 import re
 from pathlib import Path
 
+from common import compare
+from common.report import definitions
 from eager_cvae import get_args
 
 ROOT = Path(__file__).parent.parent
@@ -38,3 +41,12 @@ def test_the_rows_of_its_study_are_those_of_the_comparison():
     table = (ROOT / "outputs/reference/fashion_mnist/comparison.md").read_text(encoding="utf-8")
     assert len(rows) > 10
     assert set(rows) <= set(table.splitlines())
+
+
+def test_its_study_was_measured_as_a_comparison_without_flags_measures():
+    tables = [*ROOT.glob("outputs/reference/*/*.json")]
+    assert len(tables) == 4
+    for table in tables:
+        content = json.loads(table.read_text(encoding="utf-8"))
+        assert content["definitions"] == definitions(compare.get_args([]))
+    assert "500 samples" in content["definitions"]["bound"]
