@@ -1,39 +1,26 @@
 """Convolutional variational autoencoder trained on the ELBO: eager_cvae.R in Keras 3.
 
 Ports eager_cvae.R of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
-Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_DIR/DATASET/.
+Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_DIR/DATASET/cvae/.
 50 epochs of Fashion-MNIST take 12 to 30 minutes on two cores. mmd_cvae.py is its counterpart.
 
     python eager_cvae.py --epochs 50
 """
 
-import time
+import functools
+import math
 
-from common.data import gather_images, load_dataset_or_digits, shuffled_batches, to_float
-from common.fast import in_batches, side_by_side, to_one_channel
-from common.flags import make_parser, number, parse_args
-from common.losses import normal_loglik
-from common.plotting import (
-    generate_random_clothes,
-    show_grid,
-    show_latent_space,
-    show_reconstructions,
-)
-from common.run import Run, run_script, set_up
-
-import keras
-import tensorflow as tf
-from keras import layers
+from common.cli import make_parser, number, run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
 
 def get_args(argv=None):
-    """The command line's flags; common/flags.py has what both scripts have in common.
+    """The command line's flags; common/cli.py has what both scripts have in common.
 
-    Raises SystemExit (status 2) for a flag that is unknown, malformed or out of range.
+    Raises common.files.UserError for a flag that is unknown, malformed or out of range.
     """
-    parser = make_parser("eager_cvae.py", __doc__)
+    parser = make_parser("eager_cvae.py", "Train a convolutional VAE on the ELBO, as eager_cvae.R.")
     parser.add_argument(
         "--beta",
         type=number(0, 1e37),
@@ -41,8 +28,30 @@ def get_args(argv=None):
         help="sum the reconstruction per image and weigh the KL part by B: 1 is the ELBO, more a "
         "beta-VAE (default: none, the original's sum over the batch)",
     )
-    return parse_args(parser, argv)
+    return parser.parse_args(argv)
 
+
+if __name__ == "__main__":
+    start(get_args)  # answers --help and wrong flags before TensorFlow takes seconds to load
+
+from common import priors
+from common.data.batches import shuffled_batches, to_float
+from common.data.sources import load_dataset_or_digits
+from common.devices import in_batches, in_parts, set_up, train_steps
+from common.layers import Conv2DTransposeToImage
+from common.losses import normal_loglik
+from common.plotting import (
+    generate_random_clothes,
+    show_grid,
+    show_latent_space,
+    show_reconstructions,
+)
+from common.run import Run
+from common.trained import Trained
+
+import keras
+import tensorflow as tf
+from keras import layers
 
 # Model ------------------------------------------------------------------------
 
@@ -51,26 +60,20 @@ def get_args(argv=None):
 class Encoder(keras.Model):
     """q(z|x): images to the mean and the log variance of a diagonal Gaussian.
 
-    (n, 28, 28, 1) intensities in [0, 1] to two tensors (n, latent_dim). 28,036 parameters with two
-    latent dimensions.
+    (n, height, width, channels) intensities in [0, 1] to two tensors (n, latent_dim). 28,036
+    parameters with two latent dimensions and images of 28 x 28 x 1.
     """
 
     def __init__(self, latent_dim=2, **kwargs):
         super().__init__(**kwargs)
-        dtype = self.dtype_policy
         self.latent_dim = latent_dim
-        self.conv1 = layers.Conv2D(32, 3, 2, activation="relu", dtype=dtype, name="conv1")
-        self.conv2 = layers.Conv2D(64, 3, 2, activation="relu", dtype=dtype, name="conv2")
-        self.flatten = layers.Flatten(dtype=dtype, name="flatten")
-        self.dense = layers.Dense(2 * latent_dim, dtype=dtype, name="dense")
-
-    def build(self, input_shape):
-        self.conv1.build(input_shape)
-        self.conv2.build((None, 13, 13, 32))
-        self.dense.build((None, 6 * 6 * 64))
+        self.conv1 = layers.Conv2D(32, 3, 2, activation="relu", name="conv1")
+        self.conv2 = layers.Conv2D(64, 3, 2, activation="relu", name="conv2")
+        self.flatten = layers.Flatten(name="flatten")
+        self.dense = layers.Dense(2 * latent_dim, name="dense")
 
     def call(self, x):
-        x = self.conv1(x)  # (n, 13, 13, 32)
+        x = self.conv1(x)  # (n, 13, 13, 32) of images of 28 x 28
         x = self.conv2(x)  # (n, 6, 6, 64)
         x = self.flatten(x)  # (n, 2304)
         x = self.dense(x)  # (n, 2 * latent_dim)
@@ -83,40 +86,37 @@ class Encoder(keras.Model):
 
 @keras.saving.register_keras_serializable(package="eager_cvae")
 class Decoder(keras.Model):
-    """p(x|z): latent vectors (n, latent_dim) to logits (n, 28, 28, 1).
+    """p(x|z): latent vectors (n, latent_dim) to logits (n, height, width, channels).
 
-    41,953 parameters with two latent dimensions.
+    41,953 parameters with two latent dimensions and images of 28 x 28 x 1; height and width are
+    multiples of 4.
     """
 
-    def __init__(self, latent_dim=2, **kwargs):
+    def __init__(self, latent_dim=2, image_shape=(28, 28, 1), **kwargs):
         super().__init__(**kwargs)
-        dtype = self.dtype_policy
-        self.latent_dim = latent_dim
-        self.dense = layers.Dense(7 * 7 * 32, activation="relu", dtype=dtype, name="dense")
-        self.reshape = layers.Reshape((7, 7, 32), dtype=dtype, name="reshape")
+        self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
+        height, width, channels = image_shape
+        shape = (height // 4, width // 4, 32)
+        self.dense = layers.Dense(math.prod(shape), activation="relu", name="dense")
+        self.reshape = layers.Reshape(shape, name="reshape")
         self.deconv1 = layers.Conv2DTranspose(
-            64, 3, 2, padding="same", activation="relu", dtype=dtype, name="deconv1"
+            64, 3, 2, padding="same", activation="relu", name="deconv1"
         )
         self.deconv2 = layers.Conv2DTranspose(
-            32, 3, 2, padding="same", activation="relu", dtype=dtype, name="deconv2"
+            32, 3, 2, padding="same", activation="relu", name="deconv2"
         )
-        self.deconv3 = layers.Conv2DTranspose(1, 3, padding="same", dtype=dtype, name="deconv3")
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
-        self.deconv1.build((None, 7, 7, 32))
-        self.deconv2.build((None, 14, 14, 64))
-        self.deconv3.build((None, 28, 28, 32))
+        self.deconv3 = Conv2DTransposeToImage(channels, 3, padding="same", name="deconv3")
 
     def call(self, z):
-        x = self.dense(z)  # (n, 1568)
+        x = self.dense(z)  # (n, 1568) for images of 28 x 28 x 1
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
-        return to_one_channel(self.deconv3, x)  # (n, 28, 28, 1)
+        return self.deconv3(x)  # (n, 28, 28, 1)
 
     def get_config(self):
-        return {**super().get_config(), "latent_dim": self.latent_dim}
+        config = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
+        return {**super().get_config(), **config}
 
 
 def reparameterize(mean, logvar, rng):
@@ -137,7 +137,7 @@ def compute_loss(x, encoder, decoder, rng, beta=None):
     """The negative ELBO of a batch, estimated from one z an image, and its terms.
 
     Args:
-        x: (n, 28, 28, 1) intensities in [0, 1].
+        x: (n, height, width, channels) intensities in [0, 1].
         encoder, decoder: the two models.
         rng: tf.random.Generator, source of eps.
         beta: None for the original's arithmetic; else the weight of the KL part.
@@ -146,9 +146,9 @@ def compute_loss(x, encoder, decoder, rng, beta=None):
         The loss and a float64 tensor of the terms in the order of `LOSSES`, in nats: logpx_z per
         batch where `beta` is None and else per image; logpz and logqz_x per image; the loss.
     """
-    mean, logvar = side_by_side(encoder, x)
+    mean, logvar = encoder(x)
     z = reparameterize(mean, logvar, rng)
-    preds = side_by_side(decoder, z)
+    preds = decoder(z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
     # Have gradients added up two at a time: the order in which TensorFlow adds three can vary
@@ -179,37 +179,45 @@ def make_optimizer(learning_rate, encoder, decoder):
 # Output utilities -------------------------------------------------------------
 
 
-def draw_figures(run, epoch, encoder, decoder, random_vector_for_generation):
-    """Draw and save the four figures of one epoch."""
+def encode(encoder, x):
+    """The means (n, latent_dim) of images (n, height, width, channels) in [0, 1]."""
+    mean, _ = encoder(x)
+    return mean
 
-    def decode(z):
-        return tf.sigmoid(decoder(z))
 
-    data, title = run.data, run.title(epoch)
+def decode(decoder, z):
+    """The intensities (n, height, width, channels) in [0, 1] of latent vectors (n, latent_dim)."""
+    return tf.sigmoid(decoder(z))
+
+
+def draw_figures(title, data, args, encoder, decoder):
+    """The four figures of an epoch, a dict by kind."""
+
+    def to_intensities(z):
+        return decode(decoder, z)
+
+    # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
+    random_vector_for_generation = priors.sample(64, args.latent_dim, args.seed, args.dtype)
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
-    mean, _ = in_batches(encoder, images)
-    run.save_figure(
-        "clothes", epoch, generate_random_clothes(decode, random_vector_for_generation, title)
-    )
-    run.save_figure("latentspace", epoch, show_latent_space(mean, labels, class_names, title))
-    run.save_figure("grid", epoch, show_grid(decode, mean, title))
-    run.save_figure(
-        "reconstructions",
-        epoch,
-        show_reconstructions(decode, mean, images, labels, class_names, title),
-    )
+    mean = in_batches(lambda some: encode(encoder, to_float(some, args.dtype)), images)
+    return {
+        "clothes": generate_random_clothes(to_intensities, random_vector_for_generation, title),
+        "latentspace": show_latent_space(mean, labels, class_names, title),
+        "grid": show_grid(to_intensities, mean, title),
+        "reconstructions": show_reconstructions(
+            to_intensities, mean, images, labels, class_names, title
+        ),
+    }
 
 
 # Training loop ----------------------------------------------------------------
-
-IMAGES_PER_CALL = 1000  # or a batch, before Python has a look: at the progress bar, at Ctrl-C
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
 def train_step(x, encoder, decoder, optimizer, rng, beta):
     """Update both models on one batch; return the loss terms of `compute_loss`."""
     with tf.GradientTape() as tape:
-        loss, terms = compute_loss(x, encoder, decoder, rng, beta)
+        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, beta)
     # R: a persistent tape, asked once for each model; one question gives the same gradients
     encoder_gradients, decoder_gradients = tape.gradient(
         loss, (encoder.trainable_variables, decoder.trainable_variables)
@@ -219,83 +227,44 @@ def train_step(x, encoder, decoder, optimizer, rng, beta):
     return terms
 
 
-@tf.function(autograph=False)
-def train_steps(first, last, totals, images, batches, encoder, decoder, optimizer, rng, beta):
-    """`train_step` on the batches from `first` to before `last`, without a return to Python.
-
-    Args:
-        first, last: () int32, indices into `batches`.
-        totals: (len(LOSSES),) float64, to which the terms are added.
-        images: (n, 28, 28, 1) uint8, the training set.
-        batches: (number of batches, batch_size), indices of images.
-
-    Returns:
-        The new totals.
-    """
-
-    def step(totals, batch):
-        x = to_float(gather_images(images, batches[batch]), encoder.compute_dtype)
-        return totals + train_step(x, encoder, decoder, optimizer, rng, beta)
-
-    return tf.foldl(step, tf.range(first, last), totals, parallel_iterations=1)
-
-
 def train(run, encoder, decoder, optimizer, rng):
-    """Train from the last checkpointed epoch up to --epochs, and draw.
+    """Train from the last checkpointed epoch up to --epochs.
 
-    Raises DivergedError for a loss or weight gone bad, OSError for what cannot be written.
+    Raises common.run.DivergedError for a loss or weight gone bad, OSError for what cannot be
+    written.
     """
-    args, beta = run.args, run.args.beta
-    if run.is_done():
-        return
-
-    # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
-    random_vector_for_generation = tf.random.stateless_normal(
-        (64, args.latent_dim), seed=(args.seed, 0), dtype=args.dtype
-    )
-    if run.epoch == 0:
-        draw_figures(run, 0, encoder, decoder, random_vector_for_generation)
-
-    images, steps = run.data.train_images, max(1, IMAGES_PER_CALL // args.batch_size)
-    with run.progress() as bar:
-        for epoch in range(run.epoch + 1, args.epochs + 1):
-            bar.set_description(f"epoch {epoch}")
-            start = time.perf_counter()
-            totals = tf.zeros(len(LOSSES), tf.float64)
-            batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
-            for first in tf.range(0, len(batches), steps):
-                last = tf.minimum(first + steps, len(batches))
-                totals = train_steps(
-                    first, last, totals, images, batches, encoder, decoder, optimizer, rng, beta
-                )
-                bar.update(int(last - first))
-
-            losses = dict(zip(LOSSES, (totals / len(batches)).numpy(), strict=True))
-            run.log(epoch, losses, time.perf_counter() - start, places=2)
-            if run.is_plot_epoch(epoch):
-                draw_figures(run, epoch, encoder, decoder, random_vector_for_generation)
-            if epoch == args.epochs:
-                run.save_models(encoder=encoder, decoder=decoder)
-            # R: before the line and the figures; last, it vouches that they are written
-            run.save_checkpoint(epoch)
-    print(f"Figures, losses, models and checkpoints are in {run.folder}.")
+    images, args = run.data.train_images, run.args
+    for epoch in run.epochs():
+        totals = tf.zeros(len(LOSSES), tf.float64)
+        batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
+        for first, last in run.calls(batches):
+            totals = train_steps(
+                train_step, first, last, totals, images, batches,
+                encoder, decoder, optimizer, rng, args.beta,
+            )  # fmt: skip
+        losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
+        run.end_epoch(losses, places=2)  # checkpoint, line and figures
 
 
 def main(argv=None):
-    """Train and draw, as the flags say."""
+    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
 
-    set_up(args.seed, args.dtype)
-    rng = tf.random.Generator.from_seed(args.seed)
-    encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim)
-    encoder.build((None, 28, 28, 1))
-    decoder.build((None, args.latent_dim))
-    optimizer = make_optimizer(args.learning_rate, encoder, decoder)
-    title = "CVAE (ELBO)" if args.beta is None else f"CVAE (beta = {args.beta:g})"
-    state = {"optimizer": optimizer, "encoder": encoder, "decoder": decoder, "rng": rng}
-    with Run("cvae", title, LOSSES, args, data, **state) as run:
-        train(run, encoder, decoder, optimizer, rng)
+    with set_up(args.seed, args.dtype):
+        rng = tf.random.Generator.from_seed(args.seed)
+        encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
+        encoder(tf.zeros((1, *data.image_shape), args.dtype))
+        decoder(tf.zeros((1, args.latent_dim), args.dtype))
+        optimizer = make_optimizer(args.learning_rate, encoder, decoder)
+        state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
+        title = "CVAE (ELBO)" if args.beta is None else f"CVAE (beta = {args.beta:g})"
+        figures = functools.partial(
+            draw_figures, data=data, args=args, encoder=encoder, decoder=decoder
+        )
+        with Run("cvae", title, args, data, figures, **state) as run:
+            train(run, encoder, decoder, optimizer, rng)
+    return Trained(run.folder, run.settings, encoder, decoder, encode, decode)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,37 @@
 """The same convolutional autoencoder trained as an MMD-VAE: mmd_cvae.R in Keras 3.
 
 Ports mmd_cvae.R of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
-Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_DIR/DATASET/.
+Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_DIR/DATASET/mmd/.
 50 epochs of Fashion-MNIST take 12 to 30 minutes on two cores. eager_cvae.py is its counterpart.
 
     python mmd_cvae.py
 """
 
-import time
+import functools
+import math
 
-from common.data import gather_images, load_dataset_or_digits, shuffled_batches, to_float
-from common.fast import in_batches, side_by_side, to_one_channel
-from common.flags import make_parser, parse_args
+from common.cli import make_parser, run_script, start
+
+# Setup and preprocessing ------------------------------------------------------
+
+
+def get_args(argv=None):
+    """The command line's flags; common/cli.py has what both scripts have in common.
+
+    Raises common.files.UserError for a flag that is unknown, malformed or out of range.
+    """
+    parser = make_parser("mmd_cvae.py", "Train a convolutional MMD-VAE, as mmd_cvae.R.")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    start(get_args)  # answers --help and wrong flags before TensorFlow takes seconds to load
+
+from common import priors
+from common.data.batches import shuffled_batches, to_float
+from common.data.sources import load_dataset_or_digits
+from common.devices import in_batches, in_parts, set_up, train_steps
+from common.layers import Conv2DTransposeToImage
 from common.losses import compute_mmd
 from common.plotting import (
     generate_random_clothes,
@@ -19,49 +39,33 @@ from common.plotting import (
     show_latent_space,
     show_reconstructions,
 )
-from common.run import Run, run_script, set_up
+from common.run import Run
+from common.trained import Trained
 
 import keras
 import tensorflow as tf
 from keras import layers
-
-# Setup and preprocessing ------------------------------------------------------
-
-
-def get_args(argv=None):
-    """The command line's flags; common/flags.py has what both scripts have in common.
-
-    Raises SystemExit (status 2) for a flag that is unknown, malformed or out of range.
-    """
-    return parse_args(make_parser("mmd_cvae.py", __doc__), argv)
-
 
 # Model ------------------------------------------------------------------------
 
 
 @keras.saving.register_keras_serializable(package="mmd_cvae")
 class Encoder(keras.Model):
-    """Images (n, 28, 28, 1), intensities in [0, 1], to latent vectors (n, latent_dim).
+    """Images (n, height, width, channels) in [0, 1] to latent vectors (n, latent_dim).
 
-    23,426 parameters with two latent dimensions.
+    23,426 parameters with two latent dimensions and images of 28 x 28 x 1.
     """
 
     def __init__(self, latent_dim=2, **kwargs):
         super().__init__(**kwargs)
-        dtype = self.dtype_policy
         self.latent_dim = latent_dim
-        self.conv1 = layers.Conv2D(32, 3, 2, activation="relu", dtype=dtype, name="conv1")
-        self.conv2 = layers.Conv2D(64, 3, 2, activation="relu", dtype=dtype, name="conv2")
-        self.flatten = layers.Flatten(dtype=dtype, name="flatten")
-        self.dense = layers.Dense(latent_dim, dtype=dtype, name="dense")
-
-    def build(self, input_shape):
-        self.conv1.build(input_shape)
-        self.conv2.build((None, 13, 13, 32))
-        self.dense.build((None, 6 * 6 * 64))
+        self.conv1 = layers.Conv2D(32, 3, 2, activation="relu", name="conv1")
+        self.conv2 = layers.Conv2D(64, 3, 2, activation="relu", name="conv2")
+        self.flatten = layers.Flatten(name="flatten")
+        self.dense = layers.Dense(latent_dim, name="dense")
 
     def call(self, x):
-        x = self.conv1(x)  # (n, 13, 13, 32)
+        x = self.conv1(x)  # (n, 13, 13, 32) of images of 28 x 28
         x = self.conv2(x)  # (n, 6, 6, 64)
         x = self.flatten(x)  # (n, 2304)
         return self.dense(x)  # (n, latent_dim)
@@ -72,42 +76,39 @@ class Encoder(keras.Model):
 
 @keras.saving.register_keras_serializable(package="mmd_cvae")
 class Decoder(keras.Model):
-    """Latent vectors (n, latent_dim) to intensities (n, 28, 28, 1) in [0, 1].
+    """Latent vectors (n, latent_dim) to intensities (n, height, width, channels) in [0, 1].
 
-    41,953 parameters with two latent dimensions.
+    41,953 parameters with two latent dimensions and images of 28 x 28 x 1; height and width are
+    multiples of 4.
     """
 
-    def __init__(self, latent_dim=2, **kwargs):
+    def __init__(self, latent_dim=2, image_shape=(28, 28, 1), **kwargs):
         super().__init__(**kwargs)
-        dtype = self.dtype_policy
-        self.latent_dim = latent_dim
-        self.dense = layers.Dense(7 * 7 * 32, activation="relu", dtype=dtype, name="dense")
-        self.reshape = layers.Reshape((7, 7, 32), dtype=dtype, name="reshape")
+        self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
+        height, width, channels = image_shape
+        shape = (height // 4, width // 4, 32)
+        self.dense = layers.Dense(math.prod(shape), activation="relu", name="dense")
+        self.reshape = layers.Reshape(shape, name="reshape")
         self.deconv1 = layers.Conv2DTranspose(
-            64, 3, 2, padding="same", activation="relu", dtype=dtype, name="deconv1"
+            64, 3, 2, padding="same", activation="relu", name="deconv1"
         )
         self.deconv2 = layers.Conv2DTranspose(
-            32, 3, 2, padding="same", activation="relu", dtype=dtype, name="deconv2"
+            32, 3, 2, padding="same", activation="relu", name="deconv2"
         )
-        self.deconv3 = layers.Conv2DTranspose(
-            1, 3, padding="same", activation="sigmoid", dtype=dtype, name="deconv3"
+        self.deconv3 = Conv2DTransposeToImage(
+            channels, 3, padding="same", activation="sigmoid", name="deconv3"
         )
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
-        self.deconv1.build((None, 7, 7, 32))
-        self.deconv2.build((None, 14, 14, 64))
-        self.deconv3.build((None, 28, 28, 32))
 
     def call(self, z):
-        x = self.dense(z)  # (n, 1568)
+        x = self.dense(z)  # (n, 1568) for images of 28 x 28 x 1
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
-        return to_one_channel(self.deconv3, x)  # (n, 28, 28, 1)
+        return self.deconv3(x)  # (n, 28, 28, 1)
 
     def get_config(self):
-        return {**super().get_config(), "latent_dim": self.latent_dim}
+        config = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
+        return {**super().get_config(), **config}
 
 
 # Loss and optimizer -----------------------------------------------------------
@@ -119,7 +120,7 @@ def compute_loss(x, encoder, decoder, rng):
     """The MMD-VAE loss of a batch (Zhao, Song & Ermon 2017) and its terms.
 
     Args:
-        x: (n, 28, 28, 1) intensities in [0, 1].
+        x: (n, height, width, channels) intensities in [0, 1].
         encoder, decoder: the two models.
         rng: tf.random.Generator, source of true_samples.
 
@@ -127,8 +128,8 @@ def compute_loss(x, encoder, decoder, rng):
         The loss and a float64 tensor of the terms in the order of `LOSSES`: the mean squared error
         a pixel, the squared maximum mean discrepancy from the prior a batch, their sum.
     """
-    mean = side_by_side(encoder, x)
-    preds = side_by_side(decoder, mean)
+    mean = encoder(x)
+    preds = decoder(mean)
 
     true_samples = rng.normal(tf.shape(mean), dtype=mean.dtype)
     loss_mmd = compute_mmd(true_samples, mean)
@@ -148,33 +149,44 @@ def make_optimizer(learning_rate, encoder, decoder):
 # Output utilities -------------------------------------------------------------
 
 
-def draw_figures(run, epoch, encoder, decoder, random_vector_for_generation):
-    """Draw and save the four figures of one epoch."""
-    data, title = run.data, run.title(epoch)
+def encode(encoder, x):
+    """The means (n, latent_dim) of images (n, height, width, channels) in [0, 1]."""
+    return encoder(x)
+
+
+def decode(decoder, z):
+    """The intensities (n, height, width, channels) in [0, 1] of latent vectors (n, latent_dim)."""
+    return decoder(z)
+
+
+def draw_figures(title, data, args, encoder, decoder):
+    """The four figures of an epoch, a dict by kind."""
+
+    def to_intensities(z):
+        return decode(decoder, z)
+
+    # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
+    random_vector_for_generation = priors.sample(64, args.latent_dim, args.seed, args.dtype)
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
-    mean = in_batches(encoder, images)
-    run.save_figure(
-        "clothes", epoch, generate_random_clothes(decoder, random_vector_for_generation, title)
-    )
-    run.save_figure("latentspace", epoch, show_latent_space(mean, labels, class_names, title))
-    run.save_figure("grid", epoch, show_grid(decoder, mean, title))
-    run.save_figure(
-        "reconstructions",
-        epoch,
-        show_reconstructions(decoder, mean, images, labels, class_names, title),
-    )
+    mean = in_batches(lambda some: encode(encoder, to_float(some, args.dtype)), images)
+    return {
+        "clothes": generate_random_clothes(to_intensities, random_vector_for_generation, title),
+        "latentspace": show_latent_space(mean, labels, class_names, title),
+        "grid": show_grid(to_intensities, mean, title),
+        "reconstructions": show_reconstructions(
+            to_intensities, mean, images, labels, class_names, title
+        ),
+    }
 
 
 # Training loop ----------------------------------------------------------------
-
-IMAGES_PER_CALL = 1000  # or a batch, before Python has a look: at the progress bar, at Ctrl-C
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
 def train_step(x, encoder, decoder, optimizer, rng):
     """Update both models on one batch; return the loss terms of `compute_loss`."""
     with tf.GradientTape() as tape:
-        loss, terms = compute_loss(x, encoder, decoder, rng)
+        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng)
     # R: a persistent tape, asked once for each model; one question gives the same gradients
     encoder_gradients, decoder_gradients = tape.gradient(
         loss, (encoder.trainable_variables, decoder.trainable_variables)
@@ -184,82 +196,43 @@ def train_step(x, encoder, decoder, optimizer, rng):
     return terms
 
 
-@tf.function(autograph=False)
-def train_steps(first, last, totals, images, batches, encoder, decoder, optimizer, rng):
-    """`train_step` on the batches from `first` to before `last`, without a return to Python.
-
-    Args:
-        first, last: () int32, indices into `batches`.
-        totals: (len(LOSSES),) float64, to which the terms are added.
-        images: (n, 28, 28, 1) uint8, the training set.
-        batches: (number of batches, batch_size), indices of images.
-
-    Returns:
-        The new totals.
-    """
-
-    def step(totals, batch):
-        x = to_float(gather_images(images, batches[batch]), encoder.compute_dtype)
-        return totals + train_step(x, encoder, decoder, optimizer, rng)
-
-    return tf.foldl(step, tf.range(first, last), totals, parallel_iterations=1)
-
-
 def train(run, encoder, decoder, optimizer, rng):
-    """Train from the last checkpointed epoch up to --epochs, and draw.
+    """Train from the last checkpointed epoch up to --epochs.
 
-    Raises DivergedError for a loss or weight gone bad, OSError for what cannot be written.
+    Raises common.run.DivergedError for a loss or weight gone bad, OSError for what cannot be
+    written.
     """
-    args = run.args
-    if run.is_done():
-        return
-
-    # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
-    random_vector_for_generation = tf.random.stateless_normal(
-        (64, args.latent_dim), seed=(args.seed, 0), dtype=args.dtype
-    )
-    if run.epoch == 0:
-        draw_figures(run, 0, encoder, decoder, random_vector_for_generation)
-
-    images, steps = run.data.train_images, max(1, IMAGES_PER_CALL // args.batch_size)
-    with run.progress() as bar:
-        for epoch in range(run.epoch + 1, args.epochs + 1):
-            bar.set_description(f"epoch {epoch}")
-            start = time.perf_counter()
-            totals = tf.zeros(len(LOSSES), tf.float64)
-            batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
-            for first in tf.range(0, len(batches), steps):
-                last = tf.minimum(first + steps, len(batches))
-                totals = train_steps(
-                    first, last, totals, images, batches, encoder, decoder, optimizer, rng
-                )
-                bar.update(int(last - first))
-
-            losses = dict(zip(LOSSES, (totals / len(batches)).numpy(), strict=True))
-            run.log(epoch, losses, time.perf_counter() - start, places=4)
-            if run.is_plot_epoch(epoch):
-                draw_figures(run, epoch, encoder, decoder, random_vector_for_generation)
-            if epoch == args.epochs:
-                run.save_models(encoder=encoder, decoder=decoder)
-            # R: before the line and the figures; last, it vouches that they are written
-            run.save_checkpoint(epoch)
-    print(f"Figures, losses, models and checkpoints are in {run.folder}.")
+    images, args = run.data.train_images, run.args
+    for epoch in run.epochs():
+        totals = tf.zeros(len(LOSSES), tf.float64)
+        batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
+        for first, last in run.calls(batches):
+            totals = train_steps(
+                train_step, first, last, totals, images, batches,
+                encoder, decoder, optimizer, rng,
+            )  # fmt: skip
+        losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
+        run.end_epoch(losses, places=4)  # checkpoint, line and figures
 
 
 def main(argv=None):
-    """Train and draw, as the flags say."""
+    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
 
-    set_up(args.seed, args.dtype)
-    rng = tf.random.Generator.from_seed(args.seed)
-    encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim)
-    encoder.build((None, 28, 28, 1))
-    decoder.build((None, args.latent_dim))
-    optimizer = make_optimizer(args.learning_rate, encoder, decoder)
-    state = {"optimizer": optimizer, "encoder": encoder, "decoder": decoder, "rng": rng}
-    with Run("mmd", "MMD-VAE", LOSSES, args, data, **state) as run:
-        train(run, encoder, decoder, optimizer, rng)
+    with set_up(args.seed, args.dtype):
+        rng = tf.random.Generator.from_seed(args.seed)
+        encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
+        encoder(tf.zeros((1, *data.image_shape), args.dtype))
+        decoder(tf.zeros((1, args.latent_dim), args.dtype))
+        optimizer = make_optimizer(args.learning_rate, encoder, decoder)
+        state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
+        figures = functools.partial(
+            draw_figures, data=data, args=args, encoder=encoder, decoder=decoder
+        )
+        with Run("mmd", "MMD-VAE", args, data, figures, **state) as run:
+            train(run, encoder, decoder, optimizer, rng)
+    return Trained(run.folder, run.settings, encoder, decoder, encode, decode)
 
 
 if __name__ == "__main__":

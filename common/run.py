@@ -1,42 +1,46 @@
-"""What a run is: a folder of settings, losses, figures, checkpoints and models.
+"""What a run is: a folder with a checkpoint, and what is exported from it.
 
-A run can be stopped anywhere and goes on exactly. Figures, losses, settings and models appear
-under their names only when whole, and a checkpoint that is not whole is passed over. The checkpoint
-is the last thing that an epoch writes: what the folder holds past it belongs to an epoch that is
-done again, with the same outcome.
+The checkpoint is the one truth: optimizer, models, random state, and a document of settings and
+losses. All else in the folder (settings, losses, figures, event files, models) follows from it and
+is never read here: a run that is opened again exports anew what its latest checkpoint can give. So
+it can be stopped anywhere, and goes on exactly.
 """
 
 import contextlib
 import csv
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
 import re
-import shlex
 import shutil
-import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 
-from common import UserError, reason
-from common.data import TITLES
-from common.events import event_file, write_events
-from common.flags import check_batch_size
+from common import devices
+from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
+from common.data.batches import passes_per_epoch
+from common.plotting import save_figure
+from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
 
-import keras
 import numpy as np
 import tensorflow as tf
 from filelock import FileLock, Timeout
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
-# may be left out; the folder's name and the size of the data set stand for it)
+# may be left out; name and size of the data set stand for it)
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "tensorboard", "fresh"}
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
-WAYS_OUT = "Mend that, choose another --output-dir, or start over with --fresh."
+NO_LOSSES = ("epoch", "seconds")  # of the columns in losses.csv
+KEPT = 3  # checkpoints
+WRITTEN = re.compile(  # what a run writes to its folder, as --fresh deletes it
+    rf"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|\w+_({'|'.join(FIGURES)})"
+    r"(_epoch_\d+\.png|\.gif)|tensorboard/events\.out\.tfevents\.\d+\.\w+|\..*\.partial\.\w+"
+)
 
 
 class DivergedError(UserError):
@@ -45,281 +49,296 @@ class DivergedError(UserError):
     status = 1
 
 
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived."""
-
-
-arrived = []  # signals; Python loses an exception that a handler raises amid a __del__
-
-
-def raise_if_interrupted():
-    """Raise Interrupted if a signal has arrived."""
-    if arrived:
-        raise Interrupted(arrived[0])
-
-
-def set_up(seed, dtype):
-    """Seed everything; have TensorFlow compute deterministically, and Keras in `dtype`."""
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    # It makes one sum of several, and the order in which TensorFlow adds three or more can vary
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    keras.config.set_floatx(dtype)  # of optimizers
-    keras.config.set_dtype_policy(dtype)  # of models
-
-
 class Run:
-    """One run in OUTPUT_DIR/DATASET/, new or continued from its latest whole checkpoint.
+    """One run in OUTPUT_DIR/DATASET/NAME/, new or continued from its latest whole checkpoint.
 
-    A context manager: while it is open, no other process can open the same run.
+    A context manager: while it is open, no other process can open the same run, and signals wait
+    for the end of what is being done.
 
     Attributes:
         args: the parsed flags.
-        data: the common.data.Dataset.
+        data: the common.data.sources.Dataset.
         folder: where everything is.
-        epoch: the last epoch that is trained and checkpointed, 0 in a new run.
+        settings: what the run is, as in settings.json.
     """
 
-    def __init__(self, model, title, terms, args, data, **trackables):
+    def __init__(self, name, title, args, data, draw_figures, **trackables):
         """Prepare a run; nothing is read or written yet.
 
         Args:
-            model: "cvae" or "mmd", the prefix of everything the run writes.
+            name: "cvae" or "mmd", the folder's name and that of the figures.
             title: the model's name in the figures.
-            terms: the names of the losses that are logged each epoch.
-            trackables: optimizer, models and random generator, whose state is the run's.
+            draw_figures: function from a title to the figures of the epoch, a dict by kind.
+            trackables: optimizer, encoder, decoder and random generator: the state of the run.
 
         Raises:
             UserError: the training images do not fill a batch.
         """
-        check_batch_size(args.batch_size, data.name, len(data.train_images))
-        self.model, self._title, self.args, self.data = model, title, args, data
-        self.folder = Path(args.output_dir) / data.name
-        self._settings_file = self.folder / f"{model}_settings.json"
-        self._losses_file = self.folder / f"{model}_losses.csv"
-        self._checkpoints = self.folder / f"checkpoints_{model}"
-        self._events = self.folder / "tensorboard" / model
-        self._lock = FileLock(self.folder / f".{model}.lock")  # does not outlive its process
-        self._columns = ["epoch", *terms, "seconds"]
-        self._losses = []
-        self._trackables = trackables
-        self.epoch = 0
-
-    def __enter__(self):
-        """Lock the folder, refuse another run's, restore the latest whole checkpoint.
-
-        Raises:
-            UserError: the folder holds a run with other settings, or a damaged one, or another
-                process is at this one.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as on_error:
-            try:
-                on_error.enter_context(self._lock.acquire(timeout=0))
-            except Timeout:
-                raise UserError(
-                    f"another process is at the {self.model} run in {self.folder}.\nWait for it, "
-                    "or choose another --output-dir."
-                ) from None
-            if self.args.fresh:
-                self._delete()
-            settings = self._settings()
-            self._refuse_other(settings)
-            # With the settings inside, a checkpoint of other settings cannot pass for this run's
-            self._epoch = tf.Variable(0, dtype=tf.int64)
-            self._identity = tf.Variable(json.dumps(self._arithmetic(settings), sort_keys=True))
-            self._checkpoint = tf.train.Checkpoint(
-                epoch=self._epoch, settings=self._identity, **self._trackables
+        n = len(data.train_images)
+        if args.batch_size > n:
+            raise UserError(
+                f"--batch-size {args.batch_size} is more than the {n} training images of "
+                f"{data.title}"
             )
-            self._manager = tf.train.CheckpointManager(
-                self._checkpoint, self._checkpoints, max_to_keep=3
-            )
-            self._restore()
-            if self.epoch < self.args.epochs:
-                with replacing(self._settings_file) as file:
-                    _write_json(file, settings | {"flags": settings["flags"] | self._models_have()})
-            if self.epoch:
-                self._write_events(self.epoch)
-            on_error.pop_all()
-        flags = " ".join(f"{name}={value}" for name, value in settings["flags"].items())
-        print(f"{self._title} on {TITLES[self.data.name]}, {settings['device']}: {flags}")
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        self._lock.release()
-        if isinstance(error, Interrupted | OSError):
-            error.add_note(
-                f"Stopped after epoch {self.epoch} of {self.args.epochs}. To go on:\n"
-                f"{_command() if self.args.dataset else _command('--dataset', self.data.name)}"
-            )
-
-    @property
-    def batches_per_epoch(self):
-        return len(self.data.train_images) // self.args.batch_size
-
-    def is_done(self):
-        """Whether --epochs are trained already; says so, and how to go on."""
-        done = self.epoch >= self.args.epochs
-        if done:
-            print(
-                f"Nothing left to train: {self.epoch} epochs are done in {self.folder}, and "
-                f"--epochs is {self.args.epochs}.\n"
-                "To go on, give a larger --epochs; to start over, --fresh."
-            )
-        elif self.epoch:
-            print(f"Going on after epoch {self.epoch}.")
-        sys.stdout.flush()
-        return done
-
-    def progress(self):
-        """A tqdm bar over the batches of all epochs; silent when stderr is no terminal."""
-        n = self.batches_per_epoch
-        return tqdm(
-            total=self.args.epochs * n, initial=self.epoch * n, unit="batch", leave=False,
-            disable=None, dynamic_ncols=True,
-        )  # fmt: skip
-
-    def is_plot_epoch(self, epoch):
-        """Every --plot-every epochs and the last one."""
-        return epoch % self.args.plot_every == 0 or epoch == self.args.epochs
-
-    def log(self, epoch, losses, seconds, places):
-        """Print the original's line, rounded to `places`; put the unrounded losses into the CSV.
-
-        Args:
-            losses: dict from a term's name to its total over the epoch divided by the batches.
-
-        Raises:
-            DivergedError: a term or a weight is infinite or not a number.
-        """
-        weights = [*self._trackables["encoder"].weights, *self._trackables["decoder"].weights]
-        raise_if_interrupted()
-        for name, value in [*losses.items(), *((w.path, w.numpy()) for w in weights)]:
-            if not np.isfinite(value).all():
-                raise DivergedError(
-                    f"{name} is infinite or not a number in epoch {epoch}: the training diverged; "
-                    f"what epoch {self.epoch} left is kept.\nTry --fresh with a smaller "
-                    f"--learning-rate than {self.args.learning_rate:g} or another seed."
-                )
-        line = ",  ".join(f"{value:.{places}f} {name}" for name, value in losses.items())
-        tqdm.write(f"Losses (epoch): {epoch}:  {line}")
-        sys.stdout.flush()
-        self._losses.append({"epoch": epoch, **losses, "seconds": round(seconds, 2)})
-        with replacing(self._losses_file) as file, file.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, self._columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._losses)
-
-    def title(self, epoch):
-        """The title of a figure."""
-        return f"{self._title}, {TITLES[self.data.name]}, epoch {epoch}"
-
-    def save_figure(self, kind, epoch, figure):
-        """Write a matplotlib figure under the original's name, such as cvae_grid_epoch_50.png."""
-        with replacing(self._figure_file(kind, epoch)) as file:
-            figure.savefig(file)
-
-    def _figure_file(self, kind, epoch):
-        return self.folder / f"{self.model}_{kind}_epoch_{epoch}.png"
-
-    def save_models(self, **models):
-        """Write each Keras model to MODEL_NAME.keras, and to the settings that they have --epochs.
-
-        All are ready before the first gives way; then one is missing until all are there, so that
-        models of different epochs are never taken for a pair.
-        """
-        paths = [self.folder / f"{self.model}_{name}.keras" for name in models]
-        with contextlib.ExitStack() as stack:  # what is entered first takes its place last
-            for path, model in zip(paths, models.values(), strict=True):
-                model.save(stack.enter_context(replacing(path)))
-            _write_json(stack.enter_context(replacing(self._settings_file)), self._settings())
-            paths[0].unlink(missing_ok=True)
-
-    def _models(self):
-        """The models that are there, both or none but where a run stopped while it wrote them."""
-        return sorted(self.folder.glob(f"{self.model}_*.keras"))
-
-    def _models_have(self):
-        """The --epochs of the models that are there, from the settings beside them."""
-        if len(self._models()) < 2:
-            return {}
-        flags = json.loads(self._settings_file.read_text(encoding="utf-8"))["flags"]
-        return {"epochs": flags.get("epochs")}
-
-    def save_checkpoint(self, epoch):
-        """Checkpoint the trackables: from here on the run is continued after `epoch`.
-
-        Raises:
-            OSError: the disk is full, or the like.
-        """
-        raise_if_interrupted()
-        self._write_events(epoch)
-        self._epoch.assign(epoch)
-        try:
-            self._manager.save(checkpoint_number=epoch)
-        except tf.errors.OpError as error:
-            raise OSError(None, reason(error), str(self._checkpoints)) from error
-        self.epoch = epoch
-
-    def _write_events(self, epoch):
-        """With --tensorboard, the event files of `epoch` and of those before that have none."""
-        if not self.args.tensorboard:
-            return
-        self._events.mkdir(parents=True, exist_ok=True)
-        end = self._losses_file.stat().st_mtime
-        for step in range(epoch + 1):
-            path = event_file(self._events, self.model, step)
-            if step < epoch and path.exists():
-                continue
-            row = self._losses[step - 1] if step else {}
-            scalars = {f"losses/{k}": float(row[k]) for k in self._columns[1:-1] if k in row}
-            files = {f"figures/{kind}": self._figure_file(kind, step) for kind in FIGURES}
-            images = {tag: file.read_bytes() for tag, file in files.items() if file.exists()}
-            wall_time = end - sum(float(later["seconds"]) for later in self._losses[step:])
-            # TensorBoard takes every file with tfevents in its name for a whole one
-            with replacing(path, f"epoch_{step}") as file:
-                write_events(file, step, wall_time, scalars, images)
-
-    def _settings(self):
-        gpus = tf.config.list_physical_devices("GPU")
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        cpu = f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
-        return {
-            "model": self.model,
-            "flags": vars(self.args),
+        if args.tensorboard and not importlib.util.find_spec("tensorboard"):
+            raise UserError("--tensorboard wants that package: pip install tensorboard")
+        self.name, self.title, self.args, self.data = name, title, args, data
+        self.folder = Path(args.output_dir) / data.name / name
+        self._draw_figures, self._trackables = draw_figures, trackables
+        self._losses = []  # dicts, an epoch each
+        self._document = tf.Variable("")
+        self._checkpoint = tf.train.Checkpoint(document=self._document, **trackables)
+        passes = passes_per_epoch(n)
+        self._epoch = {"batches": passes * (n // args.batch_size), "passes": passes}
+        self.settings = {
+            "model": name,
+            "flags": vars(args).copy(),
             "dataset": {
-                "name": self.data.name,
-                "train_images": len(self.data.train_images),
-                "test_images": len(self.data.test_images),
+                "name": data.name,
+                "title": data.title,
+                "train_images": n,
+                "test_images": len(data.test_images),
+                "image_shape": list(data.image_shape),
             },
+            "epoch": self._epoch,
             "versions": {
                 "python": platform.python_version(),
                 **{package: importlib.metadata.version(package) for package in PACKAGES},
             },
-            "device": ", ".join(gpu.get("device_name", "GPU") for gpu in details) or cpu,
+            "device": devices.name(),
         }
 
-    def _refuse_other(self, settings):
-        """Raise UserError if the folder holds this model's run with other settings."""
-        if not self._settings_file.exists():
-            for left in (self._checkpoints, self._losses_file, *self._models()):
-                if left.exists():
-                    raise UserError(
-                        f"{left} is there, but {self._settings_file.name}, which would say of what "
-                        f"run, is gone.\n{WAYS_OUT}"
-                    )
-            return
+    @property
+    def epoch(self):
+        """The last epoch that is trained and checkpointed, 0 in a new run."""
+        return len(self._losses)
+
+    # Opening and closing ----------------------------------------------------------------------
+
+    def __enter__(self):
+        """Lock the folder; restore the latest whole checkpoint, or write a first; export.
+
+        Raises:
+            UserError: the folder holds a run with other settings, or one without a whole
+                checkpoint, or another process is at this one.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(signals_wait())
+            stack.enter_context(self._lock())
+            if self.args.fresh:
+                self._delete()
+            done = self._restore()
+            self._announce()
+            if not done:
+                self._save()
+            flags, epochs = self.settings["flags"], self.args.epochs
+            if self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
+                flags["epochs"] = self.epoch
+                self._save()
+            self._export()
+            if self.epoch >= epochs:
+                print(
+                    f"Nothing left to train: {self.epoch} epochs are done, and --epochs is "
+                    f"{epochs}.\nTo go on, give a larger --epochs; to start over, --fresh."
+                )
+            elif self.epoch:
+                print(f"Going on after epoch {self.epoch}.")
+            sys.stdout.flush()
+            bar = tqdm(
+                total=epochs * self._epoch["batches"], initial=self.epoch * self._epoch["batches"],
+                unit="batch", leave=False, disable=None, dynamic_ncols=True,
+            )  # fmt: skip
+            self._bar = stack.enter_context(bar)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        """Unlock; have what ended the run early say how to go on."""
         try:
-            text = self._settings_file.read_text(encoding="utf-8", errors="replace")
-            found = json.loads(text)
-            there, now = self._arithmetic(found), self._arithmetic(settings)
-        except ValueError as error:
-            raise UserError(f"{self._settings_file} is damaged: {error}.\n{WAYS_OUT}") from error
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            self._stack.__exit__(kind, error, traceback)
+        except Interrupted as late:
+            error = late
+            raise
+        finally:
+            if isinstance(error, Interrupted | OSError | MemoryError | tf.errors.OpError):
+                more = [] if self.args.dataset else ["--dataset", self.data.name]
+                error.add_note(
+                    f"Stopped after epoch {self.epoch} of {self.args.epochs}. To go on:\n"
+                    f"{again(*more)}"
+                )
+
+    @contextlib.contextmanager
+    def _lock(self):
+        lock = FileLock(self.folder / ".lock")  # does not outlive its process
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
             raise UserError(
-                f"{self._settings_file} is damaged: it lacks a whole 'flags' or 'dataset'."
-                f"\n{WAYS_OUT}"
+                f"another process is at the run in {self.folder}.\nWait for it, or choose another "
+                "--output-dir."
+            ) from None
+        except OSError as error:  # such as of a file system without locks
+            raise UserError(
+                f"{lock.lock_file} cannot be locked: {error.strerror or error}.\n"
+                "Choose an --output-dir on a file system that can lock files."
             ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _announce(self):
+        """Say what is trained on what: what matters, and what differs from the default."""
+        args, epoch, n = self.args, self._epoch, len(self.data.train_images)
+        flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}"]
+        flags += [f"learning rate {args.learning_rate:g}", *[args.dtype] * (args.dtype != "float32")]
+        print(f"{self.title} on {self.data.title}, {self.settings['device']}: {', '.join(flags)}")
+        passes = f"{epoch['passes']} passes" if epoch["passes"] > 1 else "1 pass"
+        print(
+            f"An epoch: {epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} "
+            f"images. To epoch {args.epochs}, in {self.folder}.",
+            flush=True,
+        )
+
+    # Training ---------------------------------------------------------------------------------
+
+    def epochs(self):
+        """The epochs that are left, by number."""
+        for epoch in range(self.epoch + 1, self.args.epochs + 1):
+            self._bar.set_description(f"epoch {epoch}")
+            self._start = time.perf_counter()
+            yield epoch
+
+    def calls(self, batches, images_a_call=1000):
+        """The ends, first and last, of slices of an epoch's batches: so many for one call.
+
+        Between two of them the progress bar and signals are seen to.
+
+        Args:
+            batches: (number of batches, batch_size).
+        """
+        steps = max(1, images_a_call // self.args.batch_size)
+        for first in range(0, len(batches), steps):
+            last = min(first + steps, len(batches))
+            yield tf.constant(first), tf.constant(last)
+            self._bar.update(last - first)
+            raise_if_interrupted()
+
+    def end_epoch(self, losses, places):
+        """Check that the numbers are finite, checkpoint, print the original's line, export.
+
+        Args:
+            losses: dict from a term's name to its total over the epoch divided by the batches.
+            places: to round to in the line.
+
+        Raises:
+            DivergedError: a term or a weight is infinite or not a number.
+            OSError: the disk is full, or the like.
+        """
+        epoch, losses = self.epoch + 1, {name: float(value) for name, value in losses.items()}
+        self._check_finite(epoch, losses)
+        seconds = round(time.perf_counter() - self._start, 2)
+        self._losses.append({"epoch": epoch, **losses, "seconds": seconds})
+        if epoch == self.args.epochs:
+            self.settings["flags"]["epochs"] = epoch
+        try:
+            self._save()
+        except BaseException:
+            self._losses.pop()
+            raise
+        line = ",  ".join(f"{value:.{places}f} {name}" for name, value in losses.items())
+        tqdm.write(f"Losses (epoch): {epoch}:  {line}")
+        sys.stdout.flush()
+        self._export()
+        raise_if_interrupted()
+
+    def _check_finite(self, epoch, losses):
+        models = self._trackables["encoder"], self._trackables["decoder"]
+        weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
+        for name, value in [*losses.items(), *weights]:
+            if not np.isfinite(value).all():
+                beta = getattr(self.args, "beta", None)
+                raise DivergedError(
+                    f"{name} is infinite or not a number in epoch {epoch}: the training diverged; "
+                    f"what epoch {self.epoch} left is kept.\nTry --fresh with "
+                    + (f"a smaller --beta than {beta:g}, " if beta and beta > 1 else "")
+                    + f"a smaller --learning-rate than {self.args.learning_rate:g} or another seed."
+                )
+
+    # Checkpoints ------------------------------------------------------------------------------
+
+    def _checkpoints(self):
+        """The prefixes of the checkpoints, by epoch, the latest first."""
+        files = (self.folder / "checkpoints").glob("ckpt-*.index")
+        epochs = [int(file.stem[5:]) for file in files if file.stem[5:].isdecimal()]
+        return {epoch: self._prefix(epoch) for epoch in sorted(epochs, reverse=True)}
+
+    def _prefix(self, epoch):
+        return self.folder / "checkpoints" / f"ckpt-{epoch}"
+
+    def _save(self):
+        """Checkpoint: from here on the run is continued after this epoch."""
+        document = {"settings": self.settings, "losses": self._losses}
+        self._document.assign(json.dumps(document))
+        prefix = self._prefix(self.epoch)
+        prefix.parent.mkdir(exist_ok=True)
+        try:
+            self._checkpoint.write(str(prefix))
+        except tf.errors.OpError as error:
+            raise OSError(None, reason(error), str(prefix.parent)) from error
+        for old in self._checkpoints().values():
+            if int(old.name[5:]) <= self.epoch - KEPT:
+                for file in old.parent.glob(f"{old.name}.*"):
+                    file.unlink()
+
+    def _restore(self):
+        """Restore the newest whole checkpoint; return whether there is one.
+
+        Raises UserError if it is another run's, or if there is none where there should be one.
+        """
+        checkpoints = self._checkpoints()
+        for epoch, prefix in checkpoints.items():
+            try:
+                document = self._read_document(prefix, epoch)
+                self._refuse_other(document["settings"])
+                self._checkpoint.read(str(prefix)).assert_consumed()
+            except (UserError, MemoryError):
+                raise
+            except (PermissionError, tf.errors.PermissionDeniedError) as error:
+                raise UserError(f"{prefix}.index cannot be read: {reason(error)}.") from error
+            except Exception:  # bad files raise many kinds, IndexError among them
+                print(f"The checkpoint {prefix} is damaged.", file=sys.stderr)
+                continue
+            self._losses, ended = document["losses"], document["settings"]["flags"]["epochs"]
+            # As long as a run that had ended is being extended, its models are those of that end
+            if ended <= self.epoch:
+                self.settings["flags"]["epochs"] = ended
+            return True
+        written = [path.name for path in self._written() if not path.name.startswith(".")]
+        if checkpoints or written:
+            what = "checkpoint there is whole" if checkpoints else f"checkpoint, but {written[0]}"
+            raise UserError(
+                f"{self.folder} holds a run that cannot be continued: no {what}.\n"
+                "Choose another --output-dir, or start over with --fresh."
+            )
+        return False
+
+    def _read_document(self, prefix, epoch):
+        """A checkpoint's settings and losses; raises what bad files raise."""
+        for file in prefix.parent.glob(f"{prefix.name}.*"):
+            regular(file)
+        reader = tf.train.load_checkpoint(str(prefix))
+        document = json.loads(reader.get_tensor("document/.ATTRIBUTES/VARIABLE_VALUE"))
+        row = {"epoch": is_number, "seconds": is_number}
+        form = {"settings": {"flags": {"epochs": int}, "dataset": dict}, "losses": [row]}
+        if not fits(document, form) or len(document["losses"]) != epoch:
+            raise ValueError("it is of no run, or of another epoch")
+        return document
+
+    def _refuse_other(self, settings):
+        """Raise UserError if the folder holds a run with other settings."""
+        there, now = _arithmetic(settings), _arithmetic(self.settings)
         differing = [
             f"{name} {there.get(name)} there, {now.get(name)} now"
             for name in {**there, **now}
@@ -327,163 +346,96 @@ class Run:
         ]
         if differing:
             raise UserError(
-                f"{self.folder} holds a {self.model} run with other settings: "
-                f"{'; '.join(differing)}.\n"
+                f"{self.folder} holds a run with other settings: {'; '.join(differing)}.\n"
                 "Give the same flags, choose another --output-dir, or start over with --fresh."
             )
 
-    @staticmethod
-    def _arithmetic(settings):
-        """Those of the settings that the outcome of the run depends on."""
-        flags = {f"--{k.replace('_', '-')}": v for k, v in settings["flags"].items()}
-        free = {f"--{k.replace('_', '-')}" for k in FREE_FLAGS}
-        return {k: v for k, v in flags.items() if k not in free} | settings["dataset"]
+    # Exports ----------------------------------------------------------------------------------
 
-    def _restore(self):
-        """Restore the newest whole checkpoint, if there is one, and the losses up to it."""
-        identity = self._identity.numpy()
-        files = {
-            int(file.stem[5:]): file.with_suffix("")
-            for file in self._checkpoints.glob("ckpt-*.index")
-            if file.stem[5:].isdecimal()
-        }
-        if len(self._models()) < 2:
-            files.pop(self.args.epochs, None)  # done again, for the models and the last figures
-        for epoch in sorted(files, reverse=True):
-            try:
-                self._checkpoint.restore(str(files[epoch])).assert_consumed()
-                if self._epoch.numpy() == epoch and self._identity.numpy() == identity:
-                    self.epoch = epoch
-                    break
-            except (MemoryError, tf.errors.PermissionDeniedError):
-                raise
-            except Exception:  # bad files raise many kinds, IndexError among them
-                pass
-            print(f"The checkpoint {files[epoch]} is damaged or another run's.", file=sys.stderr)
-        else:
-            if files:
-                raise UserError(f"no checkpoint in {self._checkpoints} is whole.\n{WAYS_OUT}")
-        rows = self._read_losses()
-        # An epoch writes its losses before its checkpoint, so there may be one row more
-        if len(rows) < self.epoch or (not files and len(rows) > 1):
-            raise UserError(
-                f"{self._losses_file} is of {len(rows)} epochs, the latest checkpoint of "
-                f"{self.epoch}.\n{WAYS_OUT}"
-            )
-        self._losses = rows[: self.epoch]
+    def _export(self):
+        """Write all that the state of the latest checkpoint can give, in place of what is there."""
+        epoch, flags = self.epoch, self.settings["flags"]
+        ended = epoch == flags["epochs"]
+        if self.epoch:
+            with replacing(self.folder / "losses.csv") as file, file.open("w", newline="") as out:
+                writer = csv.DictWriter(out, self._losses[0], lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self._losses)
+        if epoch % self.args.plot_every == 0 or ended:
+            self._export_figures()
+        if self.args.tensorboard:
+            self._export_events()
+        with contextlib.ExitStack() as files:  # what is entered first takes its place last
+            if ended:
+                for name in ("decoder", "encoder"):
+                    file = files.enter_context(replacing(self.folder / f"{name}.keras"))
+                    self._trackables[name].save(file)
+            file = files.enter_context(replacing(self.folder / "settings.json"))
+            write_json(file, self.settings)
+            if ended:  # none of a pair is taken for one of another epoch
+                (self.folder / "decoder.keras").unlink(missing_ok=True)
 
-    def _read_losses(self):
-        """The rows of the CSV, as they stand."""
-        if not self._losses_file.exists():
-            return []
-        text = self._losses_file.read_text(encoding="utf-8", errors="replace")
-        rows = [line.split(",") for line in text.splitlines()]
-        for epoch, row in enumerate(rows):
-            if not (self._is_row(row, epoch) if epoch else row == self._columns):
-                raise UserError(
-                    f"{self._losses_file}, line {epoch + 1}, is not what this run wrote there.\n"
-                    f"{WAYS_OUT}"
-                )
-        return [dict(zip(self._columns, row, strict=True)) for row in rows[1:]]
+    def _export_figures(self):
+        title = f"{self.title}, {self.data.title}, epoch {self.epoch}"
+        for kind, figure in self._draw_figures(title).items():
+            with replacing(self._figure(kind, self.epoch)) as file:
+                save_figure(figure, file)
 
-    def _is_row(self, row, epoch):
+    def _figure(self, kind, epoch):
+        return self.folder / f"{self.name}_{kind}_epoch_{epoch}.png"
+
+    def _export_events(self):
+        """TensorBoard's files, one for each epoch: this one's, and those that are not there."""
+        for epoch in range(self.epoch + 1):
+            file = self.folder / "tensorboard" / f"events.out.tfevents.{epoch:07}.{self.name}"
+            if epoch == self.epoch or not file.exists():
+                row = dict(self._losses[epoch - 1]) if epoch else {}
+                scalars = {f"losses/{k}": v for k, v in row.items() if k not in NO_LOSSES}
+                figures = {f"figures/{k}": self._figure(k, epoch) for k in FIGURES}
+                self._write_events(file, epoch, scalars, figures)
+
+    def _write_events(self, file, epoch, scalars, figures):
+        # TensorBoard takes every file with tfevents in its name for a whole one
+        folder = self.folder / ".events.partial"
+        shutil.rmtree(folder, ignore_errors=True)
         try:
-            numbers = [float(value) for value in row]
-        except ValueError:
-            return False
-        return len(row) == len(self._columns) and numbers[0] == epoch and np.isfinite(numbers).all()
+            with tf.summary.create_file_writer(str(folder)).as_default(step=epoch) as writer:
+                for tag, value in scalars.items():
+                    tf.summary.scalar(tag, value)
+                for tag, png in figures.items():
+                    with contextlib.suppress(tf.errors.NotFoundError, tf.errors.InvalidArgumentError):
+                        tf.summary.image(tag, [tf.io.decode_png(tf.io.read_file(str(png)))])
+                writer.close()
+            file.parent.mkdir(exist_ok=True)
+            os.replace(next(folder.iterdir()), file)
+        except tf.errors.OpError as error:
+            raise OSError(None, reason(error), str(file)) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _written(self):
+        """What a run has written to the folder, but for the checkpoints."""
+        files = [file for file in self.folder.rglob("*") if not file.is_dir()]
+        names = {file: file.relative_to(self.folder).as_posix() for file in files}
+        return [file for file, name in names.items() if WRITTEN.fullmatch(name)]
 
     def _delete(self):
-        """Delete what an earlier run of this model wrote to the folder."""
-        for folder in (self._checkpoints, self._events):
-            if folder.exists():
-                shutil.rmtree(folder)
-        part = r"(\.(\d+\.)?partial)?"
-        name = re.compile(
-            rf"\.?{self.model}_(({'|'.join(FIGURES)})(_epoch_\d+{part}\.png|{part}\.gif)|"
-            rf"losses{part}\.csv|(settings|metrics){part}\.json|(encoder|decoder){part}\.keras)"
-        )
-        for file in self.folder.iterdir():
-            if name.fullmatch(file.name):
-                file.unlink()
+        """Delete what a run writes, and nothing else; the checkpoints last, which stand for it."""
+        for file in self._written():
+            file.unlink()
+        shutil.rmtree(self.folder / ".events.partial", ignore_errors=True)
+        for prefix in self.folder.glob("checkpoints/ckpt-*"):
+            if prefix.is_dir():  # TensorFlow's, of a checkpoint that was being written
+                shutil.rmtree(prefix)
+            else:
+                prefix.unlink()
+        for folder in ("checkpoints", "tensorboard"):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                (self.folder / folder).rmdir()
 
 
-def _write_json(file, content):
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def replacing(path, stem=None):
-    """A temporary path of the same suffix that takes the place of `path` if all goes well.
-
-    It is called after `stem`, or after `path`. Raises OSError with the name of `path`.
-    """
-    temporary = path.with_name(f".{stem or path.stem}.partial{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename not in (None, str(temporary), temporary):  # of another file
-            raise
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):  # where nothing could be written
-            temporary.unlink(missing_ok=True)
-
-
-def replacing_unlocked(path):
-    """`replacing` where no lock keeps others away: the temporary path is this process's own."""
-    return replacing(path, f"{path.stem}.{os.getpid()}")
-
-
-def run_script(main):
-    """Call `main()`; turn what a user can mend, and signals, into a few lines and a status."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for `&` in a script
-        numbers.remove(signal.SIGINT)
-
-    def ignore():
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-
-    def interrupt(number, _):
-        ignore()  # one is enough; a second must not break in on the ending
-        arrived.append(number)
-        raise Interrupted(number)
-
-    try:
-        arrived.clear()
-        for number in numbers:
-            signal.signal(number, interrupt)
-        main()
-        raise_if_interrupted()
-        return
-    except Interrupted as stop:
-        at_start = f"Stopped before anything was trained. Once more:\n{_command(fresh=True)}"
-        (message,) = getattr(stop, "__notes__", [at_start])
-        status = 128 + stop.args[0]
-    except BrokenPipeError:  # whoever read the output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message, status = f"Nobody reads the output any more. To go on:\n{_command()}", 1
-    except UserError as error:
-        message, status = f"error: {error}", error.status
-    except OSError as error:
-        place = error.filename or "standard output"
-        (note,) = getattr(error, "__notes__", ["Mend that, or choose another --output-dir."])
-        message, status = f"error: {place}: {error.strerror or error}. {note}", 2
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        (note,) = getattr(error, "__notes__", ["Try a smaller --batch-size."])
-        message, status = f"error: not enough memory.\n{note}", 2
-    finally:
-        ignore()  # nothing is left to stop
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def _command(*more, fresh=False):
-    """The command line that goes on with this run: the present one, without --fresh or with it."""
-    program, *flags = sys.argv
-    if Path(program).parent == Path(__file__).parent:  # python -m common.compare
-        program, flags = "-m", [f"common.{Path(program).stem}", *flags]
-    words = [sys.executable, program, *(w for w in flags if fresh or w != "--fresh"), *more]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+def _arithmetic(settings):
+    """Those of the settings that the outcome of a run depends on."""
+    flags = {k: v for k, v in settings["flags"].items() if k not in FREE_FLAGS}
+    flags = {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
+    return flags | {"model": settings.get("model"), **settings["dataset"]}

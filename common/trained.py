@@ -1,94 +1,208 @@
-"""Finished runs of either script, read back from their folders."""
+"""A finished run: what it learned, to use from Python.
+
+    from common.trained import load_run
+
+    run = load_run("outputs/fashion_mnist/cvae")
+"""
 
 import hashlib
-import json
+import importlib
 import shlex
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
-import eager_cvae
-import mmd_cvae
-from common import UserError, reason
+from common import priors
 from common.data import TITLES
+from common.data.batches import to_float
+from common.data.sources import load_dataset
+from common.devices import in_batches, in_parts, keras_in
+from common.files import UserError, read_json, reason, regular
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
+SCRIPTS = {"cvae": "eager_cvae", "mmd": "mmd_cvae"}  # by the name of a run's folder
+SETTINGS = {"model": str, "flags": dict, "dataset": {"name": str, "title": str}}  # read_json's form
 
 
-class Trained(NamedTuple):
-    """A finished run, as its folder has it; without models, if only their metrics were kept."""
+class Trained:
+    """A finished run.
 
-    place: Path  # OUTPUT_DIR/DATASET/MODEL
-    model: str
-    dataset: str
-    flags: dict
-    encoder: keras.Model | None
-    decoder: keras.Model | None
-    fingerprint: str | None  # of the models' files
+    Attributes:
+        folder: pathlib.Path, OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
+        flags: dict of what the run was started with, such as flags["latent_dim"]; flags["epochs"]
+            is the epoch that the models are of.
+        dataset, title: name of the data set, in paths and in figures.
+        encoder, decoder: Keras models; None where only metrics were kept.
+    """
+
+    def __init__(self, folder, settings, encoder=None, decoder=None, encode=None, decode=None):
+        """`encode` and `decode` are the script's."""
+        self.folder, self.settings = Path(folder), settings
+        self.model, self.flags = settings["model"], settings["flags"]
+        self.dataset, self.title = settings["dataset"]["name"], settings["dataset"]["title"]
+        self.encoder, self.decoder = encoder, decoder
+        dtype = self.flags["dtype"]
+
+        def to_input(images):
+            return tf.cast(images, dtype) if images.dtype.kind == "f" else to_float(images, dtype)
+
+        self._encode = _by_batch(lambda x: encode(in_parts(encoder), x), to_input)
+        self._decode = _by_batch(lambda z: decode(in_parts(decoder), z), lambda z: tf.cast(z, dtype))
+
+    def __repr__(self):
+        flags = ", ".join(f"{name} {self.flags[name]}" for name in ("epochs", "seed", "latent_dim"))
+        return f"<{self.model} run of {self.title} in {self.folder}: {flags}>"
+
+    def encode(self, images):
+        """The means of images.
+
+        Args:
+            images: (n, height, width, channels), uint8 0 to 255 or floats 0 to 1.
+
+        Returns:
+            float array (n, latent_dim).
+
+        Raises:
+            ValueError: another shape than in training, or floats outside of [0, 1].
+        """
+        images = np.asarray(images)
+        shape = tuple(self.decoder.image_shape)
+        if images.ndim != 4 or images.shape[1:] != shape:
+            raise ValueError(f"these images are {images.shape}, but should be (n, *{shape})")
+        if images.dtype.kind == "f" and images.size and not 0 <= images.min() <= images.max() <= 1:
+            raise ValueError("float images have intensities from 0 to 1")
+        return self._encode(images)
+
+    def decode(self, z):
+        """Images of latent vectors (n, latent_dim): float array (n, height, width, channels).
+
+        Intensities in [0, 1], of either script. Raises ValueError for another latent dimension.
+        """
+        z = np.asarray(z)
+        if z.ndim != 2 or z.shape[1] != self.flags["latent_dim"]:
+            shape = f"(n, {self.flags['latent_dim']})"
+            raise ValueError(f"these latent vectors are {z.shape}, but should be {shape}")
+        return self._decode(z)
+
+    def sample(self, n, seed=0):
+        """`n` draws of the prior, (n, latent_dim), and their images, as of `decode`."""
+        z = priors.sample(n, self.flags["latent_dim"], seed, self.flags["dtype"]).numpy()
+        return z, self.decode(z)
+
+    def data(self, data_dir=None):
+        """The data set that it was trained on, a common.data.sources.Dataset.
+
+        Args:
+            data_dir: folder of TFDS data sets, if it was moved since.
+        """
+        return load_dataset(self.dataset, data_dir or self.flags.get("data_dir"))
 
     @property
-    def metrics_file(self):
-        """Where common/evaluate.py keeps what it measured of the models."""
-        return self.place.with_name(f"{self.model}_metrics.json")
+    def fingerprint(self):
+        """Of the weights, in hexadecimal."""
+        weights = (w.numpy().tobytes() for w in self.encoder.weights + self.decoder.weights)
+        return hashlib.sha256(b"".join(weights)).hexdigest()
 
 
-def default_runs():
-    """The two runs of Fashion-MNIST, or of the one data set that has any, in outputs/."""
-    outputs = Path(eager_cvae.get_args([]).output_dir)
-    found = [name for name in TITLES if list(outputs.glob(f"{name}/*_settings.json"))]
-    if len(found) > 1 and "fashion_mnist" not in found:
-        raise UserError(f"{outputs} has runs of {' and '.join(found)}: say which to compare.")
-    name = "fashion_mnist" if "fashion_mnist" in found else [*found, "fashion_mnist"][0]
-    return [outputs / name / model for model in SCRIPTS]
+def _by_batch(function, prepare, size=1000):
+    """`function` of prepared rows, `size` at a time; whole batches go through a graph.
 
-
-def read_run(place):
-    """The finished run at OUTPUT_DIR/DATASET/MODEL.
-
-    Raises UserError if there is none, if it is not finished or a file of it is damaged.
+    There `in_parts` has several cores to work on.
     """
-    place = Path(place)
-    folder, model = place.parent, place.name
-    file = folder / f"{model}_settings.json"
-    if model not in SCRIPTS or not (file.exists() or folder.name in TITLES):
+    graph = tf.function(function, autograph=False)
+
+    def call(rows):
+        rows = prepare(rows)
+        return (graph if len(rows) == size else function)(rows)
+
+    return lambda rows: in_batches(call, rows, size=size)
+
+
+def load_run(folder):
+    """The finished run in a folder OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
+
+    Returns:
+        Trained.
+
+    Raises:
+        UserError: there is none, it is not finished, or a file of it is damaged.
+    """
+    run = read_run(folder)
+    script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
+    files = {name: folder / f"{name}.keras" for name in ("encoder", "decoder")}
+    if not all(file.exists() for file in files.values()):
+        flags = run.flags | {"dataset": run.dataset}
         raise UserError(
-            f"{place} is no run: write OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd."
+            f"the run in {folder} is not finished: it has no models. To go on:\n"
+            f"{_command(script, flags, folder)}"
         )
-    if not file.exists():
-        command = _command(model, {"dataset": folder.name}, folder)
-        raise UserError(f"there is no {model} run in {folder}. To train one:\n{command}")
+    with keras_in(run.flags["dtype"]):
+        encoder = _load(files["encoder"], script.Encoder, run.flags["latent_dim"])
+        decoder = _load(files["decoder"], script.Decoder, run.flags["latent_dim"])
+    return Trained(folder, run.settings, encoder, decoder, script.encode, script.decode)
+
+
+def read_run(folder):
+    """`load_run` without the models, of which it needs none.
+
+    Returns:
+        Trained that can neither encode nor decode.
+    """
+    folder = Path(folder)
+    model = folder.resolve().name
+    if model not in SCRIPTS:
+        raise UserError(f"{folder} is no run: give OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.")
+    script = importlib.import_module(SCRIPTS[model])
     try:
-        settings = json.loads(file.read_text(encoding="utf-8", errors="replace"))
-        flags, dataset = settings["flags"], settings["dataset"]["name"]
-        numbers = [flags[name] for name in ("epochs", "seed", "latent_dim")]
-        if settings["model"] != model or dataset not in TITLES or {*map(type, numbers)} != {int}:
-            raise ValueError(f"these are not settings of a {model} run")
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}.") from error
-    except (KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{file} is damaged: it lacks a whole 'flags' or 'dataset'.") from error
-    run = Trained(place, model, dataset, flags, None, None, None)
-    files = [folder / f"{model}_{name}.keras" for name in ("encoder", "decoder")]
-    if not any(file.exists() for file in files) and run.metrics_file.exists():
-        return run
-    if not all(file.exists() for file in files):
-        command = _command(model, {**flags, "dataset": dataset}, folder)
-        raise UserError(
-            f"the {model} run in {folder} is not finished: it has no models. To go on:\n{command}"
-        )
-    kinds = SCRIPTS[model].Encoder, SCRIPTS[model].Decoder
-    fingerprint = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    encoder, decoder = (
-        _load(*pair, flags["latent_dim"]) for pair in zip(files, kinds, strict=True)
-    )
-    return run._replace(encoder=encoder, decoder=decoder, fingerprint=fingerprint)
+        settings = read_json(folder / "settings.json", SETTINGS)
+    except (FileNotFoundError, NotADirectoryError):
+        dataset = folder.resolve().parent.name
+        command = _command(script, {"dataset": dataset} if dataset in TITLES else {}, folder)
+        raise UserError(f"there is no run in {folder}. To train one:\n{command}") from None
+    try:
+        if settings["model"] != model:
+            raise UserError(f"it is of a run called {settings['model']}")
+        if settings["dataset"]["name"] not in TITLES:
+            raise UserError(f"there is no data set {settings['dataset']['name']}")
+        settings["flags"] = _check_flags(script, settings["flags"])
+    except UserError as error:
+        raise UserError(f"{folder / 'settings.json'} is damaged: {error}.") from error
+    return Trained(folder, settings)
+
+
+def _check_flags(script, flags):
+    """`flags`, if they are what the script makes of them; else raise UserError."""
+    words = _words(flags)
+    found = vars(script.get_args(words))
+    for name, value in found.items():
+        if type(flags.get(name)) is not type(value) or flags[name] != value:
+            raise UserError(f"its flag {name} is {str(flags.get(name))[:50]!r}")
+    return found
+
+
+def _words(flags, default=None):
+    """A command line of flags, but those that are None, False or as in `default`."""
+    return [
+        word
+        for name, value in flags.items()
+        if value is not None and value is not False and value != (default or {}).get(name)
+        for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
+    ]
+
+
+def _command(script, flags, folder):
+    """The command line that trains a run with these flags in `folder`."""
+    output_dir = str(folder.parent.parent)
+    flags = {**flags, "output_dir": output_dir, "fresh": None}
+    words = _words(flags, vars(script.get_args([])))
+    return shlex.join(["python", f"{script.__name__}.py", *words])
 
 
 def _load(file, kind, latent_dim):
-    if not zipfile.is_zipfile(file):  # Keras would not find it
+    """The Keras model in a file; raises UserError unless it is a whole one of that class."""
+    if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
         raise UserError(f"{file} is damaged: it is no whole zip archive.")
     try:
         model = keras.saving.load_model(file, compile=False)
@@ -104,17 +218,3 @@ def _load(file, kind, latent_dim):
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(f"{file} is damaged: it has weights that are infinite or not a number.")
     return model
-
-
-def _command(model, flags, folder):
-    """The command line that trains a run with these flags in `folder`."""
-    script = SCRIPTS[model]
-    default = vars(script.get_args([]))
-    flags = {**flags, "output_dir": str(folder.parent), "fresh": None}
-    words = [
-        word
-        for name, value in flags.items()
-        if value is not None and value != default.get(name)
-        for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
-    ]
-    return shlex.join(["python", f"{script.__name__}.py", *words])

@@ -1,0 +1,342 @@
+"""What a program does at its edges: flags, signals, errors in a line. It loads no TensorFlow."""
+
+import argparse
+import atexit
+import contextlib
+import difflib
+import faulthandler
+import importlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+from common.data import TITLES
+from common.files import UserError, reason
+
+# Flags ------------------------------------------------------------------------
+
+OF_ONE_SCRIPT = {"--beta": "eager_cvae.py"}
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that answers a bad flag with a UserError of one line."""
+
+    def error(self, message):
+        """Raise UserError."""
+        raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
+
+    def exit(self, status=0, message=None):
+        """After --help: raise OSError where it could not be printed."""
+        sys.stdout.flush()
+        super().exit(status, message)
+
+    def parse_args(self, args=None, namespace=None):
+        """The flags; what is unknown is answered with what may have been meant."""
+        args, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0].split("=")[0]))
+        return args
+
+    def _unknown(self, word):
+        if word in OF_ONE_SCRIPT:
+            return f"{word} is a flag of {OF_ONE_SCRIPT[word]}"
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        initials = {"--" + "".join(part[0] for part in flag[2:].split("-")): flag for flag in flags}
+        near = [initials.get(word), *difflib.get_close_matches(word, flags, 1)]
+        meant = next(filter(None, near), None)
+        return f"unknown: {word}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def make_parser(script, description):
+    """An argument parser with the flags of both scripts, at the original's values."""
+    parser = Parser(script, description=description, allow_abbrev=False)
+
+    def flag(name, help, **kwargs):
+        parser.add_argument(name, help=help, **kwargs)
+
+    epochs, images = whole_number(1, 10**6), whole_number(1, 10_000)
+    latent, seeds = whole_number(1, 1000), whole_number(0, 2**32 - 1)
+    d = "(default: %(default)s)"
+    flag("--epochs", f"train up to this epoch {d}", type=epochs, default=50, metavar="N")
+    flag("--batch-size", f"images a batch {d}", type=images, default=100, metavar="N")
+    flag("--learning-rate", f"Adam's {d}", type=number(1e-37, 1e37), default=1e-4, metavar="X")
+    flag("--latent-dim", f"latent dimensions {d}", type=latent, default=2, metavar="N")
+    flag(
+        "--dataset",
+        "data to train on (default: fashion_mnist, or digits where it cannot be had)",
+        choices=list(TITLES),
+    )
+    flag(
+        "--data-dir",
+        "folder of TFDS data sets; what is missing is downloaded there (default: the "
+        "environment's TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        type=path,
+        metavar="DIR",
+    )
+    flag(
+        "--output-dir",
+        f"write to a folder in DIR/DATASET/ {d}",
+        type=path,
+        default="outputs",
+        metavar="DIR",
+    )
+    flag("--seed", f"of weights, shuffle and noise {d}", type=seeds, default=0, metavar="N")
+    flag("--plot-every", f"epochs between figures {d}", type=epochs, default=10, metavar="N")
+    flag(
+        "--dtype",
+        f"precision of model, loss and noise {d}",
+        choices=["float32", "float64"],
+        default="float32",
+    )
+    flag("--tensorboard", "write losses and figures for TensorBoard too", action="store_true")
+    flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
+    return parser
+
+
+def whole_number(low, high):
+    """An argparse type: an int from `low` to `high`."""
+
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            if low <= int(text) <= high:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+
+    return parse
+
+
+def number(low, high):
+    """An argparse type: a float from `low` to `high`."""
+
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            if low <= float(text) <= high:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+
+    return parse
+
+
+def path(text):
+    """An argparse type: the path of a folder or file, which need not exist; ~ is the home."""
+    try:
+        text.encode()
+        if text.strip() and "\0" not in text:
+            return str(Path(text).expanduser())
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(
+            f"the bytes of {ascii(text)} are no UTF-8, which TensorFlow wants of a path: give it "
+            "another name"
+        ) from None
+    except RuntimeError as error:  # the home of nobody
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+
+
+# Signals ----------------------------------------------------------------------
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived."""
+
+
+_arrived = []  # signals, where they wait
+_before = {}  # the handlers that were there before the program
+_stderr = 2  # its descriptor, which moves while TensorFlow is imported
+
+
+def raise_if_interrupted():
+    """Raise Interrupted if a signal has arrived within `signals_wait`."""
+    if _arrived:
+        raise Interrupted(_arrived[0])
+
+
+@contextlib.contextmanager
+def signals_wait():
+    """Have signals wait for `raise_if_interrupted`, at the latest until the block ends.
+
+    No handler raises: an exception could come up in the middle of anything, C++ included.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _handle(lambda number, _: _arrived.append(number))
+    try:
+        yield
+        raise_if_interrupted()
+    finally:
+        _restore(before)
+        del _arrived[:]
+
+
+def _handle(handler):
+    """Set a handler, but where signals are ignored, as for `&` in a script; return the former."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.getsignal(number) for number in numbers}
+    former = {n: h for n, h in former.items() if h not in (None, signal.SIG_IGN)}
+    for number in former:
+        signal.signal(number, handler)
+    return former
+
+
+def _restore(handlers):
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _end_at_once(number, _):
+    """The handler where nothing is begun that would have to be ended in order."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    message = f"{_program()}: Stopped before anything was written. Once more:\n{_command()}\n"
+    with contextlib.suppress(OSError):
+        os.write(_stderr, message.encode(errors="backslashreplace"))
+    os._exit(128 + number)
+
+
+# Programs ---------------------------------------------------------------------
+
+
+def start(get_args):
+    """Begin a program, before TensorFlow is imported: that takes seconds.
+
+    Answers --help and flags that are wrong, and signals. What the user has set up elsewhere
+    (warnings, Keras's and matplotlib's settings) is kept out. Imports TensorFlow, Keras and
+    matplotlib, without a word of theirs but where they crash.
+    """
+    global _stderr
+    _before.update(_handle(_end_at_once))
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # where a terminal has no ±
+    warnings.simplefilter("ignore")  # of libraries, whatever -W says: nobody here can mend them
+    _leave(*_answer(get_args))
+
+    from joblib import cpu_count  # which knows of a container's share
+
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU
+    # Up to four cores are kept busy by common/devices.py with one thread an operation. More are
+    # TensorFlow's to use as it does by default: all of them for each operation
+    if cpu_count() <= 4:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+    _stderr = os.dup(2)
+    faulthandler.enable(_stderr)
+    quiet = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if quiet:  # TensorFlow logs its first lines before it looks at that level
+            os.dup2(null, 2)
+        for name in ("tensorflow", "keras", "matplotlib"):
+            importlib.import_module(name)
+        problem = None
+    except Exception as error:  # whatever a broken installation comes up with
+        problem = f"error: {name} cannot be imported: {reason(error)}. Is this the environment of "
+        problem += "`pip install -r requirements.txt`?"
+    finally:
+        os.dup2(_stderr, 2)
+        os.close(null)
+    _leave(problem, 2)
+
+
+def run_script(main):
+    """Call `main()`; turn what a user can mend, and signals, into a few lines and a status."""
+    _before.update({n: h for n, h in _handle(_end_at_once).items() if n not in _before})
+    try:
+        message, status = _answer(main)
+        _restore(dict.fromkeys(_before, signal.SIG_IGN))  # nothing is left to stop
+        if message:
+            _say(message)
+    finally:
+        _end()
+    if status:
+        sys.exit(status)
+
+
+def _answer(function):
+    """Call a function; return what to say of how it ended, or None, and with what status."""
+    try:
+        function()
+        sys.stdout.flush()
+        return None, 0
+    except Interrupted as stop:
+        return _note(stop, "Stopped."), 128 + stop.args[0]
+    except BrokenPipeError:  # whoever read the output, such as head, has gone
+        return f"Nobody reads the output any more. To go on:\n{again()}", 1
+    except UserError as error:
+        return f"error: {error}", error.status
+    except OSError as error:
+        place = error.filename or "standard output"
+        note = _note(error, "Mend that, or choose another place to write to.")
+        return f"error: {place}: {error.strerror or error}. {note}", 2
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        return f"error: not enough memory.\n{_note(error, 'Try a smaller --batch-size.')}", 2
+
+
+def _leave(message, status):
+    """End the program with a message, if there is one."""
+    if message:
+        _say(message)
+        _end()
+        sys.exit(status)
+
+
+def _note(error, otherwise):
+    return "\n".join(getattr(error, "__notes__", [otherwise]))
+
+
+def _say(message):
+    """Print a message to stderr, and what is left of stdout, as far as they take it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{_program()}: {message}", file=sys.stderr)
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # Python would fail on what it still holds at the very end
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _end():
+    """Give signals back to whom this program runs in, if it is not all that this process does."""
+    _restore(_before)
+    for number in _before:
+        atexit.register(signal.signal, number, signal.SIG_IGN)
+    _before.clear()
+
+
+def _open_closed_streams():
+    """Open what whoever started us has closed of stdin, stdout and stderr."""
+    if sys.stdout is None or sys.stderr is None:
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(descriptor)
+        sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
+
+
+def _program():
+    """What this program is called: eager_cvae.py, compare, ..."""
+    file = Path(sys.argv[0])
+    return file.parent.name if file.name == "__main__.py" else file.name
+
+
+def again(*more):
+    """The command that goes on with this program's work: the present one, but for --fresh.
+
+    In another program, such as a notebook, it is the same call.
+    """
+    return _command(*more, without="--fresh") if _before else "the same call"
+
+
+def _command(*more, without=None):
+    words = [sys.executable, *(w for w in sys.orig_argv[1:] if w != without), *more]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

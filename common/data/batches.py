@@ -1,0 +1,57 @@
+"""The order to train in, and images as the models take them."""
+
+import math
+
+import tensorflow as tf
+
+EPOCH = 60_000  # images: the original's epoch, its `buffer_size`
+
+
+def passes_per_epoch(n):
+    """How many passes over `n` images come nearest to the original's epoch; at least one."""
+    return max(1, round(EPOCH / n))
+
+
+def shuffled_batches(n, batch_size, seed, epoch):
+    """One epoch's batches of `n` images, in an order that depends on `seed` and `epoch` alone.
+
+    So many whole passes as `passes_per_epoch` says, each a full shuffle like R's
+    dataset_shuffle(60000). A pass's last short batch is dropped; the original's 60,000 images make
+    600 whole ones.
+
+    Args:
+        epoch: counted from 1.
+
+    Returns:
+        int64 (number of batches, batch_size), indices of images.
+    """
+    # int64, because TensorFlow slices int32 on the host even if there is a GPU
+    indices = tf.range(n, dtype=tf.int64)
+    passes = passes_per_epoch(n)
+    orders = [
+        tf.random.experimental.stateless_shuffle(indices, seed=(seed, one))[: n - n % batch_size]
+        for one in range((epoch - 1) * passes + 1, epoch * passes + 1)
+    ]
+    return tf.reshape(tf.concat(orders, axis=0), (-1, batch_size))
+
+
+def to_float(images, dtype):
+    """Intensities 0 to 255 of any shape to a tensor of `dtype` within [0, 1]. R: `/`(255)."""
+    return tf.cast(images, dtype) / 255
+
+
+def gather_images(images, indices):
+    """`tf.gather(images, indices)`, also where TensorFlow cannot gather uint8: on a GPU.
+
+    Args:
+        images: uint8 (n, height, width, channels).
+        indices: (m,) integers.
+
+    Returns:
+        uint8 (m, height, width, channels).
+    """
+    n, *shape = images.shape
+    if math.prod(shape) % 8:
+        return tf.gather(images, indices)
+    rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # the same memory
+    return tf.reshape(tf.bitcast(tf.gather(rows, indices), tf.uint8), (-1, *shape))

@@ -1,0 +1,104 @@
+"""Files that appear whole or not at all, files that are what they should be, and errors in words."""
+
+import contextlib
+import json
+import math
+import os
+
+
+class UserError(Exception):
+    """What the person at the keyboard can mend: shown as its message alone."""
+
+    status = 2  # to exit with
+
+
+def reason(error):
+    """The last line of an exception's message, without TensorFlow's trimmings."""
+    message = getattr(error, "message", None) or str(error) or type(error).__name__
+    line = message.strip().splitlines()[-1]
+    return line.split("}} ")[-1].split(" [Op:")[0].rstrip(". ")
+
+
+@contextlib.contextmanager
+def replacing(path, own=""):
+    """A temporary path of the same suffix that takes the place of `path` if all goes well.
+
+    Args:
+        path: pathlib.Path; an OSError in the block, or of the replacing, carries its name.
+        own: part of the temporary name, this process's own where no lock keeps others away.
+    """
+    temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), temporary):  # of another file
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):  # where nothing could be written
+            temporary.unlink(missing_ok=True)
+
+
+def replacing_unlocked(path):
+    """`replacing` where no lock keeps others away: the temporary path is this process's own."""
+    return replacing(path, f".{os.getpid()}")
+
+
+def write_json(path, content):
+    """Write JSON as people read it."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def regular(path):
+    """`path`, of which to read; raises UserError for a pipe, which would wait, a folder and such.
+
+    Raises FileNotFoundError where nothing is.
+    """
+    path.stat()
+    if not path.is_file():
+        raise UserError(f"{path} is there, but is no regular file.")
+    return path
+
+
+def read_json(path, form):
+    """The content of a JSON file.
+
+    Args:
+        path: pathlib.Path.
+        form: what it has to be like, see `fits`.
+
+    Raises:
+        UserError: no regular file, no JSON, or of another form.
+        FileNotFoundError: there is none.
+    """
+    try:
+        content = json.loads(regular(path).read_bytes())
+        if not fits(content, form):
+            raise ValueError("values are missing or of the wrong kind")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {reason(error)}.") from error
+    return content
+
+
+def fits(value, form):
+    """Whether a JSON value is of a form.
+
+    That is a type, a dict of the forms of the keys that have to be there, a list of the form of all
+    elements, or a function that tells.
+    """
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(
+            key in value and fits(value[key], one) for key, one in form.items()
+        )
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(element, form[0]) for element in value)
+    return type(value) is form if isinstance(form, type) else form(value)
+
+
+def is_number(value):
+    """Whether a JSON value is a number that fits a float; infinity is one, NaN none."""
+    try:
+        return type(value) in (int, float) and not math.isnan(float(value))
+    except OverflowError:
+        return False
