@@ -130,7 +130,7 @@ def path(text):
             return str(Path(text).expanduser())
     except UnicodeError:
         raise argparse.ArgumentTypeError(
-            f"the bytes of {ascii(text)} are no UTF-8, which TensorFlow wants of a path: give it "
+            f"the bytes of {text!a} are no UTF-8, which TensorFlow wants of a path: give it "
             "another name"
         ) from None
     except RuntimeError as error:  # the home of nobody

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, files that are what they should be, and errors in words."""
+"""Files that appear whole or not at all, files that are what they should be, errors in words."""
 
 import contextlib
 import json

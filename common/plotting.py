@@ -22,7 +22,7 @@ LONGEST = 1000  # pixels that the longer side of a panel of images may have, if 
 
 @contextlib.contextmanager
 def matplotlib_defaults():
-    """matplotlib as it is installed, whatever matplotlibrc or style the user has; also a decorator."""
+    """Have matplotlib as it is installed, whatever the user's settings; also a decorator."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
@@ -114,18 +114,18 @@ def latent_plane(mean):
     return pca.transform(mean), pca.inverse_transform, labels
 
 
-def strips(points, labels, class_names):
-    """Points (n, 2) on a line with each class in a strip of its own, alphabetically from the top.
+def strips(points, labels, class_names, height=1):
+    """Points (n, 2) on a line, with each class in a strip of its own, alphabetically from the top.
 
-    Within a strip the points stand as they come, from its lower to its upper edge.
+    Within a strip of four fifths of `height` the points rise as they come; all strips are around 0.
 
     Returns:
-        (n, 2) array; the strip of the class that is i-th is around -i, 0.8 high.
+        (n, 2) array.
     """
-    points = points.copy()
+    points, middle = points.copy(), (len(class_names) - 1) / 2
     for place, name in enumerate(sorted(class_names)):
         (found,) = np.nonzero(labels == class_names.index(name))
-        points[found, 1] = np.linspace(-0.4, 0.4, len(found)) - place
+        points[found, 1] = height * (np.linspace(-0.4, 0.4, len(found)) + middle - place)
     return points
 
 
@@ -191,8 +191,7 @@ def show_latent_space(mean, labels, class_names, title):
     middle, half = (low + high) / 2, np.full(2, 0.54 * (high - low).max() or 1)
     if mean.shape[1] == 1:
         half = np.maximum(0.54 * (high - low), 0.5)
-        axes.set_yticks(-np.arange(len(class_names)), sorted(class_names))
-        axes.tick_params("y", labelsize=7, length=0)
+        axes.set_yticks([])
     axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
     axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
     axes.set_xlabel(axis_labels[0], size=12)

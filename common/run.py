@@ -22,8 +22,8 @@ from pathlib import Path
 from common import devices
 from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
 from common.data.batches import passes_per_epoch
-from common.plotting import save_figure
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
+from common.plotting import save_figure
 
 import numpy as np
 import tensorflow as tf
@@ -192,7 +192,8 @@ class Run:
         """Say what is trained on what: what matters, and what differs from the default."""
         args, epoch, n = self.args, self._epoch, len(self.data.train_images)
         flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}"]
-        flags += [f"learning rate {args.learning_rate:g}", *[args.dtype] * (args.dtype != "float32")]
+        flags.append(f"learning rate {args.learning_rate:g}")
+        flags += [args.dtype] * (args.dtype != "float32")
         print(f"{self.title} on {self.data.title}, {self.settings['device']}: {', '.join(flags)}")
         passes = f"{epoch['passes']} passes" if epoch["passes"] > 1 else "1 pass"
         print(
@@ -403,7 +404,8 @@ class Run:
                 for tag, value in scalars.items():
                     tf.summary.scalar(tag, value)
                 for tag, png in figures.items():
-                    with contextlib.suppress(tf.errors.NotFoundError, tf.errors.InvalidArgumentError):
+                    # Those of earlier epochs may be gone, or damaged
+                    with contextlib.suppress(tf.errors.OpError):
                         tf.summary.image(tag, [tf.io.decode_png(tf.io.read_file(str(png)))])
                 writer.close()
             file.parent.mkdir(exist_ok=True)

@@ -1,9 +1,4 @@
-"""A finished run: what it learned, to use from Python.
-
-    from common.trained import load_run
-
-    run = load_run("outputs/fashion_mnist/cvae")
-"""
+"""A finished run, to use from Python: `run = load_run("outputs/fashion_mnist/cvae")`."""
 
 import hashlib
 import importlib
@@ -48,8 +43,11 @@ class Trained:
         def to_input(images):
             return tf.cast(images, dtype) if images.dtype.kind == "f" else to_float(images, dtype)
 
+        def to_latent(z):
+            return tf.cast(z, dtype)
+
         self._encode = _by_batch(lambda x: encode(in_parts(encoder), x), to_input)
-        self._decode = _by_batch(lambda z: decode(in_parts(decoder), z), lambda z: tf.cast(z, dtype))
+        self._decode = _by_batch(lambda z: decode(in_parts(decoder), z), to_latent)
 
     def __repr__(self):
         flags = ", ".join(f"{name} {self.flags[name]}" for name in ("epochs", "seed", "latent_dim"))
@@ -131,17 +129,23 @@ def load_run(folder):
     """
     run = read_run(folder)
     script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
-    files = {name: folder / f"{name}.keras" for name in ("encoder", "decoder")}
-    if not all(file.exists() for file in files.values()):
+    if not has_models(folder):
         flags = run.flags | {"dataset": run.dataset}
         raise UserError(
             f"the run in {folder} is not finished: it has no models. To go on:\n"
             f"{_command(script, flags, folder)}"
         )
     with keras_in(run.flags["dtype"]):
-        encoder = _load(files["encoder"], script.Encoder, run.flags["latent_dim"])
-        decoder = _load(files["decoder"], script.Decoder, run.flags["latent_dim"])
+        encoder, decoder = (
+            _load(folder / f"{kind.__name__.lower()}.keras", kind, run.flags["latent_dim"])
+            for kind in (script.Encoder, script.Decoder)
+        )
     return Trained(folder, run.settings, encoder, decoder, script.encode, script.decode)
+
+
+def has_models(folder):
+    """Whether both of a run's models are there."""
+    return all((folder / f"{name}.keras").exists() for name in ("encoder", "decoder"))
 
 
 def read_run(folder):
@@ -153,7 +157,7 @@ def read_run(folder):
     folder = Path(folder)
     model = folder.resolve().name
     if model not in SCRIPTS:
-        raise UserError(f"{folder} is no run: give OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.")
+        raise UserError(f"{folder} is no run: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
     script = importlib.import_module(SCRIPTS[model])
     try:
         settings = read_json(folder / "settings.json", SETTINGS)

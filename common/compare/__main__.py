@@ -1,55 +1,25 @@
-"""What did the cost function change? Trained runs side by side, in figures and in numbers.
+"""The program.
 
-Without arguments, the two runs in outputs/. Else RUNs are written OUTPUT_DIR/DATASET/cvae or
-OUTPUT_DIR/DATASET/mmd; runs that differ in nothing but --seed share a column. Writes
-comparison.png, .md and .json beside the first run. Two runs of Fashion-MNIST take 2 minutes on two
-cores.
+Without arguments, of the two runs of Fashion-MNIST in outputs/. Else RUNs are folders
+OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, or OUTPUT_DIR/DATASET for the runs in it; runs
+that differ in nothing but --seed share a column. Writes comparison.png, .md and .json beside the
+first run. Two runs of Fashion-MNIST take 2 minutes on two cores.
 
     python -m common.compare
-    python -m common.compare outputs/fashion_mnist/mmd outputs/seed1/fashion_mnist/mmd
+    python -m common.compare outputs/fashion_mnist outputs/seed1/fashion_mnist/mmd
 """
 
-import contextlib
-import functools
-import json
-import sys
-import tempfile
-from pathlib import Path
-
-from common import UserError
-from common.data import TITLES
-from common.evaluate import kept_result, make_decode, measure, prior, progress, read_reference
-from common.fast import in_batches
-from common.flags import Parser, path, whole_number
-from common.plotting import Column, show_comparison
-from common.report import table, to_json, to_markdown
-from common.run import (
-    FREE_FLAGS,
-    Interrupted,
-    raise_if_interrupted,
-    replacing_unlocked,
-    run_script,
-    set_up,
-)
-from common.trained import default_runs, read_run
-
-import numpy as np
-import sklearn
-import tensorflow as tf
-
-NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
-FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's runs may differ
-SUFFIXES = (".png", ".md", ".json")
+from common.cli import Parser, path, run_script, start, whole_number
 
 
 def get_args(argv=None):
-    """The command line; raises SystemExit (status 2) for what is unknown or malformed."""
-    usage = "python -m common.compare [flags] [RUN ...]"
+    """The command line; raises UserError for what is unknown or malformed."""
     parser = Parser(
-        "compare.py", usage=usage, description=__doc__.splitlines()[0], allow_abbrev=False
+        "python -m common.compare", description="Trained runs side by side.", allow_abbrev=False
     )
     flag = parser.add_argument
-    flag("runs", nargs="*", metavar="RUN", help="OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd")
+    what = "a run's folder, such as outputs/fashion_mnist/cvae, or one of runs"
+    flag("runs", nargs="*", metavar="RUN", type=path, help=what)
     flag(
         "--output",
         type=path,
@@ -68,24 +38,85 @@ def get_args(argv=None):
     return parser.parse_args(argv)
 
 
+if __name__ == "__main__":
+    start(get_args)
+
+import contextlib
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+from common import priors
+from common.cli import signals_wait
+from common.compare.evaluate import kept_result, measure, progress, read_reference
+from common.compare.figure import Column, show_comparison
+from common.compare.report import table, to_json, to_markdown
+from common.data import TITLES
+from common.devices import set_up
+from common.files import UserError, replacing_unlocked
+from common.plotting import save_figure
+from common.run import FREE_FLAGS
+from common.trained import SCRIPTS, has_models, load_run, read_run
+
+import numpy as np
+import sklearn
+import tensorflow as tf
+
+NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
+FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's runs may differ
+SUFFIXES = (".png", ".md", ".json")
+
+
+def default_folder(outputs=Path("outputs")):
+    """The folder of the runs of Fashion-MNIST, or of the one data set that has any."""
+    found = [name for name in TITLES if list(outputs.glob(f"{name}/*/settings.json"))]
+    if len(found) > 1 and "fashion_mnist" not in found:
+        raise UserError(f"{outputs} has runs of {' and '.join(found)}: say which to compare.")
+    return outputs / ("fashion_mnist" if "fashion_mnist" in found else [*found, "fashion_mnist"][0])
+
+
+def find_runs(folders):
+    """The runs' folders; of the default, or of a folder that is none, all runs in it.
+
+    Raises UserError for a folder that neither is a run nor has any, and where one is given twice.
+    """
+    if not folders:
+        folder = default_folder()
+        return [folder / name for name in SCRIPTS]
+    found = []
+    for folder in map(Path, folders):
+        inside = [folder / name for name in SCRIPTS if (folder / name / "settings.json").exists()]
+        found += inside or [folder]
+    if len({folder.resolve() for folder in found}) < len(found):
+        raise UserError("a run is given twice.")
+    return found
+
+
+def read(folder):
+    """A run, without models if nothing but its metrics were kept."""
+    run = read_run(folder)
+    kept = (run.folder / "metrics.json").exists() and not has_models(run.folder)
+    return run if kept else load_run(folder)
+
+
 def make_column(title, run, reference):
     """A run's part of the figure."""
     data, images, *_ = reference
-    decode = make_decode(run)
-    mean = in_batches(run.encoder, data.test_images)
-    mean = (mean[0] if run.model == "cvae" else mean).numpy()
+    mean = run.encode(data.test_images)
     firsts = np.unique(data.test_labels, return_index=True)[1]  # the first image of each class
-    about = f"{TITLES[run.dataset]}, epoch {run.flags['epochs']}, seed {run.flags['seed']}"
+    about = f"{run.title}, epoch {run.flags['epochs']}, seed {run.flags['seed']}"
+    random_vector = priors.sample(64, run.flags["latent_dim"], 0, run.flags["dtype"])
     return Column(
-        title, about, decode, prior(64, run), mean, data.test_labels, data.class_names,
-        images[firsts], decode(mean[firsts]),
+        title, about, run.decode, random_vector, mean, data.test_labels, data.class_names,
+        images[firsts], run.decode(mean[firsts]),
     )  # fmt: skip
 
 
 def setting(run):
     """What the runs of one column have in common, by flag."""
     flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
-    both = {"model": run.model, "dataset": run.dataset, **flags}
+    both = {"model": run.model, "dataset": run.title, **flags}
     return {name: value for name, value in both.items() if value is not None}
 
 
@@ -103,11 +134,11 @@ def by_setting(results):
 
     def title(setting):
         words = [
-            TITLES[setting[name]] if name == "dataset" else f"{name} {setting[name]}"
+            setting[name] if name == "dataset" else f"{name.replace('_', '-')} {setting[name]}"
             for name in differing
             if name in setting
         ]
-        return ", ".join([NAMES[setting["model"]], *words]).replace("_", "-")
+        return ", ".join([NAMES[setting["model"]], *words])
 
     return dict(zip(map(title, settings), groups.values(), strict=True))
 
@@ -119,16 +150,16 @@ def output_files(output):
         path /= "comparison"
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
-    if stem.startswith(tuple(f"{model}_" for model in NAMES)):
-        raise UserError(f"{stem} is what a run's files are called: choose another --output.")
+    if (path.parent / "settings.json").exists():
+        raise UserError(f"{path.parent} is a run's folder: choose another --output.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path.parent)) from error
     for file in files:
-        if file.is_dir():
-            raise UserError(f"{file} is a folder: choose another --output.")
+        if file.exists() and not file.is_file():
+            raise UserError(f"{file} is there, but no file: choose another --output.")
         if file.exists() and not all(other.exists() for other in files[1:]):
             raise UserError(f"{file} is there, not from a comparison: choose another --output.")
     return files
@@ -136,30 +167,25 @@ def output_files(output):
 
 def compare(args):
     """Read, measure, draw and write, as the flags say."""
-    paths = [Path(run) for run in args.runs or default_runs()]
-    if len({path.resolve() for path in paths}) < max(2, len(paths)):
-        raise UserError("a comparison wants two or more runs, each given once.")
-    runs = [read_run(path) for path in paths]
+    runs = [read(folder) for folder in find_runs(args.runs)]
     results = [kept_result(run, args) for run in runs]
-    files = output_files(args.output or str(paths[0].parent / "comparison"))
-    set_up(0, "float32")
-    read = functools.cache(read_reference)
+    files = output_files(args.output or str(runs[0].folder.parent / "comparison"))
+    read_once = functools.cache(read_reference)
 
     def reference(run):
-        return read(run.dataset, args.data_dir or run.flags.get("data_dir"))
+        return read_once(run.dataset, args.data_dir or run.flags.get("data_dir"))
 
     total = results.count(None) * 5 + len(runs)
     with progress(total) as bar, sklearn.config_context(working_memory=256):  # MB
 
         def step(run, text):
-            raise_if_interrupted()
-            bar.set_description(f"{run.place}: {text}")
+            bar.set_description(f"{run.folder}: {text}")
             bar.update()
 
         datasets = {}
         for run in runs:
             step(run, "data set")
-            datasets[run.dataset] = reference(run).real
+            datasets[run.title] = reference(run).real
         columns = by_setting(
             [
                 result or measure(run, reference(run), args, step)
@@ -167,15 +193,15 @@ def compare(args):
             ]
         )
     real = {
-        "real images" + (f", {TITLES[name]}" if len(datasets) > 1 else ""): values
-        for name, values in datasets.items()
+        "real images" + (f", {title}" if len(datasets) > 1 else ""): values
+        for title, values in datasets.items()
     }
     shown = []
     for title, group in columns.items():
         drawn = [result.run for result in group if result.run.decoder][:1]
         shown += [make_column(title, run, reference(run)) for run in drawn]
-    raise_if_interrupted()
-    write(files, columns, real, shown, args)
+    with signals_wait():
+        write(files, columns, real, shown, args)
 
 
 def write(files, columns, real, shown, args):
@@ -183,7 +209,7 @@ def write(files, columns, real, shown, args):
     png, markdown, numbers = files if shown else (None, *files[1:])
     with contextlib.ExitStack() as stack:
         if png:
-            show_comparison(shown).savefig(stack.enter_context(replacing_unlocked(png)))
+            save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
         file = stack.enter_context(replacing_unlocked(markdown))
         file.write_text(to_markdown(columns, real, args, png and png.name), encoding="utf-8")
         file = stack.enter_context(replacing_unlocked(numbers))
@@ -198,10 +224,8 @@ def write(files, columns, real, shown, args):
 def main(argv=None):
     """Compare; a note on what ends it early says what there is to do."""
     try:
-        compare(get_args(argv))
-    except Interrupted as stop:
-        stop.add_note("Stopped; the comparison is not written.")
-        raise
+        with set_up(0, "float32"):
+            compare(get_args(argv))
     except OSError as error:
         error.add_note("Mend that, or choose another --output.")
         raise
@@ -211,5 +235,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # where a terminal has no ±
     run_script(main)

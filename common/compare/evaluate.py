@@ -1,32 +1,32 @@
-"""A trained run in numbers: the metrics of common/metrics.py, of what, and what is kept of them."""
+"""A trained run in numbers: the metrics of metrics.py, of what, and what is kept of them."""
 
 import contextlib
-import json
-import math
 from typing import NamedTuple
 
 import eager_cvae
-from common import UserError, metrics
-from common.data import Dataset, load_dataset, to_float
-from common.fast import in_batches, side_by_side
+from common import priors
+from common.cli import signals_wait
+from common.compare import metrics
+from common.compare.report import CVAE_ALONE, METRICS, PRIOR_DRAWS
+from common.data.batches import to_float
+from common.data.sources import Dataset, load_dataset
+from common.devices import in_batches, in_parts
+from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
-from common.report import CVAE_ALONE, METRICS, PRIOR_DRAWS
-from common.run import replacing_unlocked
 from common.trained import Trained
 
 import numpy as np
 import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-VERSION = 3  # of the metrics; what is kept of another one is measured anew
-BATCH = 1000  # images or draws decoded at a time: 300 MB
+VERSION = 4  # of the metrics; what is kept of another one is measured anew
 DARKEST = 0.01  # of the test images; a cell of the grid that is darker than these counts as black
 
 
 class Result(NamedTuple):
-    """A run, measured: metrics by key, and its latent vectors' moments."""
+    """A run, measured: metrics by name, and its latent vectors' moments."""
 
     run: Trained
     values: dict[str, float]
@@ -38,7 +38,7 @@ class Reference(NamedTuple):
     """A data set and what all its runs are held against."""
 
     data: Dataset
-    images: np.ndarray  # the test set's, float32 (n, 28, 28, 1) in [0, 1]
+    images: np.ndarray  # the test set's, float32 (n, height, width, channels) in [0, 1]
     pca: PCA
     manifold: metrics.Manifold
     real: dict[str, float]  # metrics of real images in place of decoded ones
@@ -47,62 +47,40 @@ class Reference(NamedTuple):
 def read_reference(name, data_dir):
     """Load a data set, find the principal components and the manifold of its test images.
 
-    Raises UserError where the data set cannot be had (common.data.load_dataset).
+    Raises UserError where the data set cannot be had (common.data.sources.load_dataset).
     """
     data = load_dataset(name, data_dir)
     images = to_float(data.test_images, "float32").numpy()
     pixels = images.reshape(len(images), -1)
-    pca = PCA(min(50, len(pixels)), svd_solver="covariance_eigh").fit(pixels)
+    pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
     manifold = metrics.manifold(pca.transform(pixels))
     others = to_float(data.train_images[:PRIOR_DRAWS], "float32").numpy()
     real = reconstruction(images, images) | variety(others, images, pca, manifold)
     return Reference(data, images, pca, manifold, real)
 
 
-def by_batch(function):
-    """`function`, from rows of tensors to rows of an array, on BATCH rows at a time.
-
-    Whole batches go through a graph, in which `side_by_side` has several cores to work on.
-    """
-    graph = tf.function(function, autograph=False)
-
-    def call(*tensors):
-        batches = [[t[i : i + BATCH] for t in tensors] for i in range(0, len(tensors[0]), BATCH)]
-        return np.concatenate(
-            [(graph if len(batch[0]) == BATCH else function)(*batch) for batch in batches]
-        )
-
-    return call
-
-
-def prior(n, run):
-    """The same draws of N(0, I), (n, latent_dim), for every run of so many latent dimensions."""
-    return tf.random.stateless_normal(
-        (n, run.flags["latent_dim"]), seed=(0, 0), dtype=run.decoder.compute_dtype
-    )
-
-
 def reconstruction(images, preds):
-    """How well test images (n, 28, 28, 1) come back, by key."""
+    """How well test images (n, height, width, channels) come back, by name."""
+    sharpness = metrics.gradient_magnitude(preds) / metrics.gradient_magnitude(images)
     return {
-        "mse": metrics.mean_squared_error(images, preds),
-        "crossentropy": metrics.binary_crossentropy(images, preds),
-        "sharpness_back": metrics.gradient_magnitude(preds) / metrics.gradient_magnitude(images),
+        "mean squared error": metrics.mean_squared_error(images, preds),
+        "cross entropy": metrics.binary_crossentropy(images, preds),
+        "sharpness, reconstructions": sharpness,
     }
 
 
 def features(pca, images):
-    """Images (n, 28, 28, 1) as points in the space of their manifold."""
+    """Images (n, height, width, channels) as points in the space of their manifold."""
     return pca.transform(images.reshape(len(images), -1))
 
 
 def brightness(images):
-    """Mean intensity of each image, (n, 28, 28, 1) to (n,)."""
+    """Mean intensity of each image, (n, height, width, channels) to (n,)."""
     return images.mean(axis=(1, 2, 3), dtype=float)
 
 
 def variety(drawn, images, pca, manifold):
-    """How draws (m, 28, 28, 1) resemble the test images, whose `manifold` that is, by key."""
+    """How `drawn` images resemble the test images, whose `manifold` that is, by name."""
     fake = metrics.manifold(features(pca, drawn))
     return {
         "precision": float(metrics.inside(fake.points, manifold).mean()),
@@ -113,18 +91,21 @@ def variety(drawn, images, pca, manifold):
 
 
 def bounds(run, images, mean, logvar, z, rng, args):
-    """ELBO, its KL part and the importance-weighted bound, by key: nats an image.
+    """ELBO, its KL part and the importance-weighted bound, by name: nats an image.
 
     Args:
-        images: uint8 (n, 28, 28, 1).
+        images: uint8 (n, height, width, channels).
         mean, logvar, z: (n, latent_dim), of q(z|x) and a draw of it.
         rng: tf.random.Generator, source of further draws.
     """
 
-    @by_batch
-    def logpx_z(images, z):
+    @tf.function(autograph=False)
+    def some_logpx_z(images, z):
         x = to_float(images, run.decoder.compute_dtype)
-        return metrics.bernoulli_loglik(x, side_by_side(run.decoder, z))
+        return metrics.bernoulli_loglik(x, in_parts(run.decoder)(z))
+
+    def logpx_z(images, z):
+        return in_batches(some_logpx_z, images, z)
 
     some = slice(args.iw_images)
 
@@ -133,28 +114,37 @@ def bounds(run, images, mean, logvar, z, rng, args):
         z = eager_cvae.reparameterize(mean[some], logvar[some], rng)
         return metrics.log_weight(z, mean[some], logvar[some], logpx_z(images[some], z))
 
-    with progress(args.iw_samples, f"{run.place}: importance-weighted bound") as bar:
+    with progress(args.iw_samples, f"{run.folder}: importance-weighted bound") as bar:
         bound, effective_samples = metrics.importance_weighted_bound(draw, args.iw_samples)
     kl = metrics.normal_kl(mean, logvar).numpy()
     elbo = logpx_z(images, z) - kl
     return {
-        "elbo": float(elbo.mean(dtype=float)),
-        "kl": float(kl.mean(dtype=float)),
-        "elbo_of_some": float(elbo[some].mean(dtype=float)),
-        "bound": float(bound.mean()),
-        "effective_samples": float(np.median(effective_samples)),
+        "ELBO": float(elbo.mean(dtype=float)),
+        "KL part of the ELBO": float(kl.mean(dtype=float)),
+        "ELBO, fewer images": float(elbo[some].mean(dtype=float)),
+        "importance-weighted bound": float(bound.mean()),
+        "its effective samples": float(np.median(effective_samples)),
     }
 
 
-def make_decode(run):
-    """A function from latent vectors (n, latent_dim) to intensities (n, 28, 28, 1)."""
+def latent_space(z, prior):
+    """How latent vectors (n, latent_dim), taken together, resemble draws of the prior, by name.
 
-    @by_batch
-    def decode(z):
-        output = side_by_side(run.decoder, tf.cast(z, run.decoder.compute_dtype))
-        return tf.sigmoid(output) if run.model == "cvae" else output
-
-    return decode
+    Returns:
+        The metrics, mean (latent_dim,) and covariance (latent_dim, latent_dim) of `z`.
+    """
+    mean, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
+    sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least
+    mmd, error = metrics.unbiased_mmd(z, prior)
+    values = {
+        "latent mean to 0": float(np.linalg.norm(mean)),
+        "largest latent sd": float(sds[-1]),
+        "smallest latent sd": float(sds[0]),
+        "KL(latent Gaussian, prior)": metrics.gaussian_kl(mean, covariance),
+        "MMD^2 to prior": mmd,
+        "its standard error": error,
+    }
+    return values, mean, covariance
 
 
 def evaluate(run, reference, args, step):
@@ -167,53 +157,61 @@ def evaluate(run, reference, args, step):
         Result.
     """
     data, images, pca, manifold, _ = reference
-    decode, rng = make_decode(run), tf.random.Generator.from_seed(0)
+    rng, dtype = tf.random.Generator.from_seed(0), run.flags["dtype"]
+
+    def prior(n):  # the same for every run of so many latent dimensions
+        return priors.sample(n, run.flags["latent_dim"], 0, dtype).numpy()
 
     step(run, "encoding")
-    train = in_batches(run.encoder, data.train_images)
-    codes = mean = z = in_batches(run.encoder, data.test_images)
+    train = run.encode(data.train_images)
     values = {}
     if run.model == "cvae":
-        (mean, logvar), train = codes, train[0]
-        z = eager_cvae.reparameterize(mean, logvar, rng)
+        mean, logvar = in_batches(lambda x: run.encoder(to_float(x, dtype)), data.test_images)
+        z = eager_cvae.reparameterize(tf.constant(mean), logvar, rng)
         values |= bounds(run, data.test_images, mean, logvar, z, rng, args)
-    mean, train, z = mean.numpy(), train.numpy(), z.numpy()
+        z = z.numpy()
+    else:
+        mean = z = run.encode(data.test_images)
 
     step(run, "latent space")
-    latent_mean, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
-    sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least
-    values["distance"] = float(np.linalg.norm(latent_mean))
-    values["widest"], values["narrowest"] = float(sds[-1]), float(sds[0])
-    values["latent_kl"] = metrics.gaussian_kl(latent_mean, covariance)
-    values["mmd"], values["mmd_error"] = metrics.unbiased_mmd(z, prior(len(z), run))
+    latent, latent_mean, covariance = latent_space(z, prior(len(z)))
+    values |= latent
 
     step(run, "classes")
-    values["accuracy"] = metrics.neighbour_accuracy(
+    values["15 neighbours' accuracy"] = metrics.neighbour_accuracy(
         train, data.train_labels, mean, data.test_labels
     )
     values["silhouette"] = float(silhouette_score(mean, data.test_labels))
 
     step(run, "decoding")
-    values |= reconstruction(images, decode(mean))
-    random_vector = prior(PRIOR_DRAWS, run).numpy()
-    own = decode(metrics.to_gaussian(random_vector, latent_mean, covariance))
+    values |= reconstruction(images, run.decode(mean))
+    random_vector = prior(PRIOR_DRAWS)
+    own = run.decode(metrics.to_gaussian(random_vector, latent_mean, covariance))
     _, lift, _ = latent_plane(mean)
 
     step(run, "manifolds")
-    values |= variety(decode(random_vector), images, pca, manifold)
-    values["own_precision"] = float(metrics.inside(features(pca, own), manifold).mean())
-    cells = decode(lift(latent_grid()))
+    values |= variety(run.decode(random_vector), images, pca, manifold)
+    own_inside = metrics.inside(features(pca, own), manifold)
+    values["precision, own Gaussian"] = float(own_inside.mean())
+    cells = run.decode(lift(latent_grid()))
     in_manifold = metrics.inside(features(pca, cells), manifold)
     lit = brightness(cells) >= np.quantile(brightness(images), DARKEST)
-    values["grid"] = float(in_manifold.mean())
-    values["grid_lit"] = float((in_manifold & lit).mean())
+    values["grid in manifold"] = float(in_manifold.mean())
+    values["grid, not black"] = float((in_manifold & lit).mean())
     return Result(run, values, latent_mean.tolist(), covariance.tolist())
+
+
+# What is kept beside a run ----------------------------------------------------
+
+
+def _metrics_file(run):
+    return run.folder / "metrics.json"
 
 
 def _basis(run, args):
     """What a result is of."""
-    iw = [args.iw_samples, args.iw_images]
-    return {"models": run.fingerprint, "iw": iw, "version": VERSION}
+    models = run.fingerprint if run.encoder else None
+    return {"models": models, "iw": [args.iw_samples, args.iw_images], "version": VERSION}
 
 
 def kept_result(run, args):
@@ -221,30 +219,40 @@ def kept_result(run, args):
 
     Raises UserError for a run of which there is nothing else, if it is not what is asked for.
     """
-    basis = _basis(run, args)
+    file, names = _metrics_file(run), {m.name for m in METRICS}
+    basis, dim = _basis(run, args), run.flags["latent_dim"]
+    names -= set() if run.model == "cvae" else CVAE_ALONE
+    form = {
+        "basis": {"iw": [is_number], "version": int},
+        "values": dict.fromkeys(names, is_number),
+        "latent_mean": lambda mean: is_array(mean, (dim,)),
+        "latent_covariance": lambda covariance: is_array(covariance, (dim, dim)),
+    }
     message = "is damaged or of another version. Train the run anew."
-    with contextlib.suppress(
-        OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError
-    ):
-        kept = json.loads(run.metrics_file.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, UserError):
+        kept = read_json(file, form)
         if run.encoder is None:
-            basis["models"] = kept["basis"]["models"]
-        values = {key: float(value) for key, value in kept["values"].items()}
-        if any(map(math.isnan, values.values())):
-            raise ValueError("not a number")
-        mean, covariance = kept["latent_mean"], kept["latent_covariance"]
-        keys = {m.key for m in METRICS} - (set() if run.model == "cvae" else CVAE_ALONE)
-        shapes = [np.array(moment, float).shape for moment in (mean, covariance)]
-        dim = run.flags["latent_dim"]
-        if set(values) == keys and shapes == [(dim,), (dim, dim)]:
-            if kept["basis"] == basis:
-                return Result(run, values, mean, covariance)
-            if kept["basis"] == basis | {"iw": kept["basis"]["iw"]}:
-                samples, images = kept["basis"]["iw"]
-                message = f"has --iw-samples {samples} --iw-images {images}: give these."
+            basis["models"] = kept["basis"].get("models")
+        if kept["basis"] == basis and kept["values"].keys() == names:
+            values = {name: float(value) for name, value in kept["values"].items()}
+            return Result(run, values, kept["latent_mean"], kept["latent_covariance"])
+        if kept["basis"] | {"iw": basis["iw"]} == basis:
+            iw = "--iw-samples {} --iw-images {}".format(*kept["basis"]["iw"])
+            message = f"has {iw}: give these."
     if run.encoder is None:
-        raise UserError(f"{run.metrics_file}, all that is left of a run's models, {message}")
+        raise UserError(f"{file}, all that is left of a run's models, {message}")
     return None
+
+
+def is_array(value, shape):
+    """Whether a JSON value is an array of numbers of a shape."""
+    if not shape:
+        return is_number(value)
+    return (
+        isinstance(value, list)
+        and len(value) == shape[0]
+        and all(is_array(element, shape[1:]) for element in value)
+    )
 
 
 def measure(run, reference, args, step):
@@ -253,10 +261,11 @@ def measure(run, reference, args, step):
     kept = {"basis": _basis(run, args), **result._asdict()}
     del kept["run"]
     with (
-        contextlib.suppress(OSError),
-        replacing_unlocked(run.metrics_file) as file,
-    ):  # it only saves time
-        file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        contextlib.suppress(OSError),  # it only saves time
+        signals_wait(),
+        replacing_unlocked(_metrics_file(run)) as file,
+    ):
+        write_json(file, kept)
     return result
 
 

@@ -1,11 +1,12 @@
 """What a comparison measures: pure functions of arrays and tensors.
 
-Which of them make up the comparison, and of what data, is common/evaluate.py's business.
+Which of them make up the comparison, and of what data, is evaluate.py's business.
 """
 
 import math
 from typing import NamedTuple
 
+from common import priors
 from common.losses import compute_kernel, normal_loglik
 
 import keras
@@ -18,7 +19,7 @@ KERNEL_ELEMENTS = 2**22  # of compute_kernel's differences at a time: 32 MB in f
 
 
 def mean_squared_error(x, preds):
-    """Mean over pixels and images of (x - preds)^2; both (n, 28, 28, 1) intensities."""
+    """Mean over pixels and images of (x - preds)^2; both (n, height, width, channels)."""
     return float(tf.reduce_mean(keras.losses.mean_squared_error(x, preds)))
 
 
@@ -29,7 +30,7 @@ def binary_crossentropy(x, preds):
     `preds` 1e-7 clear of 0 and 1.
 
     Args:
-        x, preds: (n, 28, 28, 1) intensities in [0, 1].
+        x, preds: (n, height, width, channels) intensities in [0, 1].
     """
     return float(tf.reduce_mean(keras.losses.binary_crossentropy(x, preds))) * x[0].size
 
@@ -41,8 +42,8 @@ def bernoulli_loglik(x, logits):
     lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019).
 
     Args:
-        x: (n, 28, 28, 1) intensities in [0, 1].
-        logits: (n, 28, 28, 1).
+        x: (n, height, width, channels) intensities in [0, 1].
+        logits: (n, height, width, channels).
 
     Returns:
         (n,) tensor, nats per image.
@@ -74,7 +75,7 @@ def log_weight(z, mean, logvar, logpx_z):
     Returns:
         (n,) tensor, nats per image.
     """
-    return logpx_z + normal_loglik(z, 0.0, 0.0) - normal_loglik(z, mean, logvar)
+    return logpx_z + priors.log_prob(z) - normal_loglik(z, mean, logvar)
 
 
 def importance_weighted_bound(draw, samples):
@@ -206,6 +207,9 @@ def coverage(points, around):
 
 
 def gradient_magnitude(images):
-    """Mean over pixels and images (n, 28, 28, 1) of the gradient's length: intensity a pixel."""
+    """Mean length of the gradient over pixels and images (n, height, width, channels).
+
+    Unit: intensity a pixel.
+    """
     dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
     return float(tf.reduce_mean(tf.sqrt(dx**2 + dy**2)))

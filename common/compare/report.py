@@ -1,13 +1,11 @@
 """A comparison's numbers: what each is, and the table, comparison.md and comparison.json of them.
 
-`columns` is everywhere a dict from a column's title to its runs' common.evaluate.Result, `real` one
-from the title of a column of real images to their values by key.
+`columns` is everywhere a dict from a column's title to its runs' evaluate.Result, `real` one from
+the title of a column of real images to their values by the metrics' names.
 """
 
 import json
 from typing import NamedTuple
-
-from common.data import TITLES
 
 import numpy as np
 
@@ -21,7 +19,6 @@ REAL = (
 class Metric(NamedTuple):
     """A row of the table; `places` after the decimal point, a definition with unit and source."""
 
-    key: str
     name: str
     places: int
     definition: str
@@ -30,92 +27,95 @@ class Metric(NamedTuple):
 METRICS = [
     Metric(*row)
     for row in (
-        ("mse", "mean squared error", 4,
+        ("mean squared error", 4,
          "of the test images decoded from their mean (the MMD-VAE's code), a pixel; intensities in "
          "[0, 1] (mmd_cvae.py's reconstruction loss)."),
-        ("crossentropy", "cross entropy", 1,
+        ("cross entropy", 1,
          "binary cross entropy of the same images, nats an image, with decoded intensities kept "
          "1e-7 clear of 0 and 1 (eager_cvae.py's reconstruction loss). Perfect reconstructions "
          "leave the entropy of the grey pixels."),
-        ("elbo", "ELBO", 1,
+        ("ELBO", 1,
          "evidence lower bound, nats an image, whatever the KL part weighed in training: "
          "log p(x|z), at one z ~ q(z|x), minus the next row; CVAE alone (Kingma & Welling 2013, "
          "equation 7). On grey pixels p(x|z) lacks its normalizing constant (Loaiza-Ganem & "
          "Cunningham 2019)."),
-        ("kl", "KL part of the ELBO", 2,
+        ("KL part of the ELBO", 2,
          "KL divergence of the encoder's Gaussian from N(0, I), nats an image, closed form "
          "(Kingma & Welling 2013, appendix B)."),
-        ("elbo_of_some", "ELBO, fewer images", 1,
+        ("ELBO, fewer images", 1,
          "the ELBO of the first {images} test images (or all, if fewer), to hold the next row "
          "against."),
-        ("bound", "importance-weighted bound", 1,
+        ("importance-weighted bound", 1,
          "of log p(x), nats an image, {samples} samples each of the same images: tighter than the "
          "ELBO (Burda, Grosse & Salakhutdinov 2015)."),
-        ("effective_samples", "its effective samples", 0,
+        ("its effective samples", 0,
          "(sum w)^2 / sum w^2 of the {samples} importance weights w of an image (Kong 1992), "
          "median over images: the fewer, the further the bound may be from log p(x), as where "
          "training taught the encoder too narrow a Gaussian."),
-        ("distance", "latent mean to 0", 2,
+        ("latent mean to 0", 2,
          "length of the mean of the aggregate posterior (Makhzani et al. 2015): of one z ~ q(z|x) "
          "an image, of the codes for the MMD-VAE; in units of the prior's standard deviation, as "
          "the next two. Mean and covariance are in the .json, and above where they are few."),
-        ("widest", "largest latent sd", 2,
+        ("largest latent sd", 2,
          "standard deviation of the same z along their first principal axis; the prior has 1."),
-        ("narrowest", "smallest latent sd", 2, "along their last principal axis."),
-        ("latent_kl", "KL(latent Gaussian, prior)", 3,
+        ("smallest latent sd", 2, "along their last principal axis."),
+        ("KL(latent Gaussian, prior)", 3,
          "KL divergence of the Gaussian of that mean and covariance from N(0, I), nats, closed "
          "form (Kullback 1959)."),
-        ("mmd", "MMD^2 to prior", 5,
+        ("MMD^2 to prior", 5,
          "squared maximum mean discrepancy of the same z from as many draws of N(0, I), with "
          "mmd_cvae.py's kernel, unbiased (Gretton et al. 2012, Lemma 6): no unit, about 0 where "
          "the distributions are equal, near its end where they hardly overlap."),
-        ("mmd_error", "its standard error", 5,
+        ("its standard error", 5,
          "of that estimate, from the U-statistic's variance (Hoeffding 1948)."),
-        ("accuracy", "15 neighbours' accuracy", 3,
+        ("15 neighbours' accuracy", 3,
          "share of test images classified rightly by a vote of the 15 training images with the "
          "nearest means (scikit-learn's KNeighborsClassifier)."),
-        ("silhouette", "silhouette", 3,
+        ("silhouette", 3,
          "of the classes among the test images' means, -1 to 1, more where classes lie apart, "
          "whatever the scale (Rousseeuw 1987; scikit-learn)."),
-        ("precision", "precision", 3,
+        ("precision", 3,
          "share of {draws} images decoded from draws of N(0, I) that are in the test images' "
          "manifold, balls to the 3rd neighbour on 50 principal components (Kynkäänniemi et al. "
          "2019). Blur is inside."),
-        ("recall", "recall", 3,
+        ("recall", 3,
          "share of the test images in the decoded draws' manifold. A few rare draws, with wide "
          "balls, may make it up."),
-        ("coverage", "coverage", 3,
+        ("coverage", 3,
          "share of the test images' balls that hold a decoded draw (Naeem et al. 2020): recall "
          "without such balls."),
-        ("own_precision", "precision, own Gaussian", 3,
+        ("precision, own Gaussian", 3,
          "precision with draws not of the prior, but of the Gaussian of the latent mean and "
          "covariance above: what the decoder makes of places where codes are."),
-        ("grid", "grid in manifold", 3,
+        ("grid in manifold", 3,
          "share of the 256 cells of the latent grid whose image is in the test images' manifold."),
-        ("grid_lit", "grid, not black", 3,
+        ("grid, not black", 3,
          "share of the cells that are in it and no darker, in mean intensity, than the darkest "
          "hundredth of the test images: black images are inside, too."),
-        ("sharpness", "sharpness", 3,
+        ("sharpness", 3,
          "mean gradient magnitude of the decoded draws over that of the test images "
          "(tf.image.image_gradients). Bright images and broken shapes have more, too."),
-        ("sharpness_back", "sharpness, reconstructions", 3,
+        ("sharpness, reconstructions", 3,
          "the same of the reconstructed test images, which show one thing in all columns."),
     )
 ]  # fmt: skip
 
 
-CVAE_ALONE = {"elbo", "kl", "elbo_of_some", "bound", "effective_samples"}  # keys of METRICS
+CVAE_ALONE = {
+    "ELBO", "KL part of the ELBO", "ELBO, fewer images", "importance-weighted bound",
+    "its effective samples",
+}  # fmt: skip
 
 
-def summarize(key, runs):
+def summarize(name, runs):
     """Mean and standard deviation (n - 1) of a metric in a column; None without any.
 
     The standard deviation is None of one value, or where one is infinite.
 
     Args:
-        runs: values by key, of each run.
+        runs: values by name, of each run.
     """
-    values = [values[key] for values in runs if key in values]
+    values = [values[name] for values in runs if name in values]
     if not values:
         return None
     with_sd = len(values) > 1 and np.isfinite(values).all()
@@ -128,7 +128,7 @@ def table(columns, real):
     columns |= {title: [values] for title, values in real.items()}
 
     def cell(metric, runs):
-        summary = summarize(metric.key, runs)
+        summary = summarize(metric.name, runs)
         numbers = [f"{value:.{metric.places}f}" for value in summary or () if value is not None]
         return " ± ".join(numbers) or "-"
 
@@ -146,9 +146,9 @@ def table(columns, real):
 
 
 def definitions(args):
-    """What each metric is, by key, with the numbers that the flags set."""
+    """What each metric is, by name, with the numbers that the flags set."""
     numbers = {"samples": args.iw_samples, "images": args.iw_images, "draws": PRIOR_DRAWS}
-    return {m.key: m.definition.format(**numbers) for m in METRICS}
+    return {m.name: m.definition.format(**numbers) for m in METRICS}
 
 
 def to_markdown(columns, real, args, figure):
@@ -165,13 +165,13 @@ def to_markdown(columns, real, args, figure):
         for result in group:
             run = result.run
             flags = f"{run.flags['epochs']} epochs, seed {run.flags['seed']}"
-            place = f"`{run.place.as_posix()}`, {TITLES[run.dataset]}, {flags}"
+            place = f"`{run.folder.as_posix()}`, {run.title}, {flags}"
             lines.append(f"- {title}: {place}{_moments(result)}")
     lines += ["", table(columns, real), ""]
     if any(len(group) > 1 for group in columns.values()):
         lines += ["Mean ± standard deviation (n - 1) over a column's runs.", ""]
     lines += [f"Real images: {REAL}.", ""]
-    lines += [f"- **{m.name}**: {about[m.key]}" for m in METRICS]
+    lines += [f"- **{m.name}**: {about[m.name]}" for m in METRICS]
     return "\n".join(lines) + "\n"
 
 
@@ -195,7 +195,7 @@ def to_json(columns, real, args):
     def of_run(result):
         run = result.run
         return {
-            "run": run.place.as_posix(),
+            "run": run.folder.as_posix(),
             "dataset": run.dataset,
             "flags": run.flags,
             "metrics": {key: plain(value) for key, value in result.values.items()},
@@ -206,7 +206,7 @@ def to_json(columns, real, args):
     content = {"definitions": definitions(args), "columns": []}
     for title, group in columns.items():
         values = [result.values for result in group]
-        summaries = {m.key: plain(summarize(m.key, values)) for m in METRICS}
+        summaries = {m.name: plain(summarize(m.name, values)) for m in METRICS}
         content["columns"].append(
             {
                 "title": title,

@@ -84,5 +84,3 @@ def load_dataset_or_digits(name, data_dir=None):
             file=sys.stderr,
         )
         return load_dataset("digits")
-
-
