@@ -30,10 +30,9 @@ class Parser(argparse.ArgumentParser):
         """Raise UserError."""
         raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
 
-    def exit(self, status=0, message=None):
-        """After --help: raise OSError where it could not be printed."""
-        sys.stdout.flush()
-        super().exit(status, message)
+    def print_help(self, file=None):
+        """Raises OSError where it cannot be printed, unlike argparse's."""
+        print(self.format_help(), end="", file=file, flush=True)
 
     def parse_args(self, args=None, namespace=None):
         """The flags; what is unknown is answered with what may have been meant."""
@@ -45,11 +44,12 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word):
         if word in OF_ONE_SCRIPT:
             return f"{word} is a flag of {OF_ONE_SCRIPT[word]}"
-        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-        initials = {"--" + "".join(part[0] for part in flag[2:].split("-")): flag for flag in flags}
-        near = [initials.get(word), *difflib.get_close_matches(word, flags, 1)]
+        flags = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
+        initials = {"".join(part[0] for part in flag.split("-")): flag for flag in flags}
+        name = word.lstrip("-")
+        near = [initials.get(name), *difflib.get_close_matches(name, flags, 1)]
         meant = next(filter(None, near), None)
-        return f"unknown: {word}" + (f"; did you mean {meant}?" if meant else "")
+        return f"unknown: {word}" + (f"; did you mean --{meant}?" if meant else "")
 
 
 def make_parser(script, description):
@@ -157,10 +157,13 @@ def raise_if_interrupted():
 
 
 @contextlib.contextmanager
-def signals_wait():
+def signals_wait(last=False):
     """Have signals wait for `raise_if_interrupted`, at the latest until the block ends.
 
     No handler raises: an exception could come up in the middle of anything, C++ included.
+
+    Args:
+        last: after the block nothing of the program is left to stop; it ignores signals then.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -170,7 +173,7 @@ def signals_wait():
         yield
         raise_if_interrupted()
     finally:
-        _restore(before)
+        _restore(dict.fromkeys(before, signal.SIG_IGN) if last and _before else before)
         del _arrived[:]
 
 
@@ -201,6 +204,9 @@ def _end_at_once(number, _):
 
 # Programs ---------------------------------------------------------------------
 
+PACKAGES = ("matplotlib", "tensorflow", "keras", "tensorflow_datasets", "sklearn", "joblib")
+PACKAGES += ("filelock", "tqdm")
+
 
 def start(get_args):
     """Begin a program, before TensorFlow is imported: that takes seconds.
@@ -209,41 +215,49 @@ def start(get_args):
     (warnings, Keras's and matplotlib's settings) is kept out. Imports TensorFlow, Keras and
     matplotlib, without a word of theirs but where they crash.
     """
-    global _stderr
     _before.update(_handle(_end_at_once))
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # where a terminal has no ±
-    warnings.simplefilter("ignore")  # of libraries, whatever -W says: nobody here can mend them
-    _leave(*_answer(get_args))
+    try:
+        _open_closed_streams()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a notebook's has not
+                stream.reconfigure(errors="backslashreplace")  # where a terminal has no ±
+        warnings.simplefilter("ignore")  # of libraries, whatever -W says: nobody can mend them
+        _leave(*_answer(get_args))
+        _leave(_load(), 2)
+    except BaseException:  # of --help too
+        _end()
+        raise
 
-    from joblib import cpu_count  # which knows of a container's share
 
+def _load():
+    """Import PACKAGES; return what to say of one that fails, or None."""
+    global _stderr
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU
-    # Up to four cores are kept busy by common/devices.py with one thread an operation. More are
-    # TensorFlow's to use as it does by default: all of them for each operation
-    if cpu_count() <= 4:
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-
     _stderr = os.dup(2)
     faulthandler.enable(_stderr)
-    quiet = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        if quiet:  # TensorFlow logs its first lines before it looks at that level
-            os.dup2(null, 2)
-        for name in ("tensorflow", "keras", "matplotlib"):
-            importlib.import_module(name)
-        problem = None
-    except Exception as error:  # whatever a broken installation comes up with
-        problem = f"error: {name} cannot be imported: {reason(error)}. Is this the environment of "
-        problem += "`pip install -r requirements.txt`?"
-    finally:
-        os.dup2(_stderr, 2)
-        os.close(null)
-    _leave(problem, 2)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, null)
+        stack.callback(os.dup2, _stderr, 2)
+        if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
+            os.dup2(null, 2)  # TensorFlow logs its first lines before it looks at that level
+        if os.path.exists("matplotlibrc"):  # matplotlib would read it first of all
+            stack.enter_context(contextlib.chdir(Path(os.__file__).parent))
+        try:
+            for name in PACKAGES:
+                importlib.import_module(name)
+        except Exception as error:  # whatever a broken installation comes up with
+            return (
+                f"error: {name} cannot be imported: {reason(error)}. Is this the environment of "
+                "`pip install -r requirements.txt`?"
+            )
+    # Up to four cores are kept busy by common/devices.py with one thread an operation. More are
+    # TensorFlow's to use as it does by default: all of them for each operation
+    if importlib.import_module("joblib").cpu_count() <= 4:  # in a container, its share
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    return None
 
 
 def run_script(main):
@@ -286,7 +300,6 @@ def _leave(message, status):
     """End the program with a message, if there is one."""
     if message:
         _say(message)
-        _end()
         sys.exit(status)
 
 

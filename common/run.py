@@ -41,6 +41,7 @@ WRITTEN = re.compile(  # what a run writes to its folder, as --fresh deletes it
     rf"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|\w+_({'|'.join(FIGURES)})"
     r"(_epoch_\d+\.png|\.gif)|tensorboard/events\.out\.tfevents\.\d+\.\w+|\..*\.partial\.\w+"
 )
+CHECKPOINT = re.compile(r"ckpt-\d+(\.index|\.data-\d+-of-\d+|_temp)(\.tempstate\d+)?")
 
 
 class DivergedError(UserError):
@@ -124,7 +125,7 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(signals_wait())
+            stack.enter_context(signals_wait(last=True))
             stack.enter_context(self._lock())
             if self.args.fresh:
                 self._delete()
@@ -133,7 +134,9 @@ class Run:
             if not done:
                 self._save()
             flags, epochs = self.settings["flags"], self.args.epochs
-            if self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
+            if self.epoch < epochs and flags["epochs"] > self.epoch:
+                flags["epochs"] = epochs
+            elif self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
                 flags["epochs"] = self.epoch
                 self._save()
             self._export()
@@ -311,13 +314,12 @@ class Run:
             except Exception:  # bad files raise many kinds, IndexError among them
                 print(f"The checkpoint {prefix} is damaged.", file=sys.stderr)
                 continue
-            self._losses, ended = document["losses"], document["settings"]["flags"]["epochs"]
+            self._losses = document["losses"]
             # As long as a run that had ended is being extended, its models are those of that end
-            if ended <= self.epoch:
-                self.settings["flags"]["epochs"] = ended
+            self.settings["flags"]["epochs"] = document["settings"]["flags"]["epochs"]
             return True
         written = [path.name for path in self._written() if not path.name.startswith(".")]
-        if checkpoints or written:
+        if any(checkpoints) or written:  # not if it was killed at the very first one, of epoch 0
             what = "checkpoint there is whole" if checkpoints else f"checkpoint, but {written[0]}"
             raise UserError(
                 f"{self.folder} holds a run that cannot be continued: no {what}.\n"
@@ -401,15 +403,20 @@ class Run:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             with tf.summary.create_file_writer(str(folder)).as_default(step=epoch) as writer:
+                records = 1  # of the format's version
                 for tag, value in scalars.items():
-                    tf.summary.scalar(tag, value)
+                    records += int(tf.summary.scalar(tag, value))
                 for tag, png in figures.items():
                     # Those of earlier epochs may be gone, or damaged
-                    with contextlib.suppress(tf.errors.OpError):
-                        tf.summary.image(tag, [tf.io.decode_png(tf.io.read_file(str(png)))])
+                    with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
+                        png = tf.io.read_file(str(regular(png)))
+                        records += int(tf.summary.image(tag, [tf.io.decode_png(png)]))
                 writer.close()
+            (written,) = folder.iterdir()
+            if _count_records(written) < records:  # of which TensorFlow says nothing
+                raise OSError(None, "not written whole; the disk may be full", str(file))
             file.parent.mkdir(exist_ok=True)
-            os.replace(next(folder.iterdir()), file)
+            os.replace(written, file)
         except tf.errors.OpError as error:
             raise OSError(None, reason(error), str(file)) from error
         finally:
@@ -426,14 +433,25 @@ class Run:
         for file in self._written():
             file.unlink()
         shutil.rmtree(self.folder / ".events.partial", ignore_errors=True)
-        for prefix in self.folder.glob("checkpoints/ckpt-*"):
-            if prefix.is_dir():  # TensorFlow's, of a checkpoint that was being written
-                shutil.rmtree(prefix)
+        for file in self.folder.glob("checkpoints/ckpt-*"):
+            if not CHECKPOINT.fullmatch(file.name):
+                continue
+            if file.is_dir():  # TensorFlow's, of a checkpoint that was being written
+                shutil.rmtree(file)
             else:
-                prefix.unlink()
+                file.unlink()
         for folder in ("checkpoints", "tensorboard"):
             with contextlib.suppress(OSError):  # not empty, or not there
                 (self.folder / folder).rmdir()
+
+
+def _count_records(file):
+    """How many records of a TFRecord file are whole."""
+    count = 0
+    with contextlib.suppress(tf.errors.DataLossError):
+        for count, _ in enumerate(tf.data.TFRecordDataset(str(file)), 1):  # noqa: B007
+            pass
+    return count
 
 
 def _arithmetic(settings):

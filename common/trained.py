@@ -167,9 +167,9 @@ def read_run(folder):
         raise UserError(f"there is no run in {folder}. To train one:\n{command}") from None
     try:
         if settings["model"] != model:
-            raise UserError(f"it is of a run called {settings['model']}")
+            raise UserError(f"it is of a run called {settings['model']!r}")
         if settings["dataset"]["name"] not in TITLES:
-            raise UserError(f"there is no data set {settings['dataset']['name']}")
+            raise UserError(f"there is no data set {settings['dataset']['name']!r}")
         settings["flags"] = _check_flags(script, settings["flags"])
     except UserError as error:
         raise UserError(f"{folder / 'settings.json'} is damaged: {error}.") from error
@@ -178,8 +178,9 @@ def read_run(folder):
 
 def _check_flags(script, flags):
     """`flags`, if they are what the script makes of them; else raise UserError."""
-    words = _words(flags)
-    found = vars(script.get_args(words))
+    if unknown := flags.keys() - vars(script.get_args([])):
+        raise UserError(f"{min(unknown)!r} is no flag")
+    found = vars(script.get_args(_words(flags)))
     for name, value in found.items():
         if type(flags.get(name)) is not type(value) or flags[name] != value:
             raise UserError(f"its flag {name} is {str(flags.get(name))[:50]!r}")
@@ -188,12 +189,15 @@ def _check_flags(script, flags):
 
 def _words(flags, default=None):
     """A command line of flags, but those that are None, False or as in `default`."""
-    return [
-        word
-        for name, value in flags.items()
-        if value is not None and value is not False and value != (default or {}).get(name)
-        for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
-    ]
+    words = []
+    for name, value in flags.items():
+        if value is not None and value is not False and value != (default or {}).get(name):
+            words.append(f"--{name.replace('_', '-')}")
+            if str(value).startswith("-"):  # else it would be taken for a flag
+                words[-1] += f"={value}"
+            elif value is not True:
+                words.append(str(value))
+    return words
 
 
 def _command(script, flags, folder):

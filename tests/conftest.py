@@ -1,45 +1,68 @@
 """What several test files use."""
 
+import contextlib
+import csv
+import dataclasses
+import multiprocessing.connection
+import os
 import signal
+import sys
+import threading
+import time
+from pathlib import Path
 
-from common.data import load_dataset, to_float
-from common.run import set_up
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as the programs do, on few cores
+
+import common.data.batches
+import eager_cvae
+import mmd_cvae
+from common.cli import run_script
+from common.data.sources import load_dataset
+from common.devices import set_up
 
 import keras
 import pytest
 import tensorflow as tf
 
+ROOT = Path(__file__).parent.parent
+SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
+both = pytest.mark.parametrize("model", SCRIPTS)
+each = pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}  # with the status that they end with
+
 
 @pytest.fixture(autouse=True)
 def float32():
     """Each test begins at the scripts' default precision, whatever ran before it."""
-    set_up(0, "float32")
+    with set_up(0, "float32"):
+        yield
+
+
+@pytest.fixture
+def float64(float32):
+    """Keras at float64, for arithmetic that is compared to the last digits."""
+    with set_up(0, "float64"):
+        yield
 
 
 @pytest.fixture(autouse=True)
 def signals():
-    """run_script ends with signals ignored, which is for processes that end with it."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """The signal handlers are after each test what they were before."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 @pytest.fixture
-def float64(float32):
-    """Keras at float64, for arithmetic that is compared to the last digits."""
-    set_up(0, "float64")
-
-
-@pytest.fixture
 def build():
     """A function from a script's module to its encoder, decoder and random generator, seeded."""
 
-    def build(script, latent_dim=2, seed=0):
+    def build(script, latent_dim=2, seed=0, image_shape=(28, 28, 1)):
         keras.utils.set_random_seed(seed)
-        encoder, decoder = script.Encoder(latent_dim), script.Decoder(latent_dim)
-        encoder.build((None, 28, 28, 1))
-        decoder.build((None, latent_dim))
+        encoder, decoder = script.Encoder(latent_dim), script.Decoder(latent_dim, image_shape)
+        encoder(tf.zeros((1, *image_shape), keras.config.floatx()))
+        decoder(tf.zeros((1, latent_dim), keras.config.floatx()))
         return encoder, decoder, tf.random.Generator.from_seed(seed)
 
     return build
@@ -54,4 +77,127 @@ def digits():
 @pytest.fixture
 def images(digits):
     """A function from n to n images, the bundled digits, float64 in [0, 1]."""
-    return lambda n: to_float(digits[:n], tf.float64)
+    return lambda n: tf.cast(digits[:n], tf.float64) / 255
+
+
+@pytest.fixture
+def short_epochs(monkeypatch):
+    """An epoch is one pass over the training set, in this process."""
+    monkeypatch.setattr(common.data.batches, "EPOCH", 1)
+
+
+def few_digits(name="digits", data_dir=None, train=60, test=40):
+    """The first of the digits' training and test images: short epochs, for many runs."""
+    data = load_dataset("digits")
+    return dataclasses.replace(
+        data,
+        train_images=data.train_images[:train],
+        train_labels=data.train_labels[:train],
+        test_images=data.test_images[:test],
+        test_labels=data.test_labels[:test],
+    )
+
+
+def call(main, *argv):
+    """Run `main`, or that of a model's script, in this process; return its exit status."""
+    main = SCRIPTS[main].main if main in SCRIPTS else main
+    try:
+        run_script(lambda: main([str(word) for word in argv]))
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def configuration():
+    """Of Keras and TensorFlow: what `set_up` sets, and takes back."""
+    config, options = keras.config, tf.config.optimizer.get_experimental_options()
+    return config.floatx(), config.dtype_policy().name, config.image_data_format(), options
+
+
+def environment(**more):
+    """The environment for a new process, without what importing `common` has set here."""
+    ours = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "TF_NUM_INTRAOP_THREADS")
+    return {k: v for k, v in os.environ.items() if k not in ours} | more
+
+
+def snapshot(folder):
+    """Every file below a folder with its content."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def losses(run):
+    """The rows of a run's losses.csv without the time column, as floats."""
+    with (run / "losses.csv").open() as stream:
+        return [[float(v) for k, v in r.items() if k != "seconds"] for r in csv.DictReader(stream)]
+
+
+class Script:
+    """A script on the digits, in a process that is forked where TensorFlow is loaded already.
+
+    Its output goes through a pipe or a terminal. Epochs are one pass over 60 images.
+    """
+
+    def __init__(self, model, out, *flags, prepare=(), terminal=False):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.conftest"])  # from the root folder
+        flags = [str(word) for word in ("--output-dir", out, *flags)]
+        ours, theirs = os.openpty() if terminal else os.pipe()
+        if terminal:
+            import termios  # which not every system has
+
+            termios.tcsetwinsize(theirs, (24, 100))
+        theirs = multiprocessing.connection.Connection(theirs)
+        self.chunks, self.started = [], context.Event()
+        args = (model, flags, theirs, self.started, prepare)
+        self.process = context.Process(target=_script, args=args, daemon=True)
+        self.process.start()
+        theirs.close()
+        self._reader = threading.Thread(target=self._read, args=(ours,), daemon=True)
+        self._reader.start()
+
+    def _read(self, ours):
+        with contextlib.suppress(OSError):  # how Linux says that a terminal is closed
+            while chunk := os.read(ours, 10_000):
+                self.chunks.append(chunk)
+        os.close(ours)
+
+    @property
+    def output(self):
+        """What it has printed so far."""
+        return b"".join(self.chunks).decode().replace("\r\n", "\n")
+
+    def wait_for(self, text):
+        """Until the output holds `text`, or the process has ended."""
+        deadline = time.monotonic() + 120
+        while text not in self.output and self.process.is_alive():
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.01)
+
+    def send(self, number):
+        """Send a signal."""
+        with contextlib.suppress(ProcessLookupError):  # it was faster
+            os.kill(self.process.pid, number)
+
+    def end(self, number=None):
+        """Send a signal, if given; return exit status and output once the process has ended."""
+        if number:
+            self.send(number)
+        self.process.join(120)
+        self._reader.join(10)
+        return self.process.exitcode, self.output
+
+
+def _script(model, flags, theirs, started, prepare):
+    os.dup2(theirs.fileno(), 1)
+    os.dup2(theirs.fileno(), 2)
+    theirs.close()
+    sys.orig_argv = [sys.executable, SCRIPTS[model].__file__, *flags]
+    sys.argv = sys.orig_argv[1:]
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)  # once it is done, nothing is left to stop
+    common.data.batches.EPOCH = 1
+    SCRIPTS[model].load_dataset_or_digits = few_digits
+    if prepare:
+        function, *args = prepare
+        function(*args)
+    run_script(lambda: started.set() or SCRIPTS[model].main(flags))

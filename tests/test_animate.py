@@ -1,10 +1,12 @@
 """common/animate.py: GIFs hold the PNGs in the order of epochs; mistakes are one line."""
 
+import os
 import shutil
 
 from common import animate
-from common.plotting import show_grid
-from common.run import FIGURES, run_script
+from common.plotting import save_figure, show_grid
+from common.run import FIGURES
+from tests.conftest import call as run
 
 import numpy as np
 import pytest
@@ -13,11 +15,7 @@ from PIL import Image
 
 def call(*argv):
     """Run the command in this process; return its exit status."""
-    try:
-        run_script(lambda: animate.main([str(word) for word in argv]))
-    except SystemExit as stop:
-        return stop.code
-    return 0
+    return run(animate.main, *argv)
 
 
 def draw(path, epoch, size=(30, 20)):
@@ -30,13 +28,15 @@ def draw(path, epoch, size=(30, 20)):
 @pytest.fixture
 def folder(tmp_path):
     """A folder with figures of epochs 0, 2 and 10 of a run, and what does not belong to it."""
+    folder = tmp_path / "cvae"
+    folder.mkdir()
     for kind in FIGURES:
         for epoch in (0, 2, 10):
-            draw(tmp_path / f"cvae_{kind}_epoch_{epoch}.png", epoch)
-    draw(tmp_path / "cvae_grid_epoch_2b.png", 5)
-    draw(tmp_path / ".cvae_grid_epoch_3.partial.png", 5)
-    draw(tmp_path / "mmd_grid_epoch_3.png", 5)
-    return tmp_path
+            draw(folder / f"cvae_{kind}_epoch_{epoch}.png", epoch)
+    draw(folder / "cvae_grid_epoch_2b.png", 5)
+    draw(folder / ".cvae_grid_epoch_3.partial.png", 5)
+    draw(folder / "mmd_grid_epoch_3.png", 5)
+    return folder
 
 
 def frames(gif):
@@ -50,7 +50,7 @@ def frames(gif):
 
 
 def test_gifs_hold_the_figures_in_the_order_of_epochs(folder, capsys):
-    assert call(folder / "cvae") == 0
+    assert call(folder) == 0
     gifs = [folder / f"cvae_{kind}.gif" for kind in FIGURES]
     assert capsys.readouterr().out.splitlines() == [str(gif) for gif in gifs]
     assert sorted(folder.glob("*.gif")) == sorted(gifs)
@@ -65,14 +65,16 @@ def test_gifs_hold_the_figures_in_the_order_of_epochs(folder, capsys):
 
 
 def test_a_real_figure_keeps_its_greys(tmp_path):
+    folder = tmp_path / "mmd"
+    folder.mkdir()
     for epoch in range(2):
         images = np.random.default_rng(epoch).uniform(size=(256, 28, 28, 1))
         figure = show_grid(lambda z, images=images: images, np.zeros((3, 2)), f"epoch {epoch}")
-        figure.savefig(tmp_path / f"mmd_grid_epoch_{epoch}.png")
-    assert call(tmp_path / "mmd") == 0
-    shown, _ = frames(tmp_path / "mmd_grid.gif")
+        save_figure(figure, folder / f"mmd_grid_epoch_{epoch}.png")
+    assert call(folder) == 0
+    shown, _ = frames(folder / "mmd_grid.gif")
     for epoch, frame in enumerate(shown):
-        with Image.open(tmp_path / f"mmd_grid_epoch_{epoch}.png") as image:
+        with Image.open(folder / f"mmd_grid_epoch_{epoch}.png") as image:
             np.testing.assert_array_equal(frame, np.asarray(image.convert("RGB")))
 
 
@@ -80,7 +82,7 @@ def test_a_real_figure_keeps_its_greys(tmp_path):
 def test_a_kind_without_two_figures_is_left_out(gone, folder):
     for path in folder.glob(f"cvae_reconstructions_epoch_{gone}.png"):
         path.unlink()
-    assert call(folder / "cvae") == 0
+    assert call(folder) == 0
     assert len(list(folder.glob("*.gif"))) == 3
 
 
@@ -89,15 +91,19 @@ def cut(path):
 
 
 MISTAKES = {
-    "there is no run": ("elsewhere/cvae", lambda folder: None),
-    "give OUTPUT_DIR/DATASET/cvae": (".", lambda folder: None),
-    "has no two figures of a kind of a mmd run": ("mmd", lambda folder: None),
-    "cvae_clothes_epoch_2.png is damaged": ("cvae", lambda f: cut(f / "cvae_clothes_epoch_2.png")),
+    "there is no run": ("../elsewhere/cvae", lambda folder: None),
+    "give OUTPUT_DIR/DATASET/cvae": ("..", lambda folder: None),
+    "has no two figures of a kind": ("../mmd", lambda f: (f.parent / "mmd").mkdir()),
+    "cvae_clothes_epoch_2.png is damaged": (".", lambda f: cut(f / "cvae_clothes_epoch_2.png")),
     "cvae_clothes_epoch_0.png is damaged": (
-        "cvae",
+        ".",
         lambda f: (f / "cvae_clothes_epoch_0.png").write_bytes(b"no picture"),
     ),
-    "cvae_clothes.gif": ("cvae", lambda f: (f / "cvae_clothes.gif").mkdir()),
+    "cvae_clothes_epoch_3.png is there, but is no regular file": (
+        ".",
+        lambda f: os.mkfifo(f / "cvae_clothes_epoch_3.png"),
+    ),
+    "cvae_clothes.gif": (".", lambda f: (f / "cvae_clothes.gif").mkdir()),
 }
 
 
@@ -115,16 +121,16 @@ def test_a_mistake_is_one_line_and_status_2(named, folder, capsys):
 
 
 def test_an_older_animation_stays_where_a_new_one_fails(folder):
-    assert call(folder / "cvae") == 0
+    assert call(folder) == 0
     before = (folder / "cvae_clothes.gif").read_bytes()
     shutil.copy(folder / "cvae_clothes_epoch_2.png", folder / "cvae_clothes_epoch_11.png")
     cut(folder / "cvae_clothes_epoch_11.png")
-    assert call(folder / "cvae") == 2
+    assert call(folder) == 2
     assert (folder / "cvae_clothes.gif").read_bytes() == before
 
 
 def test_a_full_disk_leaves_the_older_animation_whole(folder, monkeypatch, capsys):
-    assert call(folder / "cvae") == 0
+    assert call(folder) == 0
     before = (folder / "cvae_clothes.gif").read_bytes()
 
     def write_half(self, path, **_):
@@ -132,7 +138,7 @@ def test_a_full_disk_leaves_the_older_animation_whole(folder, monkeypatch, capsy
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", write_half)
-    assert call(folder / "cvae") == 2
+    assert call(folder) == 2
     assert "cvae_clothes.gif: No space left on device. Mend that" in capsys.readouterr().err
     assert (folder / "cvae_clothes.gif").read_bytes() == before
     assert not list(folder.glob(".*.partial.gif"))

@@ -2,21 +2,24 @@
 
 import io
 
+from common.compare.figure import Column, show_comparison
+from common.data.sources import Dataset
 from common.plotting import (
-    COLORS,
-    Column,
+    class_colors,
     first_of_each_class,
     generate_random_clothes,
     latent_grid,
     latent_plane,
+    save_figure,
     scale_each,
-    show_comparison,
     show_grid,
     show_latent_space,
     show_reconstructions,
+    strips,
     tile,
 )
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -26,7 +29,7 @@ from matplotlib.image import imread
 def pixels(figure):
     """The panel of a drawn figure, (height, width) intensities in [0, 1]."""
     file = io.BytesIO()
-    figure.savefig(file)
+    save_figure(figure, file)
     file.seek(0)
     image = imread(file)[..., :3].mean(axis=2)
     box = figure.axes[0].get_window_extent()
@@ -44,23 +47,25 @@ def decode_coordinates(z):
 
 
 def test_scale_each_stretches_every_image_to_its_own_range():
-    images = np.array([[[0.2, 0.4], [0.3, 0.2]], [[0.5, 0.5], [0.5, 0.5]]])
-    np.testing.assert_allclose(scale_each(images), [[[0, 1], [0.5, 0]], [[0, 0], [0, 0]]])
+    images = np.array([[[0.2, 0.4], [0.3, 0.2]], [[0.5, 0.5], [0.5, 0.5]]])[..., np.newaxis]
+    np.testing.assert_allclose(scale_each(images)[..., 0], [[[0, 1], [0.5, 0]], [[0, 0], [0, 0]]])
 
 
-def test_tile_fills_by_column_or_by_row():
-    images = np.arange(6.0).reshape(6, 1, 1)
-    assert tile(images, columns=3, by_column=True).tolist() == [[0, 2, 4], [1, 3, 5]]
-    assert tile(images, columns=3).tolist() == [[0, 1, 2], [3, 4, 5]]
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tile_fills_by_column_or_by_row_and_ends_in_white(channels):
+    images = np.arange(5.0 * channels).reshape(5, 1, 1, channels)
+    a, b, c, d, e, white = [*images[:, 0, 0].tolist(), [1.0] * channels]
+    assert tile(images, columns=3, by_column=True).tolist() == [[a, c, e], [b, d, white]]
+    assert tile(images, columns=3).tolist() == [[a, b, c], [d, e, white]]
 
 
 def test_tile_keeps_images_upright_and_gutters_white():
-    images = np.array([[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]])
-    assert tile(images, columns=2, gutter=1).tolist() == [
+    images = np.array([[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]])[..., np.newaxis]
+    assert tile(images, columns=2, gutter=1)[..., 0].tolist() == [
         [0.1, 0.2, 1, 0.5, 0.6],
         [0.3, 0.4, 1, 0.7, 0.8],
     ]
-    assert tile(images, columns=1, gutter=1).shape == (5, 2)
+    assert tile(images, columns=1, gutter=1).shape == (5, 2, 1)
 
 
 def test_latent_grid_runs_right_along_v1_then_down_along_v2():
@@ -95,12 +100,30 @@ def test_latent_plane_of_more_dimensions_is_that_of_the_principal_components():
     assert "principal component 2 of 5" in labels[1]
 
 
-def test_latent_plane_of_one_dimension_has_an_empty_second_axis():
+def test_latent_plane_of_one_dimension_reads_the_grid_as_one_line():
     mean = np.random.default_rng(0).normal(size=(10, 1))
     points, lift, labels = latent_plane(mean)
     np.testing.assert_array_equal(points, np.hstack([mean, np.zeros((10, 1))]))
-    np.testing.assert_array_equal(lift(points), mean)
+    np.testing.assert_allclose(lift(latent_grid()), np.linspace(-4, 4, 256)[:, np.newaxis])
     assert "only latent dimension" in labels[0]
+
+
+def test_one_dimension_is_shown_as_a_strip_a_class_alphabetically_from_the_top():
+    rng, names = np.random.default_rng(0), ("Mole", "Ant", "Zebra")
+    mean, labels = rng.normal(size=(300, 1)), rng.integers(0, 3, 300)
+    shown = show_latent_space(mean, labels, names, "t").axes[0].collections[0].get_offsets()
+    np.testing.assert_allclose(shown[:, 0], mean[:, 0])
+    heights = {name: shown[labels == i, 1] for i, name in enumerate(names)}
+    for upper, lower in (("Ant", "Mole"), ("Mole", "Zebra")):
+        assert heights[upper].min() > heights[lower].max()
+    assert all(len(np.unique(height)) == len(height) for height in heights.values())
+    np.testing.assert_allclose(strips(np.zeros((300, 2)), labels, names, 2)[:, 1], 2 * shown[:, 1])
+
+
+def test_the_grid_of_one_dimension_is_256_points_along_the_line_row_by_row():
+    panel = pixels(show_grid(decode_v1, np.zeros((3, 1)), "t"))
+    tiles = panel.reshape(16, 56, 16, 56)[:, 28, :, 28]
+    np.testing.assert_allclose(tiles.ravel(), np.linspace(0, 1, 256), atol=0.005)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 4])
@@ -241,7 +264,7 @@ def test_latent_space_has_every_point_inside_in_its_class_colour():
     axes = figure.axes[0]
     points = axes.collections[0]
     np.testing.assert_allclose(points.get_offsets(), mean)
-    colors = dict(zip(["Ant", "Mole", "Zebra"], COLORS, strict=False))
+    colors = class_colors(names)
     expected = [to_rgb(colors[names[label]]) for label in labels]
     np.testing.assert_allclose(points.get_facecolors()[:, :3], expected)
 
@@ -268,7 +291,7 @@ def test_latent_space_has_every_point_inside_in_its_class_colour():
 def test_latent_space_of_more_dimensions_says_so():
     mean = np.random.default_rng(0).normal(size=(20, 4)) / 50
     figure = show_latent_space(mean, np.zeros(20, int), tuple("0123456789"), "t")
-    figure.savefig(io.BytesIO())
+    save_figure(figure, io.BytesIO())
     axes = figure.axes[0]
     for label in (axes.xaxis.label, axes.yaxis.label):
         box = label.get_window_extent()
@@ -284,16 +307,14 @@ def decode_v1(z):
 
 def column(title, latent_dim=2, centre=0.0, class_names=tuple("0123456789")):
     rng = np.random.default_rng(latent_dim)
+    images, labels = rng.integers(0, 256, (2000, 28, 28, 1), dtype="u1"), rng.integers(0, 10, 2000)
     return Column(
         title,
         about="Fashion-MNIST, epoch 50, seed 0",
         decode=decode_v1,
         random_vector=rng.normal(size=(64, latent_dim)),
         mean=rng.normal(size=(2000, latent_dim)) + centre,
-        labels=rng.integers(0, 10, 2000),
-        class_names=class_names,
-        images=rng.random((10, 28, 28, 1)),
-        reconstructions=rng.random((10, 28, 28, 1)),
+        data=Dataset("name", "Title", images, labels, images, labels, class_names),
     )
 
 
@@ -316,8 +337,9 @@ def test_comparison_has_a_column_a_model_and_one_scale():
             np.testing.assert_allclose(patch.center, coefficients[0], atol=1e-6)
     for pairs, shown in zip(rows[3], columns, strict=True):
         canvas = pairs.images[0].get_array()
-        np.testing.assert_allclose(canvas[:28, :28], shown.images[0, ..., 0])
-        np.testing.assert_allclose(canvas[30:, 30:58], shown.reconstructions[1, ..., 0])
+        first, second = (list(shown.data.test_labels).index(label) for label in (0, 1))
+        np.testing.assert_allclose(canvas[:28, :28], shown.data.test_images[first][..., 0] / 255)
+        np.testing.assert_allclose(canvas[30:, 30:58], decode_v1(shown.mean)[second][..., 0])
     assert [axes.get_xlabel() for axes in rows[1]] == ["V1 right, V2 up"] * 2 + ["PC 1 right, 2 up"]
     assert rows[2][0].get_xlabel() == "V1 right, V2 down"
     assert rows[2][0].images[0].get_array()[0, -1] == pytest.approx(1)  # V1 = 4 at the right
@@ -346,3 +368,64 @@ def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
             assert not box.overlaps(other), (i, j)
     smallest = min(text.get_size() for text in figure.texts) * 100 / 72 * 900 / (figure.bbox.x1 / 2)
     assert smallest > (11 if count < 6 else 8)  # pixels on a page 900 wide
+
+
+SETTINGS = {
+    "savefig.bbox": "tight", "savefig.dpi": 50, "savefig.transparent": True, "text.usetex": True,
+    "figure.autolayout": True, "font.family": "Nowhere Sans", "axes.facecolor": "black",
+    "image.cmap": "jet", "lines.markersize": 3, "figure.facecolor": "red", "image.origin": "lower",
+}  # fmt: skip
+
+
+def test_figures_are_the_same_bytes_whatever_the_users_settings(caplog):
+    rng = np.random.default_rng(0)
+    mean, images = rng.normal(size=(40, 2)), rng.integers(0, 256, (40, 28, 28, 1), dtype="u1")
+    labels, names = np.arange(40) % 10, tuple("0123456789")
+
+    def draw():
+        for figure in (
+            generate_random_clothes(decode_v1, rng.normal(size=(64, 2)) * 0, "t"),
+            show_latent_space(mean, labels, names, "t"),
+            show_grid(decode_v1, mean, "t"),
+            show_reconstructions(decode_v1, mean, images, labels, names, "t"),
+            show_comparison([column("a")]),
+        ):
+            file = io.BytesIO()
+            save_figure(figure, file)
+            yield file.getvalue()
+
+    expected = list(draw())
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(SETTINGS)
+        assert list(draw()) == expected
+        assert {name: matplotlib.rcParams[name] for name in SETTINGS} == SETTINGS | {
+            "font.family": ["Nowhere Sans"]
+        }
+    assert "findfont" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((64, 64, 3), 47), ((28, 20, 1), 1), ((8, 8, 3), 3)]
+)
+def test_other_shapes_and_numbers_of_classes(shape, classes):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (100, *shape), dtype="u1")
+    mean, labels = rng.normal(size=(100, 2)), rng.integers(0, classes, 100)
+    names = tuple(f"class {i}" for i in range(classes))
+    assert len(set(map(tuple, class_colors(names).values()))) == classes
+
+    def decode(z):
+        return rng.random((len(z), *shape))
+
+    figures = [
+        generate_random_clothes(decode, mean[:64], "t"),
+        show_latent_space(mean, labels, names, "t"),
+        show_grid(decode, mean, "t"),
+        show_reconstructions(decode, mean, images, labels, names, "t"),
+    ]
+    for figure in figures:
+        save_figure(figure, io.BytesIO())
+    assert figures[0].axes[0].images[0].get_array().shape[:2] == (
+        8 * shape[0] + 42,
+        8 * shape[1] + 42,
+    )

@@ -1,52 +1,98 @@
-"""README.md keeps up with the code."""
+"""The READMEs keep up with the code."""
 
 import json
 import re
-from pathlib import Path
 
-from common import compare
-from common.report import definitions
-from eager_cvae import get_args
+import common.data.batches
+import eager_cvae
+from common.compare.__main__ import get_args, read
+from common.compare.evaluate import kept_result
+from common.compare.report import METRICS, definitions
+from tests.conftest import ROOT
+from tests.test_data import prepared  # noqa: F401, a fixture
 
-ROOT = Path(__file__).parent.parent
+import matplotlib
+import numpy as np
+import pytest
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("common/**/*.md"), *ROOT.glob("tests/benchmarks/*.md")]
+PAGES += [*ROOT.glob("outputs/reference/*.md")]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def test_every_test_it_names_exists():
-    named = set(re.findall(r"`(test_\w+)`", README))
+@pages
+def test_every_test_it_names_exists(page):
+    named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
-    assert len(named) > 10
     assert named <= set(re.findall(r"def (test_\w+)\(", tests))
+
+
+@pages
+def test_every_file_it_links_to_exists(page):
+    links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+def test_the_pages_are_there():
+    assert len(PAGES) >= 5
+    assert len(re.findall(r"`test_\w+`", README)) > 10
 
 
 def test_every_flag_is_in_its_table_with_its_default():
     rows = dict(re.findall(r"^\| `--([a-z-]+)[^|]*\|([^|]*)\|", README, re.MULTILINE))
-    args = vars(get_args([]))
+    args = vars(eager_cvae.get_args([]))
     assert {name.replace("-", "_") for name in rows} == set(args)
     for name in ("epochs", "batch-size", "latent-dim", "seed", "plot-every", "output-dir", "dtype"):
         assert rows[name].strip(" `") == str(args[name.replace("-", "_")])
     assert float(rows["learning-rate"]) == args["learning_rate"]
 
 
-def test_every_file_it_links_to_exists():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert len(links) > 4
-    for link in links:
-        assert (ROOT / link).exists(), link
+def test_its_lines_of_python_run_as_they_stand(prepared, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(common.data.batches, "EPOCH", 1)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    monkeypatch.chdir(tmp_path)
+    trained = eager_cvae.main(["--epochs", "1", "--batch-size", "20"])
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert len(code.splitlines()) <= 11
+    assert names["reconstructions"].shape == (8, *trained.data().image_shape)
+    assert names["z"].shape == (16, 2)
+    morph = names["morph"]
+    np.testing.assert_allclose(morph[[0, -1]], trained.decode(names["mean"][:2]), atol=1e-6)
+    shown = matplotlib.image.imread("morph.png")[..., 0]
+    np.testing.assert_allclose(shown[:, :28], morph[0, ..., 0] - morph.min(), atol=1)
+    assert shown.shape == (28, 280)
 
 
-def test_the_rows_of_its_study_are_those_of_the_comparison():
-    section = README.split("## The post's claims, checked")[1].split("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("|")]
-    table = (ROOT / "outputs/reference/fashion_mnist/comparison.md").read_text(encoding="utf-8")
+# What is kept in outputs/reference ---------------------------------------------
+
+REFERENCE = ROOT / "outputs" / "reference"
+
+
+def test_the_rows_of_the_study_are_those_of_the_comparison():
+    study = (REFERENCE / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in study.splitlines() if line.startswith("|")]
+    table = (REFERENCE / "fashion_mnist/comparison.md").read_text(encoding="utf-8")
     assert len(rows) > 10
     assert set(rows) <= set(table.splitlines())
 
 
-def test_its_study_was_measured_as_a_comparison_without_flags_measures():
-    tables = [*ROOT.glob("outputs/reference/*/*.json")]
+def test_the_study_was_measured_as_a_comparison_without_flags_measures():
+    tables = [*REFERENCE.glob("*/*.json")]
     assert len(tables) == 4
     for table in tables:
         content = json.loads(table.read_text(encoding="utf-8"))
-        assert content["definitions"] == definitions(compare.get_args([]))
-    assert "500 samples" in content["definitions"]["bound"]
+        assert content["definitions"] == definitions(get_args([]))
+    assert "500 samples" in content["definitions"]["importance-weighted bound"]
+    assert set(METRICS) == set(content["definitions"])
+
+
+@pytest.mark.parametrize("place", sorted({file.parent for file in REFERENCE.glob("*/*/*/*.json")}))
+def test_what_is_kept_of_a_run_is_read(place):
+    run = read(place)
+    assert run.settings["epoch"] == {"batches": 600, "passes": 1}
+    assert len((place / "losses.csv").read_text().splitlines()) == run.flags["epochs"] + 1
+    assert kept_result(run, get_args([])).values["mean squared error"] < 0.05

@@ -59,7 +59,6 @@ from common.plotting import save_figure
 from common.run import FREE_FLAGS
 from common.trained import SCRIPTS, has_models, load_run, read_run
 
-import numpy as np
 import sklearn
 import tensorflow as tf
 
@@ -68,26 +67,22 @@ FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's
 SUFFIXES = (".png", ".md", ".json")
 
 
-def default_folder(outputs=Path("outputs")):
-    """The folder of the runs of Fashion-MNIST, or of the one data set that has any."""
-    found = [name for name in TITLES if list(outputs.glob(f"{name}/*/settings.json"))]
-    if len(found) > 1 and "fashion_mnist" not in found:
-        raise UserError(f"{outputs} has runs of {' and '.join(found)}: say which to compare.")
-    return outputs / ("fashion_mnist" if "fashion_mnist" in found else [*found, "fashion_mnist"][0])
-
-
 def find_runs(folders):
-    """The runs' folders; of the default, or of a folder that is none, all runs in it.
+    """The runs' folders; for a folder that is none, those in it; by default, of Fashion-MNIST.
 
-    Raises UserError for a folder that neither is a run nor has any, and where one is given twice.
+    Or else of the one data set that has any. Raises UserError where one is given twice, or there
+    are several data sets to choose from.
     """
     if not folders:
-        folder = default_folder()
-        return [folder / name for name in SCRIPTS]
+        found = [name for name in TITLES if [*Path("outputs").glob(f"{name}/*/settings.json")]]
+        if len(found) > 1 and "fashion_mnist" not in found:
+            raise UserError(f"outputs has runs of {' and '.join(found)}: say which to compare.")
+        name = "fashion_mnist" if "fashion_mnist" in found else [*found, "fashion_mnist"][0]
+        return [Path("outputs", name, model) for model in SCRIPTS]
     found = []
     for folder in map(Path, folders):
-        inside = [folder / name for name in SCRIPTS if (folder / name / "settings.json").exists()]
-        found += inside or [folder]
+        inside = [folder / model for model in SCRIPTS]
+        found += [run for run in inside if (run / "settings.json").exists()] or [folder]
     if len({folder.resolve() for folder in found}) < len(found):
         raise UserError("a run is given twice.")
     return found
@@ -100,17 +95,12 @@ def read(folder):
     return run if kept else load_run(folder)
 
 
-def make_column(title, run, reference):
+def make_column(title, run, data):
     """A run's part of the figure."""
-    data, images, *_ = reference
-    mean = run.encode(data.test_images)
-    firsts = np.unique(data.test_labels, return_index=True)[1]  # the first image of each class
     about = f"{run.title}, epoch {run.flags['epochs']}, seed {run.flags['seed']}"
     random_vector = priors.sample(64, run.flags["latent_dim"], 0, run.flags["dtype"])
-    return Column(
-        title, about, run.decode, random_vector, mean, data.test_labels, data.class_names,
-        images[firsts], run.decode(mean[firsts]),
-    )  # fmt: skip
+    mean = run.encode(data.test_images)
+    return Column(title, about, run.decode, random_vector, mean, data)
 
 
 def setting(run):
@@ -199,7 +189,7 @@ def compare(args):
     shown = []
     for title, group in columns.items():
         drawn = [result.run for result in group if result.run.decoder][:1]
-        shown += [make_column(title, run, reference(run)) for run in drawn]
+        shown += [make_column(title, run, reference(run).data) for run in drawn]
     with signals_wait():
         write(files, columns, real, shown, args)
 

@@ -74,11 +74,6 @@ def features(pca, images):
     return pca.transform(images.reshape(len(images), -1))
 
 
-def brightness(images):
-    """Mean intensity of each image, (n, height, width, channels) to (n,)."""
-    return images.mean(axis=(1, 2, 3), dtype=float)
-
-
 def variety(drawn, images, pca, manifold):
     """How `drawn` images resemble the test images, whose `manifold` that is, by name."""
     fake = metrics.manifold(features(pca, drawn))
@@ -195,7 +190,8 @@ def evaluate(run, reference, args, step):
     values["precision, own Gaussian"] = float(own_inside.mean())
     cells = run.decode(lift(latent_grid()))
     in_manifold = metrics.inside(features(pca, cells), manifold)
-    lit = brightness(cells) >= np.quantile(brightness(images), DARKEST)
+    cell_greys, greys = (some.mean(axis=(1, 2, 3), dtype=float) for some in (cells, images))
+    lit = cell_greys >= np.quantile(greys, DARKEST)
     values["grid in manifold"] = float(in_manifold.mean())
     values["grid, not black"] = float((in_manifold & lit).mean())
     return Result(run, values, latent_mean.tolist(), covariance.tolist())
@@ -219,40 +215,24 @@ def kept_result(run, args):
 
     Raises UserError for a run of which there is nothing else, if it is not what is asked for.
     """
-    file, names = _metrics_file(run), {m.name for m in METRICS}
     basis, dim = _basis(run, args), run.flags["latent_dim"]
-    names -= set() if run.model == "cvae" else CVAE_ALONE
-    form = {
-        "basis": {"iw": [is_number], "version": int},
-        "values": dict.fromkeys(names, is_number),
-        "latent_mean": lambda mean: is_array(mean, (dim,)),
-        "latent_covariance": lambda covariance: is_array(covariance, (dim, dim)),
-    }
-    message = "is damaged or of another version. Train the run anew."
+    names = set(METRICS) - (set() if run.model == "cvae" else CVAE_ALONE)
+    moments = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
+    form = {"basis": dict, "values": dict.fromkeys(names, is_number), **moments}
     with contextlib.suppress(OSError, UserError):
-        kept = read_json(file, form)
+        kept = read_json(_metrics_file(run), form)
         if run.encoder is None:
             basis["models"] = kept["basis"].get("models")
-        if kept["basis"] == basis and kept["values"].keys() == names:
-            values = {name: float(value) for name, value in kept["values"].items()}
-            return Result(run, values, kept["latent_mean"], kept["latent_covariance"])
-        if kept["basis"] | {"iw": basis["iw"]} == basis:
-            iw = "--iw-samples {} --iw-images {}".format(*kept["basis"]["iw"])
-            message = f"has {iw}: give these."
+        values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
+        whole = values.keys() == names and {dim} == {*map(len, (mean, covariance, *covariance))}
+        if whole and kept["basis"] == basis:
+            return Result(run, {name: float(v) for name, v in values.items()}, mean, covariance)
     if run.encoder is None:
-        raise UserError(f"{file}, all that is left of a run's models, {message}")
+        raise UserError(
+            f"{_metrics_file(run)}, all that is left of a run's models, is damaged, of another "
+            "version, or of other --iw-samples and --iw-images.\nGive those, or train it anew."
+        )
     return None
-
-
-def is_array(value, shape):
-    """Whether a JSON value is an array of numbers of a shape."""
-    if not shape:
-        return is_number(value)
-    return (
-        isinstance(value, list)
-        and len(value) == shape[0]
-        and all(is_array(element, shape[1:]) for element in value)
-    )
 
 
 def measure(run, reference, args, step):

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
+from common.data.sources import Dataset
 from common.plotting import (
     GRID_EXTENT,
     class_handles,
@@ -32,8 +33,7 @@ class Column(NamedTuple):
         decode: function from latent vectors (n, latent_dim) to intensities (n, h, w, channels).
         random_vector: (64, latent_dim) draws of N(0, I).
         mean: (n, latent_dim) means of the test images.
-        labels: (n,) integers into `class_names`.
-        images, reconstructions: (m, h, w, channels) test images and what the model makes of them.
+        data: their common.data.sources.Dataset.
     """
 
     title: str
@@ -41,10 +41,7 @@ class Column(NamedTuple):
     decode: Callable
     random_vector: np.ndarray
     mean: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    images: np.ndarray
-    reconstructions: np.ndarray
+    data: Dataset
 
 
 @matplotlib_defaults()
@@ -63,7 +60,7 @@ def show_comparison(columns):
     zoom = min(max(1, width / 990), 1.5)  # of text, as a page shrinks wide figures
     titles = [textwrap.wrap(column.title, int(side / 14 / zoom)) for column in columns]
     abouts = [textwrap.wrap(column.about, int(side / 9.5 / zoom)) for column in columns]
-    classes = dict.fromkeys(column.class_names for column in columns)
+    classes = dict.fromkeys(column.data.class_names for column in columns)
     ticks, legend = 50 * zoom, 52 * zoom
     legends = len(classes) * legend
     rows = (  # heading, height, space below
@@ -117,13 +114,14 @@ def _fill_column(panels, column, plane, limits, zoom):
     points, lift, centre = plane
     show(clothes, clothes_canvas(column.decode, column.random_vector))
     clothes.set_axis_off()
-    scatter(space, points, column.labels, column.class_names, s=3)
+    scatter(space, points, column.data.test_labels, column.data.class_names, s=3)
     for sigma in (1, 2, 3):
         space.add_patch(Circle(centre, sigma, fill=False, linewidth=1.2 * zoom))
     space.set(xlim=limits[0], ylim=limits[1])
     show(grid, grid_canvas(column.decode, lift), GRID_EXTENT)
-    both = np.concatenate([column.images, column.reconstructions])
-    show(pairs, tile(both, columns=len(column.images), gutter=2))
+    _, firsts = np.unique(column.data.test_labels, return_index=True)  # of each class
+    both = [column.data.test_images[firsts] / 255, column.decode(column.mean[firsts])]
+    show(pairs, tile(np.concatenate(both), columns=len(firsts), gutter=2))
     pairs.set_axis_off()
     for axes, vertical in ((space, "up"), (grid, "down")):
         axes.set_xlabel(_directions(column.mean.shape[1], vertical), size=11 * zoom)
@@ -133,8 +131,8 @@ def _plane(column):
     """The points (n, 2), the lift of `latent_plane`, and where the prior's centre lies, (2,)."""
     points, lift, _ = latent_plane(np.asarray(column.mean))
     if column.mean.shape[1] == 1:
-        height = 6 / len(column.class_names)
-        return strips(points, column.labels, column.class_names, height), lift, np.zeros(2)
+        labels, names = column.data.test_labels, column.data.class_names
+        return strips(points, labels, names, height=6 / len(names)), lift, np.zeros(2)
     origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
     return points, lift, -(np.array(ends) - origin) @ origin
 
@@ -155,7 +153,7 @@ def _common_limits(spaces):
 def _directions(latent_dim, vertical):
     """An axis label for both axes; `vertical` says where the second one leads."""
     if latent_dim == 1:
-        return "V1 right, a strip a class" if vertical == "up" else "V1 from -4 to 4, row by row"
+        return "V1 right" if vertical == "up" else "V1, row by row"
     if latent_dim == 2:
         return f"V1 right, V2 {vertical}"
     return f"PC 1 right, 2 {vertical}"  # principal components

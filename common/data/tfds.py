@@ -41,11 +41,10 @@ def load(name, data_dir=None):
     prepared = folder / name / str(tfds.builder_cls(name).VERSION)
     try:
         # Straight from the folder where there is one: tfds.builder might go to the network
-        there = prepared.exists()
-        builder = tfds.builder_from_directory(prepared) if there else _download(name, folder)
+        builder = _open(prepared) if prepared.exists() else _download(name, folder)
         _check(builder, name)
         train, test = _read(builder, "train"), _read(builder, "test")
-        class_names = tuple(builder.info.features["label"].names or ())
+        class_names = tuple(builder.info.features["label"].names)
         if train[0].shape[1:] != test[0].shape[1:]:
             raise ValueError("its training and test images differ in shape")
         if max(labels.numpy().max() for _, labels in (train, test)) >= len(class_names):
@@ -58,6 +57,16 @@ def load(name, data_dir=None):
             f"the copy of {TITLES[name]} in {prepared} is damaged: {reason(error)}.\n"
             "Delete that folder to have it made anew, or point --data-dir to a good copy."
         ) from error
+
+
+def _open(prepared):
+    """TFDS's builder of a folder; raises ValueError for what TFDS would wait for, or do without."""
+    for file in prepared.iterdir():
+        if not file.is_file() and not file.is_dir():  # such as a pipe
+            raise ValueError(f"{file.name} is no regular file")
+    if not (prepared / "label.labels.txt").is_file():
+        raise ValueError("it lacks label.labels.txt, the names of its classes")
+    return tfds.builder_from_directory(prepared)
 
 
 def _check(builder, name):

@@ -3,53 +3,11 @@
     pip install -r tests/benchmarks/requirements.txt
     python -m tests.benchmarks.benchmark --json benchmark.json
 
-Each contestant has a process of its own and they take turns; the ratios are medians of ratios
-within a turn. Close what else runs: PyTorch suffers more from company than the scripts do, whose
-threads seldom wait for each other. The floor is the time that the batch's 3.27 GFLOP would take at
-the rate of float32 products of two 2048 x 2048 matrices, measured in the turns of the script's own
-process, several side by side to keep all cores busy. TensorFlow eager and Keras model.fit have the
-scripts' models and losses without common/fast.py; eager asks a persistent tape twice, as the R
-scripts do. A call of fit costs 0.1 s or so before it begins, spread here over 60 batches. "In
-phases", JAX's deconv1 and deconv2 are 2 x 2 convolutions, because the gradient of
-lax.conv_transpose is a slow path of XLA on CPUs.
-
-With TFDS_DATA_DIR, start-up and memory are those of Fashion-MNIST, too; for the growth with the
-data the images are made up, and TFDS's reading is left out. Nine processes at a time, each with a
-framework in memory; about 15 minutes on two cores.
-
-What was tried on two cores of a Xeon (Cascade Lake, AVX-512), and what it gave. Of one script's
-step, taking turns with its earlier form; milliseconds drift with the machine, ratios less.
-
-Kept
-- Batches gathered within the graph from the resident uint8 tensor, instead of a tf.data stream: 5 %
-  less time. Ten batches a call (tf.foldl): nothing more on a CPU; on a GPU it spares the host.
-- The batch in parts, one thread an operation, instead of two threads an operation: 15 % less.
-  Four parts instead of two: 5 to 10 % less again. Ten parts: more time, for the small operations.
-  (On two cores of an AMD EPYC two, four and six parts are equal, others 3 to 10 % slower.)
-- deconv3's forward pass as a matrix product and nine shifts: 2.4 ms instead of 8.5 on the EPYC.
-  Its gradients in that form took three times as long: kept plain.
-- No autograph on the step: up to half a second of the start.
-- The test set encoded 1,000 images at a time, the training images once in memory.
-- TFDS without its cache: a fifth off the reading. Batches parsed and decoded by hand instead were
-  twice as fast, but the reading is TFDS's.
-
-Dropped
-- XLA around the optimizer's update: no gain. Eigen's kernels instead of oneDNN's
-  (TF_ENABLE_ONEDNN_OPTS=0): 30 % more time.
-- deconv2 as a product (64 channels to 288 taps) and overlap-add, or as a 2 x 2 convolution to four
-  phases of 32 channels: what the product gains, the passes over its 22 MB lose.
-- deconv2's bias added to rows of 28 x 32 instead of 32: 1.5 % less, not worth a form of its own.
-- malloc without mmap and trimming: no gain; page faults are no issue.
-
-Where the time goes (python -m tests.benchmarks.operations; the EPYC, where one thread multiplies
-matrices at 107 GFLOP/s; milliseconds a batch of eager_cvae, two threads added up, 46 in all):
-deconv2's three passes 22.9 (at 88 to 111 GFLOP/s), deconv1's 6.4 (76 to 106), conv2's 5.6 (62 to
-82), deconv3's 5.4, bias and relu of deconv1 and deconv2 and their gradients 2.5, conv1's 1.1, dense
-layers 1.9. At the product's rate all would take 30.6. Two threads are busy for 95 % of the time, so
-that what is left to gain is within oneDNN's convolutions.
+About 15 minutes on two cores. README.md beside this file says what is measured and was found.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -65,6 +23,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent.parent
 GFLOP = 3.27  # a batch of 100 images: 16.35 million multiply-adds an image, forward and backward
+EPOCH = 60_000  # images that an epoch trains on, or all where there are more
 PRODUCT = 2 * 2048**3 / 1e9  # GFLOP
 TORCH = [(last, compiled) for last in (False, True) for compiled in (False, True)]
 
@@ -85,44 +44,50 @@ SHARE = {"Keras model.fit": 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}  # of 
 
 def contestant(pipe, name, model):
     """In a process of its own: answer a number of batches with the seconds they took."""
-    try:
-        run, product = make(name, model)
-        run(20)
-        pipe.send("ready")
-    except Exception as error:  # a package that is missing, or whatever it comes up with
-        pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
-        return
-    while steps := pipe.recv():
-        answer = [seconds(run, steps) / steps]
-        if product:
-            answer.append(seconds(product, 8) / 8)
-        pipe.send(answer)
+    with contextlib.ExitStack() as stack:
+        try:
+            run, product = make(name, model, stack)
+            run(20)
+            pipe.send("ready")
+        except Exception as error:  # a package that is missing, or whatever it comes up with
+            pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
+            return
+        while steps := pipe.recv():
+            answer = [seconds(run, steps) / steps]
+            if product:
+                answer.append(seconds(product, 8) / 8)
+            pipe.send(answer)
 
 
-def make(name, model):
-    """A contestant's training on a number of batches; for ours, also so many matrix products."""
+def make(name, model, stack):
+    """A contestant's training on a number of batches; for ours, also so many matrix products.
+
+    What it needs while it trains is entered in `stack`, a contextlib.ExitStack.
+    """
     import numpy as np
 
     images = np.random.default_rng(0).integers(0, 256, (6000, 28, 28, 1), dtype=np.uint8)
-    product = None
-    if name == "as shipped":
-        from tests.benchmarks import tensorflow_vae
-
-        run, product = tensorflow_vae.make_shipped(model, images), tensorflow_vae.make_product()
-    elif name in ("TensorFlow eager", "Keras model.fit"):
-        os.environ["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's default
-        from tests.benchmarks import tensorflow_vae as rivals
-
-        run = (rivals.make_eager if "eager" in name else rivals.make_fit)(model, images)
-    elif "JAX" in name:
+    if "JAX" in name:
         from tests.benchmarks import jax_vae
 
-        run = jax_vae.make(model, images, phases="phases" in name)
-    else:
+        return jax_vae.make(model, images, phases="phases" in name), None
+    if "PyTorch" in name:
         from tests.benchmarks import torch_vae
 
-        run = torch_vae.make(model, images, *TORCH[CONTESTANTS.index(name) - 3])
-    return run, product
+        return torch_vae.make(model, images, *TORCH[CONTESTANTS.index(name) - 3]), None
+    from common.cli import start
+
+    if name != "as shipped":
+        os.environ["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's default
+    start(lambda: None)  # the rest of the environment is that of the scripts
+    from common.devices import set_up
+    from tests.benchmarks import tensorflow_vae
+
+    stack.enter_context(set_up(0, "float32"))
+    if name == "as shipped":
+        return tensorflow_vae.make_shipped(model, images), tensorflow_vae.make_product()
+    make_rival = tensorflow_vae.make_eager if "eager" in name else tensorflow_vae.make_fit
+    return make_rival(model, images), None
 
 
 def seconds(run, times):
@@ -187,19 +152,21 @@ def quartiles(values):
 LAUNCHER = """
 import sys, time
 script, images, first_batch, *sys.argv[1:] = sys.argv[1:]
+from common.cli import start
+start(lambda: None)
 import importlib
 script = importlib.import_module(script)
 if int(images):
     import numpy as np, tensorflow as tf
-    from common.data import CLASS_NAMES, Dataset
+    from common.data.sources import Dataset
     made = np.random.default_rng(0).integers(0, 256, (int(images), 28, 28, 1), dtype=np.uint8)
     few, labels = made[:100].copy(), np.zeros(100, int)
-    data = Dataset("digits", tf.constant(made), labels, few, labels, CLASS_NAMES["digits"])
+    data = Dataset("digits", "noise", tf.constant(made), labels, few, labels, tuple("0123456789"))
     del made
     script.load_dataset_or_digits = lambda *_: data
 if int(first_batch):
-    script.IMAGES_PER_CALL = 1
-steps, figures, took = script.train_steps, script.draw_figures, {"figures": 0, "steps": 0}
+    script.Run.calls.__defaults__ = (1,)  # images a call
+took = {"figures": 0, "steps": 0}
 def timed(name, function):
     def call(*args):
         start = time.perf_counter()
@@ -210,7 +177,8 @@ def timed(name, function):
             raise SystemExit
         return result
     return call
-script.train_steps, script.draw_figures = timed("steps", steps), timed("figures", figures)
+script.train_steps = timed("steps", script.train_steps)
+script.Run._export_figures = timed("figures", script.Run._export_figures)
 try:
     script.main()
 finally:
@@ -298,7 +266,7 @@ def print_commands(found):
     (few, least), (many, most) = growth[0], growth[-1]
     slope = (most["megabytes"] - least["megabytes"]) * 2**20 / ((many - few) * 784)
     for images, one in growth:
-        each = 1000 * one["seconds"] / images
+        each = 1000 * one["seconds"] / max(images, EPOCH)
         print(f"{images:7,} images: {one['megabytes']:.0f} MB, {each:.3f} ms an image")
     print(f"memory: {slope:.2f} bytes a pixel")
 

@@ -12,6 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from common.cli import run_script, start
+
+if __name__ == "__main__":
+    start(lambda: sys.argv[1:] in (["cvae"], ["mmd"]) or sys.exit(__doc__))
+
+from common.devices import set_up
 from tests.benchmarks.tensorflow_vae import make_shipped
 
 import numpy as np
@@ -45,8 +51,9 @@ def profile(model):
 
 def main():
     """Print the table."""
-    (model,) = sys.argv[1:] if sys.argv[1:] in (["cvae"], ["mmd"]) else sys.exit(__doc__)
-    found = profile(model)
+    (model,) = sys.argv[1:]
+    with set_up(0, "float32"):
+        found = profile(model)
     total = sum(found.values())
     print(f"{model}: {total:.1f} ms a batch of 100, threads added up\n")
     print("|    ms |    % | GFLOP/s | operation |\n|---|---|---|---|")
@@ -57,4 +64,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,14 +1,16 @@
 """The scripts' training steps as shipped, and two other ways to write them in TensorFlow.
 
 `make` functions take "cvae" or "mmd" and uint8 images (n, 28, 28, 1), and return a function that
-trains on a number of batches of 100 and returns when that is done.
+trains on a number of batches of 100 and returns when that is done. All within
+`common.devices.set_up`.
 """
+
+from unittest import mock
 
 import eager_cvae
 import mmd_cvae
-from common import fast
-from common.data import shuffled_batches, to_float
-from common.run import set_up
+from common.data.batches import shuffled_batches, to_float
+from common.devices import PARTS, train_steps
 
 import keras
 import tensorflow as tf
@@ -19,26 +21,34 @@ BATCH_SIZE = 100
 
 def make_parts(model, images):
     """The script, its models, optimizer, generator and further arguments, and the images."""
-    set_up(0, "float32")
     script = SCRIPTS[model]
     encoder, decoder = script.Encoder(), script.Decoder()
-    encoder.build((None, 28, 28, 1))
-    decoder.build((None, 2))
+    encoder(tf.zeros((1, 28, 28, 1)))
+    decoder(tf.zeros((1, 2)))
     optimizer = script.make_optimizer(1e-4, encoder, decoder)
     rng = tf.random.Generator.from_seed(0)
     beta = (None,) if model == "cvae" else ()
     return script, (encoder, decoder, optimizer, rng, *beta), tf.constant(images)
 
 
+def make_plain_parts(model, images):
+    """`make_parts` for the rivals, all of Keras's own layers."""
+    own = keras.layers.Conv2DTranspose
+    with mock.patch.object(SCRIPTS[model], "Conv2DTransposeToImage", own):
+        return make_parts(model, images)
+
+
 def make_shipped(model, images):
-    """`train_steps` of the script, ten batches a call, as its epoch loop calls it."""
+    """The script's training, ten batches a call, as in its epoch loop."""
     script, state, images = make_parts(model, images)
     batches = shuffled_batches(len(images), BATCH_SIZE, 0, 1)
 
     def run(steps):
         totals = tf.zeros(len(script.LOSSES), tf.float64)
         for first in tf.range(0, steps, 10):
-            totals = script.train_steps(first, first + 10, totals, images, batches, *state)
+            totals = train_steps(
+                script.train_step, first, first + 10, totals, images, batches, *state
+            )
         totals.numpy()
 
     return run
@@ -53,21 +63,14 @@ def make_product():
 
     @tf.function
     def products(a):
-        return [tf.matmul(a * (1 + part), a)[0, 0] for part in range(fast.PARTS)]
+        return [tf.matmul(a * (1 + part), a)[0, 0] for part in range(PARTS)]
 
-    return lambda times: [products(a)[0].numpy() for _ in range(times // fast.PARTS)]
-
-
-def plain(script):
-    """Have the script's models and loss computed as their layers stand, for the rivals."""
-    script.side_by_side = lambda model, x: model(x)
-    script.to_one_channel = lambda layer, x: layer(x)
+    return lambda times: [products(a)[0].numpy() for _ in range(times // PARTS)]
 
 
 def make_eager(model, images):
     """The original's style: nothing compiled, a tf.data stream, a persistent tape asked twice."""
-    script, (encoder, decoder, optimizer, rng, *beta), images = make_parts(model, images)
-    plain(script)
+    script, (encoder, decoder, optimizer, rng, *beta), images = make_plain_parts(model, images)
     stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
     stream = iter(stream.batch(BATCH_SIZE).map(lambda x: to_float(x, "float32")))
 
@@ -84,8 +87,7 @@ def make_eager(model, images):
 
 def make_fit(model, images):
     """`model.fit`, with Keras's defaults, of a keras.Model with the script's loss."""
-    script, (encoder, decoder, _, rng, *beta), _ = make_parts(model, images)
-    plain(script)
+    script, (encoder, decoder, _, rng, *beta), _ = make_plain_parts(model, images)
     images = to_float(images, "float32").numpy()
 
     class VAE(keras.Model):

@@ -1,0 +1,320 @@
+"""common/cli.py: flags, signals, errors in a line, and starts in odd surroundings."""
+
+import contextlib
+import errno
+import io
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import eager_cvae
+import mmd_cvae
+from common import cli
+from common.cli import Interrupted, make_parser, raise_if_interrupted, signals_wait
+from common.files import UserError
+from common.run import DivergedError
+
+import matplotlib
+import pytest
+import tensorflow as tf
+from conftest import ROOT, SIGNALS, call, environment
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+SCRIPT = ROOT / "mmd_cvae.py"
+
+# Flags ------------------------------------------------------------------------
+
+NAMES = [*make_parser("", "")._option_string_actions, "--beta", "--hel", ""]
+ODD = ["", " ", "nan", "inf", "1e400", "٣", "1_000", "0x10", "½", "../..", "~", "~?", "a\udcff"]
+GOOD = ["digits", "mnist", "fashion_mnist", "float32", "float64"]
+VALUES = st.one_of(
+    st.integers().map(str), st.floats().map(str), st.sampled_from(ODD + GOOD), st.text(max_size=20)
+)
+PAIRS = st.tuples(st.sampled_from(NAMES), VALUES) | st.tuples(st.sampled_from(NAMES))
+
+
+RANGES = {"epochs": 10**6, "plot_every": 10**6, "latent_dim": 1000, "batch_size": 10_000}
+
+
+def sensible(args):
+    assert all(1 <= getattr(args, name) <= most for name, most in RANGES.items())
+    assert 0 <= args.seed < 2**32
+    assert 0 < args.learning_rate < math.inf
+    assert args.beta is None or 0 <= args.beta < math.inf
+    assert args.dataset in (None, "fashion_mnist", "mnist", "digits")
+    assert args.dtype in ("float32", "float64")
+    for folder in (args.output_dir, args.data_dir or "x"):
+        assert folder.encode().strip()
+        assert not folder.startswith("~/")
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(PAIRS, max_size=4))
+@example([("", "a\nb")])
+@example([("--output-dir", "a\udcff")])
+@example([("--plot-every", "1000000"), ("--epochs", "1")])
+def test_any_command_line(pairs):
+    argv = [part for pair in pairs for part in pair]
+    output, args, status, error = io.StringIO(), None, None, None
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            args = eager_cvae.get_args(argv)
+        except SystemExit as stop:
+            status = stop.code
+        except UserError as stop:
+            error = str(stop)
+    if args:
+        sensible(args)
+    elif error:
+        assert re.fullmatch(r".+ \(--help explains the flags\)", error)
+    else:
+        assert status == 0
+        assert {"--help", "-h"} & set(argv)
+        assert "--epochs" in output.getvalue()
+    assert bool(output.getvalue()) == (status == 0)
+
+
+HINTS = {
+    "--epoch 3": "unknown: --epoch; did you mean --epochs?",
+    "--lr 1e-3": "unknown: --lr; did you mean --learning-rate?",
+    "--bs=10": "unknown: --bs; did you mean --batch-size?",
+    "--beta=4": "--beta is a flag of eager_cvae.py",
+    "digits": "unknown: digits (",
+    "--output-dir a\udcff": "no UTF-8",
+    "--output-dir ''": "'' is not a path",
+    "--epochs 2.5": "'2.5' is not a whole number from 1 to 1000000",
+}
+
+
+@pytest.mark.parametrize("argv", HINTS)
+def test_a_wrong_flag_is_answered_with_a_hint(argv):
+    with pytest.raises(UserError, match=re.escape(HINTS[argv])):
+        mmd_cvae.get_args(shlex.split(argv))
+
+
+# How a program ends -------------------------------------------------------------
+
+
+MEND = "Mend that, or choose another place to write to."
+FULL = f"error: standard output: No space left on device. {MEND}\n"
+MEMORY = "error: not enough memory.\nTry a smaller --batch-size."
+READ = f"Nobody reads the output any more. To go on:\n{sys.executable} x.py --seed 1"
+ENDS = [  # an exception, its note, the status, the message
+    (UserError("so it is"), None, 2, "error: so it is"),
+    (DivergedError("bad numbers"), None, 1, "error: bad numbers"),
+    (Interrupted(signal.SIGINT), None, 130, "Stopped."),
+    (Interrupted(signal.SIGTERM), "After epoch 3.", 143, "After epoch 3."),
+    (OSError(errno.ENOSPC, "no room", "a/b"), "Go on so.", 2, "error: a/b: no room. Go on so."),
+    (OSError("odd"), None, 2, f"error: standard output: odd. {MEND}"),
+    (BrokenPipeError(), None, 1, READ),
+    (MemoryError(), None, 2, MEMORY),
+    (tf.errors.ResourceExhaustedError(None, None, ""), None, 2, MEMORY),
+]
+
+
+def main_of(error, handlers):
+    """A program that ends with an exception, or none, and lists what handles signals within it."""
+
+    def main(argv):
+        handlers.extend(map(signal.getsignal, SIGNALS))
+        if error:
+            raise error
+
+    return main
+
+
+@pytest.mark.parametrize(("error", "note", "status", "message"), ENDS)
+def test_what_can_be_mended_ends_in_a_message_and_a_status(
+    error, note, status, message, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["x.py"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "x.py", "--fresh", "--seed", "1"])
+    if note:
+        error.add_note(note)
+    assert call(main_of(error, [])) == status
+    assert capsys.readouterr() == ("", f"x.py: {message}\n")
+
+
+@pytest.mark.parametrize("error", [UserError(""), ZeroDivisionError(), None])
+@pytest.mark.parametrize("theirs", [signal.SIG_IGN, signal.default_int_handler, print])
+def test_signal_handlers_are_as_they_were_afterwards(theirs, error):
+    within = []
+    for number in SIGNALS:
+        signal.signal(number, theirs)
+    fault = isinstance(error, ZeroDivisionError)  # the program's own, which is not hidden
+    with pytest.raises(ZeroDivisionError) if fault else contextlib.nullcontext():
+        call(main_of(error, within))
+    assert [signal.getsignal(number) for number in SIGNALS] == [theirs] * 2
+    assert (within == [signal.SIG_IGN] * 2) == (theirs == signal.SIG_IGN)  # as for `&` in a script
+
+
+@pytest.mark.parametrize("polled", [True, False])
+@pytest.mark.parametrize("first", SIGNALS)
+def test_signals_wait_until_they_are_asked_for_or_the_block_ends(first, polled):
+    before, reached = [signal.getsignal(number) for number in SIGNALS], []
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted) as stop, signals_wait():  # noqa: PT012
+        raise_if_interrupted()
+        os.kill(os.getpid(), first)
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)  # a storm, TensorFlow's C++ in its midst
+        reached.append(sum(int(i) for i in tf.range(1000)))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if polled:
+            raise_if_interrupted()
+        reached.append("end")
+    assert reached == [499_500, "end"][: 2 - polled]
+    assert stop.value.args == (first,)
+    raise_if_interrupted()  # it is told once
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+# Odd starts ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that does `python OPTIONS mmd_cvae.py ARGV TO` in a new home and folder.
+
+    Before that, it fakes packages: `fakes` is a dict of their code. TO is a shell's redirection.
+    """
+
+    def start(*argv, options=(), to="", fakes=None, stdout=subprocess.PIPE, **env):
+        for name, code in (fakes or {}).items():
+            (tmp_path / f"{name}.py").write_text(code)
+        home = str(tmp_path)
+        fonts = os.path.dirname(matplotlib.get_cachedir())  # to list them takes seconds
+        env = environment(PYTHONPATH=home, HOME=home, XDG_CACHE_HOME=fonts, **env)
+        command = ["sh", "-c", f'exec "$@" {to}', "sh", sys.executable, *options, SCRIPT, *argv]
+        return subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, env=env, cwd=tmp_path, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+
+    return start
+
+
+QUICK = [  # flags, redirection, status, message
+    ("--help", "", 0, ""),
+    ("--help", ">/dev/full", 2, FULL),
+    ("--help", "2>/dev/full", 0, ""),
+    ("--help", ">&-", 0, ""),
+    ("--help", "<&- >&- 2>&-", 0, ""),
+    ("--nonsense", ">/dev/full", 2, "error: unknown: --nonsense ("),
+    ("--nonsense", "2>/dev/full", 2, ""),
+    ("--nonsense", "2>&-", 2, ""),
+    ("--data-dir=a\udcff", "", 2, r"error: argument --data-dir: the bytes of 'a\udcff' are no"),
+    ("--fresh=é", "", 2, r"error: argument --fresh: ignored explicit argument '\xe9' ("),
+]
+EXIT = "import os; os._exit(77)"
+
+
+@pytest.mark.parametrize(("flag", "to", "status", "message"), QUICK)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_flags_are_answered_before_anything_large_is_imported(
+    flag, to, status, message, unbuffered, start
+):
+    env = {"MPLBACKEND": "nonsense", "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "ascii"}
+    fakes = {"tensorflow": EXIT, "matplotlib": EXIT}
+    program = start(flag, options=["-OO"], to=to, fakes=fakes, PYTHONUNBUFFERED=unbuffered, **env)
+    assert program.returncode == status, program.stderr
+    assert program.stderr.startswith(f"mmd_cvae.py: {message}" if message else "")
+    assert program.stderr.count("\n") == bool(message)
+    assert program.stdout.startswith("usage: mmd_cvae.py") == (status == 0 and ">&-" not in to)
+
+
+def test_help_that_nobody_reads(start):
+    read, write = os.pipe()
+    os.close(read)
+    program = start("--help", stdout=write)
+    os.close(write)
+    assert program.returncode == 1
+    assert re.fullmatch(r"mmd_cvae.py: Nobody reads .*\n.* --help\n", program.stderr)
+
+
+WITHIN = """
+import io, runpy, signal, sys
+before, sys.stdout = signal.getsignal(2), io.StringIO()  # which has no reconfigure
+try:
+    runpy.run_path(sys.argv.pop(1), run_name="__main__")
+except SystemExit as stop:
+    assert stop.code == 0
+assert "--epochs" in sys.stdout.getvalue()
+assert signal.getsignal(2) is before
+"""
+IMPORT = """
+import faulthandler, os, signal, sys, warnings
+def state():
+    ours = ("MPLBACKEND", "TF_NUM_INTRAOP_THREADS", "KERAS_HOME", "MATPLOTLIBRC")
+    handlers = signal.getsignal(2), signal.getsignal(15), faulthandler.is_enabled()
+    return handlers, [os.environ.get(name) for name in ours], sys.stdout.errors, sys.stderr.errors
+before = state()
+import eager_cvae
+assert state() == before
+assert ("ignore", None, Warning, None, 0) not in warnings.filters
+"""
+
+
+@pytest.mark.parametrize("code", [WITHIN, IMPORT])
+def test_another_program_is_left_alone(code):
+    command = [sys.executable, "-c", code, SCRIPT, "--help"]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment(MPLBACKEND="svg"), timeout=120)
+
+
+STOPPED = "mmd_cvae.py: Stopped before anything was written. Once more:\n"
+STOPPED += f"{sys.executable} {SCRIPT} --output-dir 'a b'\n"
+IMPORTS = [  # what happens while TensorFlow is imported, the status, the first words
+    *((f"os.kill(os.getpid(), {number:d})", SIGNALS[number], STOPPED) for number in SIGNALS),
+    ("os.abort()", -signal.SIGABRT, "Fatal Python error: Aborted\n"),
+    ("raise MemoryError", 2, "mmd_cvae.py: error: tensorflow cannot be imported: MemoryError. Is"),
+]
+
+
+@pytest.mark.parametrize(("event", "status", "words"), IMPORTS)
+def test_the_end_while_tensorflow_is_imported(event, status, words, start):
+    code = f"import os, time\n{event}\ntime.sleep(60)"
+    program = start("--output-dir", "a b", fakes={"tensorflow": code, "matplotlib": ""})
+    assert program.returncode == status
+    assert program.stderr.startswith(words)
+
+
+@pytest.mark.parametrize("name", cli.PACKAGES)
+def test_a_broken_package_is_named(name, start):
+    broken = "import sys\nprint('!', file=sys.stderr)\nraise ImportError('Oh.\\nThere is no x.')"
+    program = start(fakes=dict.fromkeys(cli.PACKAGES, "") | {name: broken})
+    assert program.returncode == 2
+    assert program.stderr == (
+        f"mmd_cvae.py: error: {name} cannot be imported: There is no x. Is this the environment "
+        "of `pip install -r requirements.txt`?\n"
+    )
+
+
+def test_odd_settings_leave_a_run_as_it_is(start, tmp_path, short_epochs):
+    flags = ("--dataset", "digits", "--epochs", "1", "--output-dir", str(tmp_path / "é"))
+    assert call("mmd", *flags) == 0
+    figures = {path: path.read_bytes() for path in tmp_path.rglob("*epoch_1.png")}
+    assert len(figures) == 4
+    for path in figures:
+        path.unlink()
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nsavefig.bbox: tight\nodd\n")
+    (tmp_path / ".keras").mkdir()
+    keras_json = '{"image_data_format": "channels_first", "floatx": "float64"}'
+    (tmp_path / ".keras" / "keras.json").write_text(keras_json)
+    env = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONWARNINGS": "error"}
+    program = start(*flags, to="<&- 2>/dev/full", PYTHONIOENCODING="ascii", **env)
+    assert program.returncode == 0
+    assert "Nothing left to train: 1 epochs" in program.stdout
+    assert f"in {tmp_path}/\\xe9/digits/mmd" in program.stdout
+    assert {path: path.read_bytes() for path in figures} == figures
+
+
+def test_odd_files_and_a_full_disk_for_the_output(start, tmp_path):
+    (tmp_path / ".keras").mkdir()
+    for name in ("matplotlibrc", ".keras/keras.json"):
+        os.mkfifo(tmp_path / name)  # who reads of it waits for ever
+    program = start("--dataset=digits", options=["-W", "error"], to=">/dev/full", MPLBACKEND="odd")
+    assert (program.returncode, program.stderr) == (2, f"mmd_cvae.py: {FULL}")

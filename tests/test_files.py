@@ -1,0 +1,85 @@
+"""common/files.py: files appear whole or not at all, are what they should be; errors in words."""
+
+import contextlib
+import errno
+import os
+
+from common.files import UserError, is_number, read_json, reason, regular, replacing, write_json
+
+import pytest
+import tensorflow as tf
+
+FORM = {"flags": dict, "losses": [{"epoch": is_number}]}
+
+
+@pytest.mark.parametrize(("error", "content"), [(KeyboardInterrupt, "old"), (None, "new")])
+def test_a_file_is_replaced_whole_or_not_at_all(error, content, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    with contextlib.suppress(KeyboardInterrupt), replacing(path, own=".1") as file:
+        assert file.suffix == ".png"
+        file.write_text("new")
+        assert path.read_text() == "old"
+        if error:
+            raise error
+    assert path.read_text() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def fail(file):
+    raise OSError(errno.ENOSPC, "no room")
+
+
+WRITERS = {
+    "gone/a.csv": lambda file: file.touch(),
+    "a.csv": fail,
+    "gone/b.csv": lambda file: file.with_name("b.csv").read_text(),
+    "folder": lambda file: file.touch(),
+}
+
+
+@pytest.mark.parametrize("named", WRITERS)
+def test_what_cannot_be_written_is_named(named, tmp_path):
+    path = tmp_path / named.replace("b.", "a.")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=named) as error, replacing(path) as file:
+        WRITERS[named](file)
+    assert str(error.value.filename) == str(tmp_path / named)
+    assert error.value.errno in (errno.ENOENT, errno.ENOSPC, errno.EISDIR)
+
+
+ODD = [b"null", b'"a"', b"1", b"false", b"[1]", b'[{"epoch": "1"}]', b'[{"epoch": true}]']
+ODD += [b'[{"epoch": %s}]' % number for number in (b"NaN", b"1" + b"0" * 400, b"1" * 5000)]
+BAD = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b'{"flags": {}}', b'{"losses": []}']
+BAD += [b'{"losses": [], "flags": %s}' % odd for odd in (b"[]", *ODD)]
+BAD += [b'{"flags": {}, "losses": %s}' % odd for odd in (b"{}", *ODD)]
+
+
+@pytest.mark.parametrize("content", BAD, ids=range(len(BAD)))
+def test_bad_json_is_damaged(content, tmp_path):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"^.*a\.json is damaged: .+\.$"):
+        read_json(tmp_path / "a.json", FORM)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+@pytest.mark.parametrize("read", [regular, lambda path: read_json(path, FORM)])
+def test_only_regular_files_are_read(read, make, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "a.json")
+    make(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"^.*a\.json is there, but is no regular file\.$"):
+        read(tmp_path / "a.json")
+
+
+def test_json_comes_back_as_it_was(tmp_path):
+    content = {"flags": {"ü": None}, "losses": [{"epoch": 1}, {"epoch": float("inf"), "mse": 0.1}]}
+    write_json(tmp_path / "é.json", content)
+    assert read_json(tmp_path / "é.json", FORM) == content
+
+
+def test_reason_is_the_last_line_in_plain_words():
+    assert reason(ValueError("a\nb. \n")) == "b"
+    assert reason(KeyError()) == "KeyError"
+    error = tf.errors.NotFoundError(None, None, "{{node x}} no file [Op:Read]")
+    assert reason(error) == "no file"

@@ -1,0 +1,250 @@
+"""common/trained.py: a finished run is read back, or what is wrong is said in a line or two."""
+
+import copy
+import json
+import os
+import shlex
+import shutil
+
+import common.data.batches
+from common.data.sources import Dataset
+from common.files import UserError
+from common.trained import load_run, read_run
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import SCRIPTS, both, few_digits
+from matplotlib.image import imread
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (80, 12, 20, 3), dtype=np.uint8)
+LABELS = np.arange(80) % 3
+TINY = {  # data sets by latent dimensions and dtype of the runs on them
+    (2, "float32"): few_digits(),
+    (1, "float64"): few_digits(),
+    (3, "float32"): Dataset(
+        "digits", "Noise", tf.constant(COLOUR[:50]), LABELS[:50], COLOUR[50:], LABELS[50:], "abc"
+    ),
+}
+cases = pytest.mark.parametrize("case", TINY, ids=str)
+
+
+def train(model, out, case, patch, *flags):
+    """A run of one short epoch; return its folder."""
+    patch.setattr(common.data.batches, "EPOCH", 1)
+    patch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: TINY[case])
+    latent_dim, dtype = map(str, case)
+    flags += ("--latent-dim", latent_dim, "--dtype", dtype, "--output-dir", str(out))
+    flags += ("--epochs", "1", "--batch-size", "50", "--dataset", "digits")
+    return SCRIPTS[model].main(flags).folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A function from a model and a case to a run's folder."""
+    runs = {}
+
+    def trained(model, case):
+        if (model, case) not in runs:
+            with pytest.MonkeyPatch.context() as patch:
+                out = tmp_path_factory.mktemp("out")
+                runs[model, case] = train(model, out, case, patch)
+        return runs[model, case]
+
+    return trained
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A function from a model to a copy of its run, to spoil."""
+
+    def copied(model):
+        run = tmp_path / "digits" / model
+        shutil.copytree(trained(model, (2, "float32")), run)
+        return run
+
+    return copied
+
+
+@both
+@cases
+def test_a_run_encodes_decodes_and_samples(model, case, trained):
+    data, (latent_dim, dtype) = TINY[case], case
+    run = load_run(trained(model, case))
+    assert (run.flags["latent_dim"], run.flags["dtype"], run.flags["epochs"]) == (*case, 1)
+    x = data.test_images
+    mean = run.encode(x)
+    assert (mean.shape, mean.dtype) == ((len(x), latent_dim), dtype)
+    expected = run.encoder(tf.constant(x / np.array(255, dtype)))
+    expected = expected[0] if model == "cvae" else expected
+    np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run.encode(x / 255), mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(run.encode(x[:0]).shape, (0, latent_dim))
+    many = run.encode(np.concatenate([x] * 30))  # whole batches of 1000, and a rest
+    np.testing.assert_allclose(many, np.tile(mean, (30, 1)), rtol=1e-4, atol=1e-5)
+
+    z, images = run.sample(5000, seed=4)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(latent_dim).squeeze(), atol=0.1)
+    assert images.shape == (5000, *data.image_shape)
+    assert 0 <= images.min() < images.max() <= 1
+    logits = run.decoder(tf.constant(z[:9])).numpy()
+    expected = 1 / (1 + np.exp(-logits)) if model == "cvae" else logits
+    np.testing.assert_allclose(run.decode(z[:9].tolist()), expected, atol=1e-5)
+    for found, once_more in zip(run.sample(5, 4), run.sample(5, 4), strict=True):
+        np.testing.assert_array_equal(found, once_more)
+    assert not np.isclose(run.sample(5, 4)[0], run.sample(5)[0]).any()
+
+
+@both
+@cases
+def test_its_figures_are_of_these_images(model, case, trained):
+    figures = list(trained(model, case).glob("*_epoch_1.png"))
+    assert len(figures) == 4
+    for file in figures:
+        pixels = imread(file)[..., :3]
+        grey = file.name.split("_")[1] != "latentspace" and TINY[case].image_shape[-1] == 1
+        assert bool((pixels == pixels[..., :1]).all()) == grey
+
+
+def test_wrong_images_and_latent_vectors(trained):
+    run = load_run(trained("mmd", (2, "float32")))
+    x = np.zeros((4, 28, 28, 1))
+    shapes = (x[0], x[..., 0], x[:, :27], np.zeros((4, 28, 28, 3)))
+    for images in (*shapes, x - 0.1, x + 255, x + np.nan):
+        with pytest.raises(ValueError, match=r"these images are|from 0 to 1"):
+            run.encode(images)
+    for z in (np.zeros(2), np.zeros((4, 3)), np.zeros((1, 4, 2))):
+        with pytest.raises(ValueError, match="should be"):
+            run.decode(z)
+
+
+def test_its_data_are_those_that_it_names(trained):
+    run = load_run(trained("mmd", (2, "float32")))
+    assert len(run.data().train_images) == 1500
+    assert "digits" in repr(run)
+
+
+# What is wrong ----------------------------------------------------------------
+
+
+def fails(folder, *parts, load=load_run):
+    """Loading says what is wrong, in a line or two with these parts; return the lines."""
+    with pytest.raises(UserError) as error:
+        load(folder)
+    lines = str(error.value).splitlines()
+    assert 1 <= len(lines) <= 2, lines
+    for part in parts:
+        assert part in lines[0]
+    return lines
+
+
+def replace(name, make):
+    def replace(run):
+        (run / name).unlink()
+        make(run / name)
+
+    return replace
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def swap(run):
+    encoder, decoder = (run / f"{name}.keras" for name in ("encoder", "decoder"))
+    content = encoder.read_bytes()
+    encoder.write_bytes(decoder.read_bytes())
+    decoder.write_bytes(content)
+
+
+WRONG = [
+    ("encoder.keras is there, but is no regular", replace("encoder.keras", os.mkfifo)),
+    ("decoder.keras is there, but is no regular", replace("decoder.keras", os.mkdir)),
+    ("settings.json is there, but is no regular", replace("settings.json", os.mkfifo)),
+    ("decoder.keras is damaged", lambda run: cut(run / "decoder.keras")),
+    ("encoder.keras is damaged", lambda run: flip(run / "encoder.keras")),
+    ("encoder.keras is damaged", replace("encoder.keras", lambda path: path.touch())),
+    ("encoder.keras is not what its settings say, mmd_cvae's Encoder with 2", swap),
+    ("settings.json is damaged", lambda run: cut(run / "settings.json")),
+    ("settings.json is damaged", replace("settings.json", lambda path: path.write_text("[]"))),
+    ("there is no run in", lambda run: (run / "settings.json").unlink()),
+    ("there is no run in", shutil.rmtree),
+]
+
+
+@pytest.mark.parametrize(("said", "spoil"), WRONG)
+def test_what_is_wrong_is_said(said, spoil, copied):
+    run = copied("mmd")
+    spoil(run)
+    fails(run, said, str(run))
+
+
+def test_models_of_others(copied, trained):
+    run = copied("mmd")
+    for other in (trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))):
+        shutil.copy(other / "encoder.keras", run)
+        fails(run, "encoder.keras is not what its settings say")
+    shutil.copy(trained("cvae", (2, "float32")) / "settings.json", run)
+    fails(run, "settings.json is damaged: it is of a run called 'cvae'")
+    fails(run.parent, "is no run", "OUTPUT_DIR/DATASET/cvae")
+
+
+@both
+def test_an_unfinished_run_has_the_command_that_ends_it(model, copied, monkeypatch):
+    run = copied(model)
+    shutil.rmtree(run)
+    monkeypatch.setattr(SCRIPTS[model], "train", lambda *_: None)
+    flags = ["--learning-rate", "0.003", "--tensorboard", "--data-dir=-a b"]
+    train(model, run.parents[1], (2, "float32"), monkeypatch, *flags)
+    _, command = fails(run, "is not finished")
+    python, script, *words = shlex.split(command)
+    assert (python, script) == ("python", f"{SCRIPTS[model].__name__}.py")
+    assert vars(SCRIPTS[model].get_args(words)) == read_run(run).flags
+    _, command = fails(run.parent.parent / "mnist" / model, "there is no run in")
+    args = SCRIPTS[model].get_args(shlex.split(command)[2:])
+    assert (args.dataset, args.output_dir) == ("mnist", str(run.parents[1]))
+
+
+VALUES = [
+    None, True, False, 0, -1, 1.5, 10**400, float("nan"), float("inf"), -0.0, "", " ", "nan", "1",
+    "--help", "\udcff", "\0", "a\nb", [], ["x"], {}, {"help": True}, "cvae", "mmd", 2**63,
+]  # fmt: skip
+
+
+def said_or_read(run):
+    try:
+        return None, read_run(run)
+    except UserError as error:
+        return str(error), None
+
+
+def test_settings_with_any_values_are_said_to_be_damaged(copied):
+    run = copied("cvae")
+    file = run / "settings.json"
+    settings, tried = json.loads(file.read_text()), 0
+    places = [(settings, key) for key in ("model", "flags", "dataset")]
+    places += [(settings["flags"], key) for key in (*settings["flags"], "help", "a b", "")]
+    places += [(settings["dataset"], key) for key in ("name", "title")]
+    for within, key in places:
+        for value in VALUES:
+            before = copy.copy(within)
+            within[key] = value
+            file.write_text(json.dumps(settings))
+            said, found = said_or_read(run)
+            if said:
+                tried += 1
+                assert said.startswith(f"{file} is damaged: ")
+                assert len(said.splitlines()) == 1
+            else:  # it is a value that may be
+                assert found.flags.items() <= settings["flags"].items()
+                assert type(value) in (str, int, bool, float, type(None))
+            within.clear()
+            within.update(before)
+    assert tried > 300
