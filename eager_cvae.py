@@ -7,7 +7,6 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
     python eager_cvae.py --epochs 50
 """
 
-import functools
 import math
 
 from common.cli import make_parser, number, run_script, start
@@ -16,10 +15,7 @@ from common.cli import make_parser, number, run_script, start
 
 
 def get_args(argv=None):
-    """The command line's flags; common/cli.py has what both scripts have in common.
-
-    Raises common.files.UserError for a flag that is unknown, malformed or out of range.
-    """
+    """The flags, common/cli.py's and this script's own; raises UserError for what is wrong."""
     parser = make_parser("eager_cvae.py", "Train a convolutional VAE on the ELBO, as eager_cvae.R.")
     parser.add_argument(
         "--beta",
@@ -34,20 +30,12 @@ def get_args(argv=None):
 if __name__ == "__main__":
     start(get_args)  # answers --help and wrong flags before TensorFlow takes seconds to load
 
-from common import priors
-from common.data.batches import shuffled_batches, to_float
+from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset_or_digits
-from common.devices import in_batches, in_parts, set_up, train_steps
+from common.devices import in_parts, set_up, train_steps
 from common.layers import Conv2DTransposeToImage
 from common.losses import normal_loglik
-from common.plotting import (
-    generate_random_clothes,
-    show_grid,
-    show_latent_space,
-    show_reconstructions,
-)
 from common.run import Run
-from common.trained import Trained
 
 import keras
 import tensorflow as tf
@@ -178,6 +166,8 @@ def make_optimizer(learning_rate, encoder, decoder):
 
 # Output utilities -------------------------------------------------------------
 
+# The figures themselves, which both scripts share, are in common/plotting.py
+
 
 def encode(encoder, x):
     """The means (n, latent_dim) of images (n, height, width, channels) in [0, 1]."""
@@ -188,26 +178,6 @@ def encode(encoder, x):
 def decode(decoder, z):
     """The intensities (n, height, width, channels) in [0, 1] of latent vectors (n, latent_dim)."""
     return tf.sigmoid(decoder(z))
-
-
-def draw_figures(title, data, args, encoder, decoder):
-    """The four figures of an epoch, a dict by kind."""
-
-    def to_intensities(z):
-        return decode(decoder, z)
-
-    # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
-    random_vector_for_generation = priors.sample(64, args.latent_dim, args.seed, args.dtype)
-    images, labels, class_names = data.test_images, data.test_labels, data.class_names
-    mean = in_batches(lambda some: encode(encoder, to_float(some, args.dtype)), images)
-    return {
-        "clothes": generate_random_clothes(to_intensities, random_vector_for_generation, title),
-        "latentspace": show_latent_space(mean, labels, class_names, title),
-        "grid": show_grid(to_intensities, mean, title),
-        "reconstructions": show_reconstructions(
-            to_intensities, mean, images, labels, class_names, title
-        ),
-    }
 
 
 # Training loop ----------------------------------------------------------------
@@ -228,11 +198,7 @@ def train_step(x, encoder, decoder, optimizer, rng, beta):
 
 
 def train(run, encoder, decoder, optimizer, rng):
-    """Train from the last checkpointed epoch up to --epochs.
-
-    Raises common.run.DivergedError for a loss or weight gone bad, OSError for what cannot be
-    written.
-    """
+    """Train from the last checkpointed epoch up to --epochs; raises what `Run.end_epoch` raises."""
     images, args = run.data.train_images, run.args
     for epoch in run.epochs():
         totals = tf.zeros(len(LOSSES), tf.float64)
@@ -259,12 +225,9 @@ def main(argv=None):
         optimizer = make_optimizer(args.learning_rate, encoder, decoder)
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
         title = "CVAE (ELBO)" if args.beta is None else f"CVAE (beta = {args.beta:g})"
-        figures = functools.partial(
-            draw_figures, data=data, args=args, encoder=encoder, decoder=decoder
-        )
-        with Run("cvae", title, args, data, figures, **state) as run:
+        with Run("cvae", title, args, data, encode, decode, **state) as run:
             train(run, encoder, decoder, optimizer, rng)
-    return Trained(run.folder, run.settings, encoder, decoder, encode, decode)
+    return run.trained
 
 
 if __name__ == "__main__":

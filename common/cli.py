@@ -59,40 +59,25 @@ def make_parser(script, description):
     def flag(name, help, **kwargs):
         parser.add_argument(name, help=help, **kwargs)
 
-    epochs, images = whole_number(1, 10**6), whole_number(1, 10_000)
-    latent, seeds = whole_number(1, 1000), whole_number(0, 2**32 - 1)
     d = "(default: %(default)s)"
-    flag("--epochs", f"train up to this epoch {d}", type=epochs, default=50, metavar="N")
-    flag("--batch-size", f"images a batch {d}", type=images, default=100, metavar="N")
-    flag("--learning-rate", f"Adam's {d}", type=number(1e-37, 1e37), default=1e-4, metavar="X")
-    flag("--latent-dim", f"latent dimensions {d}", type=latent, default=2, metavar="N")
-    flag(
-        "--dataset",
-        "data to train on (default: fashion_mnist, or digits where it cannot be had)",
-        choices=list(TITLES),
-    )
-    flag(
-        "--data-dir",
-        "folder of TFDS data sets; what is missing is downloaded there (default: the "
-        "environment's TFDS_DATA_DIR, else ~/tensorflow_datasets)",
-        type=path,
-        metavar="DIR",
-    )
-    flag(
-        "--output-dir",
-        f"write to a folder in DIR/DATASET/ {d}",
-        type=path,
-        default="outputs",
-        metavar="DIR",
-    )
-    flag("--seed", f"of weights, shuffle and noise {d}", type=seeds, default=0, metavar="N")
-    flag("--plot-every", f"epochs between figures {d}", type=epochs, default=10, metavar="N")
-    flag(
-        "--dtype",
-        f"precision of model, loss and noise {d}",
-        choices=["float32", "float64"],
-        default="float32",
-    )
+    for name, kind, default, help in (
+        ("--epochs", whole_number(1, 10**6), 50, "train up to this epoch"),
+        ("--batch-size", whole_number(1, 10_000), 100, "images a batch"),
+        ("--learning-rate", number(1e-37, 1e37), 1e-4, "Adam's"),
+        ("--latent-dim", whole_number(1, 1000), 2, "latent dimensions"),
+        ("--seed", whole_number(0, 2**32 - 1), 0, "of weights, shuffle and noise"),
+        ("--plot-every", whole_number(1, 10**6), 10, "epochs between figures"),
+    ):
+        flag(name, f"{help} {d}", type=kind, default=default, metavar="N")
+    help = "data to train on (default: fashion_mnist, or digits where it cannot be had)"
+    flag("--dataset", help, choices=list(TITLES))
+    help = "folder of TFDS data sets; what is missing is downloaded there (default: the "
+    help += "environment's TFDS_DATA_DIR, else ~/tensorflow_datasets)"
+    flag("--data-dir", help, type=path, metavar="DIR")
+    help = f"write to a folder in DIR/DATASET/ {d}"
+    flag("--output-dir", help, type=path, default="outputs", metavar="DIR")
+    dtypes = ["float32", "float64"]
+    flag("--dtype", f"precision of model, loss and noise {d}", choices=dtypes, default=dtypes[0])
     flag("--tensorboard", "write losses and figures for TensorBoard too", action="store_true")
     flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
     return parser
@@ -100,24 +85,20 @@ def make_parser(script, description):
 
 def whole_number(low, high):
     """An argparse type: an int from `low` to `high`."""
-
-    def parse(text):
-        with contextlib.suppress(ValueError):
-            if low <= int(text) <= high:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-
-    return parse
+    return _between(int, low, high, f"a whole number from {low} to {high}")
 
 
 def number(low, high):
     """An argparse type: a float from `low` to `high`."""
+    return _between(float, low, high, f"a number from {low:g} to {high:g}")
 
+
+def _between(kind, low, high, what):
     def parse(text):
         with contextlib.suppress(ValueError):
-            if low <= float(text) <= high:
-                return float(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+            if low <= kind(text) <= high:
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
 
     return parse
 

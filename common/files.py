@@ -84,7 +84,7 @@ def read_json(path, form):
 def fits(value, form):
     """Whether a JSON value is of a form.
 
-    That is a type, a dict of the forms of the keys that have to be there, a list of the form of all
+    A form is a type, a dict of the forms of keys that have to be there, a list of the form of all
     elements, or a function that tells.
     """
     if isinstance(form, dict):

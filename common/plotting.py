@@ -38,10 +38,7 @@ def save_figure(figure, file):
 
 
 def scale_each(images):
-    """Scale each image of (n, ...) to its own darkest (0) and brightest (1) pixel.
-
-    An image of one intensity throughout becomes 0.
-    """
+    """Scale each image of (n, ...) to its darkest (0) and brightest (1) pixel; if plain, to 0."""
     axes = tuple(range(1, images.ndim))
     low = images.min(axis=axes, keepdims=True)
     span = images.max(axis=axes, keepdims=True) - low
@@ -118,9 +115,6 @@ def strips(points, labels, class_names, height=1):
     """Points (n, 2) on a line, with each class in a strip of its own, alphabetically from the top.
 
     Within a strip of four fifths of `height` the points rise as they come; all strips are around 0.
-
-    Returns:
-        (n, 2) array.
     """
     points, middle = points.copy(), (len(class_names) - 1) / 2
     for place, name in enumerate(sorted(class_names)):
@@ -130,13 +124,9 @@ def strips(points, labels, class_names, height=1):
 
 
 def first_of_each_class(labels, classes, n=8):
-    """Where the first `n` images of each class are.
+    """Where the first `n` images of each class are: (classes, n) indices into `labels`.
 
-    Args:
-        labels: (number of images,) integers below `classes`.
-
-    Returns:
-        (classes, n) indices into `labels`; -1 at the end of the row of a class with fewer than `n`.
+    The row of a class with fewer than `n` ends in -1.
     """
     indices = np.full((classes, n), -1)
     for label in range(classes):
@@ -178,22 +168,16 @@ def show_latent_space(mean, labels, class_names, title):
         points = strips(points, labels, class_names)
     scatter(axes, points, labels, class_names, s=9)
     axes.legend(
-        handles=class_handles(class_names),
-        title="class",
-        fontsize=12,
-        title_fontsize=13,
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1),
-        borderaxespad=0,
-    )
+        handles=class_handles(class_names), title="class", fontsize=12, title_fontsize=13,
+        frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
+    )  # fmt: skip
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, np.full(2, 0.54 * (high - low).max() or 1)
     if mean.shape[1] == 1:
         half = np.maximum(0.54 * (high - low), 0.5)
         axes.set_yticks([])
-    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
-    axes.set_ylim(middle[1] - half[1], middle[1] + half[1])
+    limits = zip(middle - half, middle + half, strict=True)
+    axes.set(xlim=next(limits), ylim=next(limits))
     axes.set_xlabel(axis_labels[0], size=12)
     axes.set_ylabel(axis_labels[1], size=12)
     if mean.shape[1] > 2:  # the long label stays inside the figure, however long the numbers
@@ -258,6 +242,17 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     legend = "upper row: test images; lower row: decoded from their means"
     axes.text(width / 2, height + 6, legend, size=12, ha="center", va="top")
     return figure
+
+
+def draw_figures(decode, mean, random_vector, data, title):
+    """The four figures of an epoch, a dict by kind; `data` is a common.data.sources.Dataset."""
+    images, labels, class_names = data.test_images, data.test_labels, data.class_names
+    return {
+        "clothes": generate_random_clothes(decode, random_vector, title),
+        "latentspace": show_latent_space(mean, labels, class_names, title),
+        "grid": show_grid(decode, mean, title),
+        "reconstructions": show_reconstructions(decode, mean, images, labels, class_names, title),
+    }
 
 
 # Their parts ------------------------------------------------------------------

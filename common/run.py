@@ -19,11 +19,12 @@ import sys
 import time
 from pathlib import Path
 
-from common import devices
+from common import devices, priors
 from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
-from common.plotting import save_figure
+from common.plotting import draw_figures, save_figure
+from common.trained import Trained
 
 import numpy as np
 import tensorflow as tf
@@ -61,15 +62,16 @@ class Run:
         data: the common.data.sources.Dataset.
         folder: where everything is.
         settings: what the run is, as in settings.json.
+        trained: the run as common.trained.load_run gives it, once it is done.
     """
 
-    def __init__(self, name, title, args, data, draw_figures, **trackables):
+    def __init__(self, name, title, args, data, encode, decode, **trackables):
         """Prepare a run; nothing is read or written yet.
 
         Args:
             name: "cvae" or "mmd", the folder's name and that of the figures.
             title: the model's name in the figures.
-            draw_figures: function from a title to the figures of the epoch, a dict by kind.
+            encode, decode: the script's functions from images to means, from z to intensities.
             trackables: optimizer, encoder, decoder and random generator: the state of the run.
 
         Raises:
@@ -85,7 +87,7 @@ class Run:
             raise UserError("--tensorboard wants that package: pip install tensorboard")
         self.name, self.title, self.args, self.data = name, title, args, data
         self.folder = Path(args.output_dir) / data.name / name
-        self._draw_figures, self._trackables = draw_figures, trackables
+        self._trackables = trackables
         self._losses = []  # dicts, an epoch each
         self._document = tf.Variable("")
         self._checkpoint = tf.train.Checkpoint(document=self._document, **trackables)
@@ -108,6 +110,8 @@ class Run:
             },
             "device": devices.name(),
         }
+        models = trackables["encoder"], trackables["decoder"]
+        self.trained = Trained(self.folder, self.settings, *models, encode, decode)
 
     @property
     def epoch(self):
@@ -379,8 +383,15 @@ class Run:
                 (self.folder / "decoder.keras").unlink(missing_ok=True)
 
     def _export_figures(self):
+        # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
+        args = self.args
+        random_vector_for_generation = priors.sample(64, args.latent_dim, args.seed, args.dtype)
+        mean = self.trained.encode(self.data.test_images)
         title = f"{self.title}, {self.data.title}, epoch {self.epoch}"
-        for kind, figure in self._draw_figures(title).items():
+        figures = draw_figures(
+            self.trained.decode, mean, random_vector_for_generation, self.data, title
+        )
+        for kind, figure in figures.items():
             with replacing(self._figure(kind, self.epoch)) as file:
                 save_figure(figure, file)
 

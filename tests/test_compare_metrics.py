@@ -1,10 +1,9 @@
-"""common/metrics.py against closed forms, quadrature and loops in float64."""
+"""common/compare/metrics.py against closed forms, quadrature and loops in float64."""
 
 import math
 
-from common import metrics
-from common.losses import normal_loglik
-from common.metrics import (
+from common.compare import metrics
+from common.compare.metrics import (
     bernoulli_loglik,
     binary_crossentropy,
     coverage,
@@ -20,6 +19,7 @@ from common.metrics import (
     to_gaussian,
     unbiased_mmd,
 )
+from common.losses import normal_loglik
 
 import numpy as np
 import pytest

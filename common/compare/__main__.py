@@ -20,21 +20,13 @@ def get_args(argv=None):
     flag = parser.add_argument
     what = "a run's folder, such as outputs/fashion_mnist/cvae, or one of runs"
     flag("runs", nargs="*", metavar="RUN", type=path, help=what)
-    flag(
-        "--output",
-        type=path,
-        metavar="FILE",
-        help="write FILE's name with .png, .md and .json (default: comparison, beside the first)",
-    )
+    what = "write FILE's name with .png, .md and .json (default: comparison, beside the first)"
+    flag("--output", type=path, metavar="FILE", help=what)
     flag("--data-dir", type=path, metavar="DIR", help="folder of TFDS data sets, if moved since")
     for name, default, what in (("samples", 500, "an image"), ("images", 1000, "of the test set")):
-        flag(
-            f"--iw-{name}",
-            type=whole_number(1, 100_000),
-            default=default,
-            metavar="N",
-            help=f"{name} {what} for the importance-weighted bound (default: %(default)s)",
-        )
+        what = f"{name} {what} for the importance-weighted bound (default: %(default)s)"
+        number = whole_number(1, 100_000)
+        flag(f"--iw-{name}", type=number, default=default, metavar="N", help=what)
     return parser.parse_args(argv)
 
 
@@ -91,8 +83,8 @@ def find_runs(folders):
 def read(folder):
     """A run, without models if nothing but its metrics were kept."""
     run = read_run(folder)
-    kept = (run.folder / "metrics.json").exists() and not has_models(run.folder)
-    return run if kept else load_run(folder)
+    kept_alone = (run.folder / "metrics.json").exists() and not has_models(run.folder)
+    return run if kept_alone else load_run(folder)
 
 
 def make_column(title, run, data):
@@ -119,18 +111,15 @@ def by_setting(results):
     for result in results:
         groups.setdefault(json.dumps(setting(result.run), sort_keys=True), []).append(result)
     settings = [setting(group[0].run) for group in groups.values()]
-    names = dict.fromkeys(name for setting in settings for name in setting if name != "model")
-    differing = [name for name in names if len({str(s.get(name)) for s in settings}) > 1]
+    names = dict.fromkeys(name for one in settings for name in one if name != "model")
+    differing = [name for name in names if len({str(one.get(name)) for one in settings}) > 1]
 
-    def title(setting):
-        words = [
-            setting[name] if name == "dataset" else f"{name.replace('_', '-')} {setting[name]}"
-            for name in differing
-            if name in setting
-        ]
-        return ", ".join([NAMES[setting["model"]], *words])
+    def words(one):
+        yield NAMES[one["model"]]
+        for name in (name for name in differing if name in one):
+            yield one[name] if name == "dataset" else f"{name.replace('_', '-')} {one[name]}"
 
-    return dict(zip(map(title, settings), groups.values(), strict=True))
+    return dict(zip((", ".join(words(one)) for one in settings), groups.values(), strict=True))
 
 
 def output_files(output):
@@ -148,9 +137,7 @@ def output_files(output):
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path.parent)) from error
     for file in files:
-        if file.exists() and not file.is_file():
-            raise UserError(f"{file} is there, but no file: choose another --output.")
-        if file.exists() and not all(other.exists() for other in files[1:]):
+        if file.exists() and not (file.is_file() and all(other.exists() for other in files[1:])):
             raise UserError(f"{file} is there, not from a comparison: choose another --output.")
     return files
 
@@ -172,21 +159,14 @@ def compare(args):
             bar.set_description(f"{run.folder}: {text}")
             bar.update()
 
-        datasets = {}
-        for run in runs:
+        real = {}
+        for i, run in enumerate(runs):
             step(run, "data set")
-            datasets[run.title] = reference(run).real
-        columns = by_setting(
-            [
-                result or measure(run, reference(run), args, step)
-                for run, result in zip(runs, results, strict=True)
-            ]
-        )
-    real = {
-        "real images" + (f", {title}" if len(datasets) > 1 else ""): values
-        for title, values in datasets.items()
-    }
-    shown = []
+            real[f"real images, {run.title}"] = reference(run).real
+            results[i] = results[i] or measure(run, reference(run), args, step)
+    if len(real) == 1:
+        real = {"real images": real.popitem()[1]}
+    columns, shown = by_setting(results), []
     for title, group in columns.items():
         drawn = [result.run for result in group if result.run.decoder][:1]
         shown += [make_column(title, run, reference(run).data) for run in drawn]

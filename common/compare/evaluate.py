@@ -1,6 +1,7 @@
 """A trained run in numbers: the metrics of metrics.py, of what, and what is kept of them."""
 
 import contextlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import eager_cvae
@@ -39,7 +40,7 @@ class Reference(NamedTuple):
 
     data: Dataset
     images: np.ndarray  # the test set's, float32 (n, height, width, channels) in [0, 1]
-    pca: PCA
+    features: Callable  # from such images to points in the space of their manifold
     manifold: metrics.Manifold
     real: dict[str, float]  # metrics of real images in place of decoded ones
 
@@ -54,9 +55,13 @@ def read_reference(name, data_dir):
     pixels = images.reshape(len(images), -1)
     pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
     manifold = metrics.manifold(pca.transform(pixels))
+
+    def features(images):
+        return pca.transform(images.reshape(len(images), -1))
+
     others = to_float(data.train_images[:PRIOR_DRAWS], "float32").numpy()
-    real = reconstruction(images, images) | variety(others, images, pca, manifold)
-    return Reference(data, images, pca, manifold, real)
+    real = reconstruction(images, images) | variety(others, images, features, manifold)
+    return Reference(data, images, features, manifold, real)
 
 
 def reconstruction(images, preds):
@@ -69,14 +74,9 @@ def reconstruction(images, preds):
     }
 
 
-def features(pca, images):
-    """Images (n, height, width, channels) as points in the space of their manifold."""
-    return pca.transform(images.reshape(len(images), -1))
-
-
-def variety(drawn, images, pca, manifold):
+def variety(drawn, images, features, manifold):
     """How `drawn` images resemble the test images, whose `manifold` that is, by name."""
-    fake = metrics.manifold(features(pca, drawn))
+    fake = metrics.manifold(features(drawn))
     return {
         "precision": float(metrics.inside(fake.points, manifold).mean()),
         "recall": float(metrics.inside(manifold.points, fake).mean()),
@@ -151,7 +151,7 @@ def evaluate(run, reference, args, step):
     Returns:
         Result.
     """
-    data, images, pca, manifold, _ = reference
+    data, images, features, manifold, _ = reference
     rng, dtype = tf.random.Generator.from_seed(0), run.flags["dtype"]
 
     def prior(n):  # the same for every run of so many latent dimensions
@@ -183,13 +183,12 @@ def evaluate(run, reference, args, step):
     random_vector = prior(PRIOR_DRAWS)
     own = run.decode(metrics.to_gaussian(random_vector, latent_mean, covariance))
     _, lift, _ = latent_plane(mean)
+    cells = run.decode(lift(latent_grid()))
 
     step(run, "manifolds")
-    values |= variety(run.decode(random_vector), images, pca, manifold)
-    own_inside = metrics.inside(features(pca, own), manifold)
+    values |= variety(run.decode(random_vector), images, features, manifold)
+    own_inside, in_manifold = (metrics.inside(features(some), manifold) for some in (own, cells))
     values["precision, own Gaussian"] = float(own_inside.mean())
-    cells = run.decode(lift(latent_grid()))
-    in_manifold = metrics.inside(features(pca, cells), manifold)
     cell_greys, greys = (some.mean(axis=(1, 2, 3), dtype=float) for some in (cells, images))
     lit = cell_greys >= np.quantile(greys, DARKEST)
     values["grid in manifold"] = float(in_manifold.mean())

@@ -36,17 +36,13 @@ def binary_crossentropy(x, preds):
 
 
 def bernoulli_loglik(x, logits):
-    """Log p(x|z), minus the sigmoid cross entropy summed over pixels.
+    """Log p(x|z), minus the sigmoid cross entropy summed over pixels: (n,), nats per image.
 
     The log probability of binary pixels; of grey ones, as here and in the original, a density that
     lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019).
 
     Args:
-        x: (n, height, width, channels) intensities in [0, 1].
-        logits: (n, height, width, channels).
-
-    Returns:
-        (n,) tensor, nats per image.
+        x, logits: (n, height, width, channels), intensities in [0, 1].
     """
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
     return -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))
@@ -55,25 +51,17 @@ def bernoulli_loglik(x, logits):
 def normal_kl(mean, logvar):
     """KL(N(mean, exp(logvar)) || N(0, I)), Kingma & Welling (2013), appendix B.
 
-    Args:
-        mean, logvar: (n, latent_dim).
-
-    Returns:
-        (n,) tensor, nats per image.
+    Of `mean` and `logvar`, (n, latent_dim): (n,) tensor, nats per image.
     """
     return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
 
 
 def log_weight(z, mean, logvar, logpx_z):
-    """The log of one importance weight, log p(x, z) - log q(z|x).
+    """The log of one importance weight, log p(x, z) - log q(z|x): (n,), nats per image.
 
     Args:
-        z: (n, latent_dim) draws of q(z|x) = N(mean, exp(logvar)).
-        mean, logvar: (n, latent_dim).
+        z: (n, latent_dim) draws of q(z|x) = N(mean, exp(logvar)), of the same shapes.
         logpx_z: (n,) log p(x|z).
-
-    Returns:
-        (n,) tensor, nats per image.
     """
     return logpx_z + priors.log_prob(z) - normal_loglik(z, mean, logvar)
 
@@ -104,11 +92,7 @@ def importance_weighted_bound(draw, samples):
 def gaussian_kl(mean, covariance):
     """KL(N(mean, covariance) || N(0, I)) = (tr C + |m|^2 - dim - log det C) / 2, in nats.
 
-    Infinite where the covariance is singular.
-
-    Args:
-        mean: (dim,).
-        covariance: (dim, dim).
+    Of `mean`, (dim,), and `covariance`, (dim, dim); infinite where that is singular.
     """
     sign, logdet = np.linalg.slogdet(covariance)
     if sign <= 0:
@@ -159,12 +143,7 @@ def unbiased_mmd(x, y):
 
 
 def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
-    """Share of test points put into their class by a vote of the `k` nearest training points.
-
-    Args:
-        train, test: (n, latent_dim) and (m, latent_dim).
-        train_labels, test_labels: (n,) and (m,).
-    """
+    """Share of test points (m, dim) put into their class by the `k` nearest training points."""
     return float(KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels))
 
 

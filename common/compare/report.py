@@ -129,17 +129,19 @@ def to_json(columns, real, args):
             "latent_covariance": plain(result.latent_covariance),
         }
 
-    content = {"definitions": definitions(args), "columns": []}
-    for title, group in columns.items():
+    def of_column(title, group):
         values = [result.values for result in group]
-        summaries = {name: plain(summarize(name, values)) for name in METRICS}
-        content["columns"].append(
-            {
-                "title": title,
-                "mean": {name: s[0] for name, s in summaries.items() if s},
-                "standard_deviation": {name: s[1] for name, s in summaries.items() if s},
-                "runs": [of_run(result) for result in group],
-            }
-        )
-    content["real_images"] = {"definition": REAL, "columns": real}
+        found = {name: plain(summarize(name, values)) for name in METRICS}
+        return {
+            "title": title,
+            "mean": {name: both[0] for name, both in found.items() if both},
+            "standard_deviation": {name: both[1] for name, both in found.items() if both},
+            "runs": [of_run(result) for result in group],
+        }
+
+    content = {
+        "definitions": definitions(args),
+        "columns": [of_column(title, group) for title, group in columns.items()],
+        "real_images": {"definition": REAL, "columns": real},
+    }
     return json.dumps(content, indent=2) + "\n"

@@ -61,11 +61,8 @@ def load_dataset(name, data_dir=None):
         train, test, class_names = digits.load()
     else:
         train, test, class_names = tfds.load(name, data_dir)
-    (train_images, train_labels), (test_images, test_labels) = train, test
-    labels = train_labels.numpy(), test_labels.numpy()
-    return Dataset(
-        name, TITLES[name], train_images, labels[0], test_images.numpy(), labels[1], class_names
-    )
+    arrays = train[0], train[1].numpy(), test[0].numpy(), test[1].numpy()
+    return Dataset(name, TITLES[name], *arrays, class_names)
 
 
 def load_dataset_or_digits(name, data_dir=None):

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 NETWORK_TIMEOUT = 3  # seconds
 DEFAULT_FOLDER = "~/tensorflow_datasets"
+CLASS_NAMES, CLASSES_HAVE_NAMES = "label.labels.txt", {"fashion_mnist"}
 RECORD_FRAME = 16  # bytes around each record of a TFRecord file
 
 
@@ -64,8 +65,8 @@ def _open(prepared):
     for file in prepared.iterdir():
         if not file.is_file() and not file.is_dir():  # such as a pipe
             raise ValueError(f"{file.name} is no regular file")
-    if not (prepared / "label.labels.txt").is_file():
-        raise ValueError("it lacks label.labels.txt, the names of its classes")
+    if prepared.parent.name in CLASSES_HAVE_NAMES and not (prepared / CLASS_NAMES).is_file():
+        raise ValueError(f"it lacks {CLASS_NAMES}")  # for which TFDS would put numbers
     return tfds.builder_from_directory(prepared)
 
 
@@ -91,11 +92,10 @@ def _read(builder, split):
 
 def _download(name, folder):
     """TFDS's builder after it has downloaded and prepared the data set in `folder`."""
-    url = tfds.builder_cls(name).URL + "train-images-idx3-ubyte.gz"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}, where the data sets should be, is not a folder.")
     try:
-        _check_network(url)
+        _check_network(tfds.builder_cls(name).URL + "train-images-idx3-ubyte.gz")
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{name}.lock"):  # where both scripts start at once, one waits
             builder = tfds.builder(name, data_dir=folder)
