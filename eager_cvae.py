@@ -197,25 +197,14 @@ def train_step(x, encoder, decoder, optimizer, rng, beta):
     return terms
 
 
-def train(run, encoder, decoder, optimizer, rng):
-    """Train from the last checkpointed epoch up to --epochs; raises what `Run.end_epoch` raises."""
-    images, args = run.data.train_images, run.args
-    for epoch in run.epochs():
-        totals = tf.zeros(len(LOSSES), tf.float64)
-        batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
-        for first, last in run.calls(batches):
-            totals = train_steps(
-                train_step, first, last, totals, images, batches,
-                encoder, decoder, optimizer, rng, args.beta,
-            )  # fmt: skip
-        losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
-        run.end_epoch(losses, places=2)  # checkpoint, line and figures
-
-
 def main(argv=None):
-    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
+    """Train and draw, as the flags say.
+
+    Returns the run as common.trained.load_run does; raises what `Run` raises.
+    """
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
+    images = data.train_images
 
     with set_up(args.seed, args.dtype):
         rng = tf.random.Generator.from_seed(args.seed)
@@ -226,7 +215,16 @@ def main(argv=None):
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
         title = "CVAE (ELBO)" if args.beta is None else f"CVAE (beta = {args.beta:g})"
         with Run("cvae", title, args, data, encode, decode, **state) as run:
-            train(run, encoder, decoder, optimizer, rng)
+            for epoch in run.epochs():
+                totals = tf.zeros(len(LOSSES), tf.float64)
+                batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
+                for first, last in run.calls(batches):
+                    totals = train_steps(
+                        train_step, first, last, totals, images, batches,
+                        encoder, decoder, optimizer, rng, args.beta,
+                    )  # fmt: skip
+                losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
+                run.end_epoch(losses, places=2)  # checkpoint, line and figures
     return run.trained
 
 

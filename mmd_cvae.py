@@ -166,25 +166,14 @@ def train_step(x, encoder, decoder, optimizer, rng):
     return terms
 
 
-def train(run, encoder, decoder, optimizer, rng):
-    """Train from the last checkpointed epoch up to --epochs; raises what `Run.end_epoch` raises."""
-    images, args = run.data.train_images, run.args
-    for epoch in run.epochs():
-        totals = tf.zeros(len(LOSSES), tf.float64)
-        batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
-        for first, last in run.calls(batches):
-            totals = train_steps(
-                train_step, first, last, totals, images, batches,
-                encoder, decoder, optimizer, rng,
-            )  # fmt: skip
-        losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
-        run.end_epoch(losses, places=4)  # checkpoint, line and figures
-
-
 def main(argv=None):
-    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
+    """Train and draw, as the flags say.
+
+    Returns the run as common.trained.load_run does; raises what `Run` raises.
+    """
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
+    images = data.train_images
 
     with set_up(args.seed, args.dtype):
         rng = tf.random.Generator.from_seed(args.seed)
@@ -194,7 +183,16 @@ def main(argv=None):
         optimizer = make_optimizer(args.learning_rate, encoder, decoder)
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
         with Run("mmd", "MMD-VAE", args, data, encode, decode, **state) as run:
-            train(run, encoder, decoder, optimizer, rng)
+            for epoch in run.epochs():
+                totals = tf.zeros(len(LOSSES), tf.float64)
+                batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
+                for first, last in run.calls(batches):
+                    totals = train_steps(
+                        train_step, first, last, totals, images, batches,
+                        encoder, decoder, optimizer, rng,
+                    )  # fmt: skip
+                losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
+                run.end_epoch(losses, places=4)  # checkpoint, line and figures
     return run.trained
 
 

@@ -36,11 +36,10 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib",
 # may be left out; name and size of the data set stand for it)
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "tensorboard", "fresh"}
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
-NO_LOSSES = ("epoch", "seconds")  # of the columns in losses.csv
 KEPT = 3  # checkpoints
 WRITTEN = re.compile(  # what a run writes to its folder, as --fresh deletes it
     rf"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|\w+_({'|'.join(FIGURES)})"
-    r"(_epoch_\d+\.png|\.gif)|tensorboard/events\.out\.tfevents\.\d+\.\w+|\..*\.partial\.\w+"
+    r"(_epoch_\d+\.png|\.gif)|tensorboard/events\.out\.tfevents\..+\.(cvae|mmd)|\..*\.partial\.\w+"
 )
 CHECKPOINT = re.compile(r"ckpt-\d+(\.index|\.data-\d+-of-\d+|_temp)(\.tempstate\d+)?")
 
@@ -77,37 +76,28 @@ class Run:
         Raises:
             UserError: the training images do not fill a batch.
         """
-        n = len(data.train_images)
-        if args.batch_size > n:
-            raise UserError(
-                f"--batch-size {args.batch_size} is more than the {n} training images of "
-                f"{data.title}"
-            )
+        n, batch_size = len(data.train_images), args.batch_size
+        if batch_size > n:
+            what = f"the {n} training images of {data.title}"
+            raise UserError(f"--batch-size {batch_size} is more than {what}")
         if args.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard wants that package: pip install tensorboard")
         self.name, self.title, self.args, self.data = name, title, args, data
         self.folder = Path(args.output_dir) / data.name / name
         self._trackables = trackables
-        self._losses = []  # dicts, an epoch each
+        self._losses, self._events = [], None  # dicts, an epoch each; TensorBoard's writer
         self._document = tf.Variable("")
         self._checkpoint = tf.train.Checkpoint(document=self._document, **trackables)
         passes = passes_per_epoch(n)
-        self._epoch = {"batches": passes * (n // args.batch_size), "passes": passes}
+        sizes = {"train_images": n, "test_images": len(data.test_images)}
+        versions = {package: importlib.metadata.version(package) for package in PACKAGES}
         self.settings = {
             "model": name,
             "flags": vars(args).copy(),
-            "dataset": {
-                "name": data.name,
-                "title": data.title,
-                "train_images": n,
-                "test_images": len(data.test_images),
-                "image_shape": list(data.image_shape),
-            },
-            "epoch": self._epoch,
-            "versions": {
-                "python": platform.python_version(),
-                **{package: importlib.metadata.version(package) for package in PACKAGES},
-            },
+            "dataset": {"name": data.name, "title": data.title, **sizes}
+            | {"image_shape": list(data.image_shape)},
+            "epoch": {"batches": passes * (n // batch_size), "passes": passes},
+            "versions": {"python": platform.python_version(), **versions},
             "device": devices.name(),
         }
         models = trackables["encoder"], trackables["decoder"]
@@ -152,9 +142,10 @@ class Run:
             elif self.epoch:
                 print(f"Going on after epoch {self.epoch}.")
             sys.stdout.flush()
+            n = self.settings["epoch"]["batches"]
             bar = tqdm(
-                total=epochs * self._epoch["batches"], initial=self.epoch * self._epoch["batches"],
-                unit="batch", leave=False, disable=None, dynamic_ncols=True,
+                total=epochs * n, initial=self.epoch * n, unit="batch", leave=False, disable=None,
+                dynamic_ncols=True,
             )  # fmt: skip
             self._bar = stack.enter_context(bar)
             self._stack = stack.pop_all()
@@ -169,11 +160,9 @@ class Run:
             raise
         finally:
             if isinstance(error, Interrupted | OSError | MemoryError | tf.errors.OpError):
-                more = [] if self.args.dataset else ["--dataset", self.data.name]
-                error.add_note(
-                    f"Stopped after epoch {self.epoch} of {self.args.epochs}. To go on:\n"
-                    f"{again(*more)}"
-                )
+                command = again(*[] if self.args.dataset else ["--dataset", self.data.name])
+                stopped = f"Stopped after epoch {self.epoch} of {self.args.epochs}."
+                error.add_note(f"{stopped} To go on:\n{command}")
 
     @contextlib.contextmanager
     def _lock(self):
@@ -197,17 +186,16 @@ class Run:
 
     def _announce(self):
         """Say what is trained on what: what matters, and what differs from the default."""
-        args, epoch, n = self.args, self._epoch, len(self.data.train_images)
-        flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}"]
-        flags.append(f"learning rate {args.learning_rate:g}")
-        flags += [args.dtype] * (args.dtype != "float32")
+        args, epoch, n = self.args, self.settings["epoch"], len(self.data.train_images)
+        rate, dtype = (
+            f"learning rate {args.learning_rate:g}",
+            [args.dtype][args.dtype == "float32" :],
+        )
+        flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}", rate, *dtype]
         print(f"{self.title} on {self.data.title}, {self.settings['device']}: {', '.join(flags)}")
         passes = f"{epoch['passes']} passes" if epoch["passes"] > 1 else "1 pass"
-        print(
-            f"An epoch: {epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} "
-            f"images. To epoch {args.epochs}, in {self.folder}.",
-            flush=True,
-        )
+        batches = f"{epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} images"
+        print(f"An epoch: {batches}. To epoch {args.epochs}, in {self.folder}.", flush=True)
 
     # Training ---------------------------------------------------------------------------------
 
@@ -266,12 +254,13 @@ class Run:
         weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
         for name, value in [*losses.items(), *weights]:
             if not np.isfinite(value).all():
-                beta = getattr(self.args, "beta", None)
+                beta = getattr(self.args, "beta", None) or 0
+                smaller = f"a smaller --beta than {beta:g}, " if beta > 1 else ""
+                smaller += f"a smaller --learning-rate than {self.args.learning_rate:g}"
                 raise DivergedError(
                     f"{name} is infinite or not a number in epoch {epoch}: the training diverged; "
-                    f"what epoch {self.epoch} left is kept.\nTry --fresh with "
-                    + (f"a smaller --beta than {beta:g}, " if beta and beta > 1 else "")
-                    + f"a smaller --learning-rate than {self.args.learning_rate:g} or another seed."
+                    f"what epoch {self.epoch} left is kept.\nTry --fresh with {smaller} or another "
+                    "seed."
                 )
 
     # Checkpoints ------------------------------------------------------------------------------
@@ -383,15 +372,11 @@ class Run:
                 (self.folder / "decoder.keras").unlink(missing_ok=True)
 
     def _export_figures(self):
+        args, decode, title = self.args, self.trained.decode, f"{self.title}, {self.data.title}"
         # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
-        args = self.args
-        random_vector_for_generation = priors.sample(64, args.latent_dim, args.seed, args.dtype)
-        mean = self.trained.encode(self.data.test_images)
-        title = f"{self.title}, {self.data.title}, epoch {self.epoch}"
-        figures = draw_figures(
-            self.trained.decode, mean, random_vector_for_generation, self.data, title
-        )
-        for kind, figure in figures.items():
+        random_vector = priors.sample(64, args.latent_dim, args.seed, args.dtype)
+        mean, title = self.trained.encode(self.data.test_images), f"{title}, epoch {self.epoch}"
+        for kind, figure in draw_figures(decode, mean, random_vector, self.data, title).items():
             with replacing(self._figure(kind, self.epoch)) as file:
                 save_figure(figure, file)
 
@@ -399,70 +384,47 @@ class Run:
         return self.folder / f"{self.name}_{kind}_epoch_{epoch}.png"
 
     def _export_events(self):
-        """TensorBoard's files, one for each epoch: this one's, and those that are not there."""
-        for epoch in range(self.epoch + 1):
-            file = self.folder / "tensorboard" / f"events.out.tfevents.{epoch:07}.{self.name}"
-            if epoch == self.epoch or not file.exists():
-                row = dict(self._losses[epoch - 1]) if epoch else {}
-                scalars = {f"losses/{k}": v for k, v in row.items() if k not in NO_LOSSES}
-                figures = {f"figures/{k}": self._figure(k, epoch) for k in FIGURES}
-                self._write_events(file, epoch, scalars, figures)
-
-    def _write_events(self, file, epoch, scalars, figures):
-        # TensorBoard takes every file with tfevents in its name for a whole one
-        folder = self.folder / ".events.partial"
-        shutil.rmtree(folder, ignore_errors=True)
+        """TensorBoard's file: written anew when the run is opened, then an epoch at a time."""
+        folder, first = self.folder / "tensorboard", self.epoch if self._events else 0
         try:
-            with tf.summary.create_file_writer(str(folder)).as_default(step=epoch) as writer:
-                records = 1  # of the format's version
-                for tag, value in scalars.items():
-                    records += int(tf.summary.scalar(tag, value))
-                for tag, png in figures.items():
-                    # Those of earlier epochs may be gone, or damaged
-                    with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
-                        png = tf.io.read_file(str(regular(png)))
-                        records += int(tf.summary.image(tag, [tf.io.decode_png(png)]))
-                writer.close()
-            (written,) = folder.iterdir()
-            if _count_records(written) < records:  # of which TensorFlow says nothing
-                raise OSError(None, "not written whole; the disk may be full", str(file))
-            file.parent.mkdir(exist_ok=True)
-            os.replace(written, file)
+            if not self._events:
+                for old in folder.glob(f"events.out.tfevents.*.{self.name}"):
+                    old.unlink()
+                self._events = tf.summary.create_file_writer(
+                    str(folder), filename_suffix=f".{self.name}"
+                )
+            with self._events.as_default():
+                for epoch in range(first, self.epoch + 1):
+                    self._write_events(epoch)
+            self._events.flush()
         except tf.errors.OpError as error:
-            raise OSError(None, reason(error), str(file)) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            raise OSError(None, reason(error), str(folder)) from error
+
+    def _write_events(self, epoch):
+        row = self._losses[epoch - 1] if epoch else {}
+        for name in row.keys() - {"epoch", "seconds"}:
+            tf.summary.scalar(f"losses/{name}", row[name], epoch)
+        for kind in FIGURES:
+            # Those of earlier epochs may be gone, or damaged
+            with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
+                png = tf.io.read_file(str(regular(self._figure(kind, epoch))))
+                tf.summary.image(f"figures/{kind}", [tf.io.decode_png(png)], epoch)
 
     def _written(self):
         """What a run has written to the folder, but for the checkpoints."""
-        files = [file for file in self.folder.rglob("*") if not file.is_dir()]
-        names = {file: file.relative_to(self.folder).as_posix() for file in files}
-        return [file for file, name in names.items() if WRITTEN.fullmatch(name)]
+        files = {f.relative_to(self.folder).as_posix(): f for f in self.folder.rglob("*")}
+        return [f for name, f in files.items() if WRITTEN.fullmatch(name) and not f.is_dir()]
 
     def _delete(self):
         """Delete what a run writes, and nothing else; the checkpoints last, which stand for it."""
         for file in self._written():
             file.unlink()
-        shutil.rmtree(self.folder / ".events.partial", ignore_errors=True)
         for file in self.folder.glob("checkpoints/ckpt-*"):
-            if not CHECKPOINT.fullmatch(file.name):
-                continue
-            if file.is_dir():  # TensorFlow's, of a checkpoint that was being written
-                shutil.rmtree(file)
-            else:
-                file.unlink()
+            if CHECKPOINT.fullmatch(file.name):  # TensorFlow writes one to a folder first
+                (shutil.rmtree if file.is_dir() else os.unlink)(file)
         for folder in ("checkpoints", "tensorboard"):
             with contextlib.suppress(OSError):  # not empty, or not there
                 (self.folder / folder).rmdir()
-
-
-def _count_records(file):
-    """How many records of a TFRecord file are whole."""
-    count = 0
-    with contextlib.suppress(tf.errors.DataLossError):
-        for count, _ in enumerate(tf.data.TFRecordDataset(str(file)), 1):  # noqa: B007
-            pass
-    return count
 
 
 def _arithmetic(settings):

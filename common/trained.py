@@ -130,10 +130,9 @@ def load_run(folder):
     run = read_run(folder)
     script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
     if not has_models(folder):
-        flags = run.flags | {"dataset": run.dataset}
+        command = _command(script, run.flags | {"dataset": run.dataset}, folder)
         raise UserError(
-            f"the run in {folder} is not finished: it has no models. To go on:\n"
-            f"{_command(script, flags, folder)}"
+            f"the run in {folder} has no models; it is not finished. To go on:\n{command}"
         )
     with keras_in(run.flags["dtype"]):
         encoder, decoder = (
@@ -180,30 +179,25 @@ def _check_flags(script, flags):
     """`flags`, if they are what the script makes of them; else raise UserError."""
     if unknown := flags.keys() - vars(script.get_args([])):
         raise UserError(f"{min(unknown)!r} is no flag")
-    found = vars(script.get_args(_words(flags)))
+    found = vars(script.get_args(_words(flags, {})))
     for name, value in found.items():
         if type(flags.get(name)) is not type(value) or flags[name] != value:
             raise UserError(f"its flag {name} is {str(flags.get(name))[:50]!r}")
     return found
 
 
-def _words(flags, default=None):
+def _words(flags, default):
     """A command line of flags, but those that are None, False or as in `default`."""
-    words = []
-    for name, value in flags.items():
-        if value is not None and value is not False and value != (default or {}).get(name):
-            words.append(f"--{name.replace('_', '-')}")
-            if str(value).startswith("-"):  # else it would be taken for a flag
-                words[-1] += f"={value}"
-            elif value is not True:
-                words.append(str(value))
-    return words
+    flags = {
+        k: v for k, v in flags.items() if v is not None and v is not False and v != default.get(k)
+    }
+    names = {name: f"--{name.replace('_', '-')}" for name in flags}
+    return [names[k] + ("" if v is True else f"={v}") for k, v in flags.items()]
 
 
 def _command(script, flags, folder):
     """The command line that trains a run with these flags in `folder`."""
-    output_dir = str(folder.parent.parent)
-    flags = {**flags, "output_dir": output_dir, "fresh": None}
+    flags = {**flags, "output_dir": str(folder.parent.parent), "fresh": None}
     words = _words(flags, vars(script.get_args([])))
     return shlex.join(["python", f"{script.__name__}.py", *words])
 
