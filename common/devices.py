@@ -59,16 +59,11 @@ def name():
 
 
 def in_parts(model):
-    """`model`, computed on a CPU in parts of the batch.
+    """A function that returns what `model` does, with the same gradients, within rounding.
 
-    A core that works through a part waits less than cores that share out every operation. On a GPU,
-    or with fewer than 10 rows a part or an unknown number, it is plain `model`.
-
-    Args:
-        model: maps a tensor (n, ...) to a tensor (n, ...) or a tuple of them, row by row.
-
-    Returns:
-        A function that returns what `model` returns, with the same gradients, within rounding.
+    On a CPU it computes parts of the batch: a core that works through a part waits less than cores
+    that share out every operation. On a GPU, or with fewer than 10 rows a part or an unknown
+    number, it is plain `model`, which maps (n, ...) to (n, ...), or a tuple of them, row by row.
     """
 
     def call(x):
@@ -83,14 +78,9 @@ def in_parts(model):
 
 
 def in_batches(function, *rows, size=1000):
-    """`function` of `size` rows at a time, with memory for no more.
+    """What `function` returns of rows (n, ...), as NumPy arrays; `size` of them at a time.
 
-    Args:
-        function: maps slices of `rows` to a tensor (n, ...) or a tuple of them, row by row.
-        rows: arrays or tensors (n, ...).
-
-    Returns:
-        What `function` returns of all rows, as NumPy arrays.
+    It maps slices of `rows` to a tensor (n, ...) or a tuple of them, row by row.
     """
     outputs = [
         function(*(one[first : first + size] for one in rows))
@@ -105,14 +95,9 @@ def train_steps(train_step, first, last, totals, images, batches, *state):
 
     Args:
         train_step: function of images (batch_size, height, width, channels) as floats and `state`
-            that returns the terms of the loss, (terms,) float64.
-        first, last: () int32 tensors, indices into `batches`.
-        totals: (terms,) float64, to which the terms are added.
-        images: uint8 (n, height, width, channels), the training set.
-        batches: (number of batches, batch_size), indices of images.
-
-    Returns:
-        The new totals.
+            that returns the terms of the loss, (terms,) float64; they are added to `totals`.
+        first, last: () int32 tensors, into `batches` (number of batches, batch_size), which are
+            indices into the `images`, uint8 (n, height, width, channels).
     """
 
     def step(totals, batch):

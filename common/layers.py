@@ -28,23 +28,16 @@ def conv_transpose_to_one_channel(x, kernel):
     what each pixel contributes to its nine neighbours, and nine shifted planes are added up. The
     gradients are the usual operations', which are fast enough.
 
-    Args:
-        x: (n, height, width, channels).
-        kernel: (3, 3, 1, channels), as Keras's Conv2DTranspose keeps it.
-
-    Returns:
-        (n, height, width, 1).
+    Of x, (n, height, width, channels), and a kernel (3, 3, 1, channels), as Keras's Conv2DTranspose
+    keeps it: (n, height, width, 1).
     """
     height, width, channels = x.shape[1:]
 
     def gradient(upstream):
         kernel_gradient = tf.raw_ops.Conv2DBackpropFilter(
-            input=upstream,
-            filter_sizes=tf.shape(kernel),
-            out_backprop=x,
-            strides=[1, 1, 1, 1],
+            input=upstream, filter_sizes=tf.shape(kernel), out_backprop=x, strides=[1, 1, 1, 1],
             padding="SAME",
-        )
+        )  # fmt: skip
         return tf.nn.conv2d(upstream, kernel, 1, "SAME"), kernel_gradient
 
     pixels, taps = tf.reshape(x, (-1, channels)), tf.reshape(kernel, (9, channels))

@@ -26,8 +26,7 @@ class Trained:
 
     Attributes:
         folder: pathlib.Path, OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
-        flags: dict of what the run was started with, such as flags["latent_dim"]; flags["epochs"]
-            is the epoch that the models are of.
+        flags: dict; flags["epochs"] is the epoch that the models are of.
         dataset, title: name of the data set, in paths and in figures.
         encoder, decoder: Keras models; None where only metrics were kept.
     """
@@ -54,16 +53,10 @@ class Trained:
         return f"<{self.model} run of {self.title} in {self.folder}: {flags}>"
 
     def encode(self, images):
-        """The means of images.
+        """The means of images: float array (n, latent_dim).
 
-        Args:
-            images: (n, height, width, channels), uint8 0 to 255 or floats 0 to 1.
-
-        Returns:
-            float array (n, latent_dim).
-
-        Raises:
-            ValueError: another shape than in training, or floats outside of [0, 1].
+        Of images (n, height, width, channels), uint8 0 to 255 or floats 0 to 1. Raises ValueError
+        for another shape than in training, or floats outside of [0, 1].
         """
         images = np.asarray(images)
         shape = tuple(self.decoder.image_shape)
@@ -90,11 +83,7 @@ class Trained:
         return z, self.decode(z)
 
     def data(self, data_dir=None):
-        """The data set that it was trained on, a common.data.sources.Dataset.
-
-        Args:
-            data_dir: folder of TFDS data sets, if it was moved since.
-        """
+        """Its common.data.sources.Dataset; `data_dir` is the folder to read it from, if moved."""
         return load_dataset(self.dataset, data_dir or self.flags.get("data_dir"))
 
     @property
@@ -119,13 +108,9 @@ def _by_batch(function, prepare, size=1000):
 
 
 def load_run(folder):
-    """The finished run in a folder OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
+    """The finished run in a folder OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, `Trained`.
 
-    Returns:
-        Trained.
-
-    Raises:
-        UserError: there is none, it is not finished, or a file of it is damaged.
+    Raises UserError if there is none, if it is not finished, or a file of it is damaged.
     """
     run = read_run(folder)
     script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
@@ -148,11 +133,7 @@ def has_models(folder):
 
 
 def read_run(folder):
-    """`load_run` without the models, of which it needs none.
-
-    Returns:
-        Trained that can neither encode nor decode.
-    """
+    """`load_run` without the models, of which it needs none: it can neither encode nor decode."""
     folder = Path(folder)
     model = folder.resolve().name
     if model not in SCRIPTS:

@@ -8,7 +8,7 @@ import eager_cvae
 from common.compare.__main__ import get_args, read
 from common.compare.evaluate import kept_result
 from common.compare.report import METRICS, definitions
-from tests.conftest import ROOT
+from conftest import ROOT
 from tests.test_data import prepared  # noqa: F401, a fixture
 
 import matplotlib
@@ -90,7 +90,7 @@ def test_the_study_was_measured_as_a_comparison_without_flags_measures():
     assert set(METRICS) == set(content["definitions"])
 
 
-@pytest.mark.parametrize("place", sorted({file.parent for file in REFERENCE.glob("*/*/*/*.json")}))
+@pytest.mark.parametrize("place", sorted({file.parent for file in REFERENCE.glob("*/*/*/metrics.json")}))
 def test_what_is_kept_of_a_run_is_read(place):
     run = read(place)
     assert run.settings["epoch"] == {"batches": 600, "passes": 1}

@@ -17,10 +17,7 @@ def shuffled_batches(n, batch_size, seed, epoch):
 
     So many whole passes as `passes_per_epoch` says, each a full shuffle like R's
     dataset_shuffle(60000). A pass's last short batch is dropped; the original's 60,000 images make
-    600 whole ones.
-
-    Args:
-        epoch: counted from 1.
+    600 whole ones. Epochs count from 1.
 
     Returns:
         int64 (number of batches, batch_size), indices of images.
@@ -41,14 +38,9 @@ def to_float(images, dtype):
 
 
 def gather_images(images, indices):
-    """`tf.gather(images, indices)`, also where TensorFlow cannot gather uint8: on a GPU.
+    """`tf.gather(images, indices)` of uint8 images (n, height, width, channels), also on a GPU.
 
-    Args:
-        images: uint8 (n, height, width, channels).
-        indices: (m,) integers.
-
-    Returns:
-        uint8 (m, height, width, channels).
+    There TensorFlow cannot gather uint8.
     """
     n, *shape = images.shape
     if math.prod(shape) % 8:

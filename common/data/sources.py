@@ -11,22 +11,12 @@ import tensorflow as tf
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """A data set in memory.
+    """A data set in memory: uint8 images (n, height, width, channels), int64 labels (n,)."""
 
-    Attributes:
-        name: as in --dataset, and in paths.
-        title: as in figures.
-        train_images: uint8 tensor (n, height, width, channels), once where TensorFlow computes and
-            nowhere else.
-        test_images: uint8 array (m, height, width, channels).
-        train_labels, test_labels: int64 arrays (n,) and (m,) into `class_names`.
-        class_names: a tuple.
-    """
-
-    name: str
-    title: str
-    train_images: tf.Tensor
-    train_labels: np.ndarray
+    name: str  # as in --dataset, and in paths
+    title: str  # as in figures
+    train_images: tf.Tensor  # once where TensorFlow computes, and nowhere else
+    train_labels: np.ndarray  # into class_names
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
@@ -43,15 +33,12 @@ class Dataset:
 
 
 def load_dataset(name, data_dir=None):
-    """Load a data set whole.
+    """Load a `Dataset` whole.
 
     Args:
         name: "fashion_mnist" or "mnist", read by TFDS, which downloads and prepares them first
             where they are missing; or "digits", which scikit-learn brings along.
         data_dir: TFDS's folder; else the environment's TFDS_DATA_DIR, else ~/tensorflow_datasets.
-
-    Returns:
-        Dataset.
 
     Raises:
         UserError: the folder that was named is not there; no such data set in it, and no download
