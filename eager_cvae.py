@@ -87,13 +87,9 @@ class Decoder(keras.Model):
         shape = (height // 4, width // 4, 32)
         self.dense = layers.Dense(math.prod(shape), activation="relu", name="dense")
         self.reshape = layers.Reshape(shape, name="reshape")
-        self.deconv1 = layers.Conv2DTranspose(
-            64, 3, 2, padding="same", activation="relu", name="deconv1"
-        )
-        self.deconv2 = layers.Conv2DTranspose(
-            32, 3, 2, padding="same", activation="relu", name="deconv2"
-        )
-        self.deconv3 = Conv2DTransposeToImage(channels, 3, padding="same", name="deconv3")
+        self.deconv1 = layers.Conv2DTranspose(64, 3, 2, "same", activation="relu", name="deconv1")
+        self.deconv2 = layers.Conv2DTranspose(32, 3, 2, "same", activation="relu", name="deconv2")
+        self.deconv3 = Conv2DTransposeToImage(channels, 3, 1, "same", name="deconv3")
 
     def call(self, z):
         x = self.dense(z)  # (n, 1568) for images of 28 x 28 x 1
@@ -103,8 +99,8 @@ class Decoder(keras.Model):
         return self.deconv3(x)  # (n, 28, 28, 1)
 
     def get_config(self):
-        config = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
-        return {**super().get_config(), **config}
+        shapes = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
+        return {**super().get_config(), **shapes}
 
 
 def reparameterize(mean, logvar, rng):
@@ -198,10 +194,7 @@ def train_step(x, encoder, decoder, optimizer, rng, beta):
 
 
 def main(argv=None):
-    """Train and draw, as the flags say.
-
-    Returns the run as common.trained.load_run does; raises what `Run` raises.
-    """
+    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
     images = data.train_images

@@ -77,14 +77,10 @@ class Decoder(keras.Model):
         shape = (height // 4, width // 4, 32)
         self.dense = layers.Dense(math.prod(shape), activation="relu", name="dense")
         self.reshape = layers.Reshape(shape, name="reshape")
-        self.deconv1 = layers.Conv2DTranspose(
-            64, 3, 2, padding="same", activation="relu", name="deconv1"
-        )
-        self.deconv2 = layers.Conv2DTranspose(
-            32, 3, 2, padding="same", activation="relu", name="deconv2"
-        )
+        self.deconv1 = layers.Conv2DTranspose(64, 3, 2, "same", activation="relu", name="deconv1")
+        self.deconv2 = layers.Conv2DTranspose(32, 3, 2, "same", activation="relu", name="deconv2")
         self.deconv3 = Conv2DTransposeToImage(
-            channels, 3, padding="same", activation="sigmoid", name="deconv3"
+            channels, 3, 1, "same", activation="sigmoid", name="deconv3"
         )
 
     def call(self, z):
@@ -95,8 +91,8 @@ class Decoder(keras.Model):
         return self.deconv3(x)  # (n, 28, 28, 1)
 
     def get_config(self):
-        config = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
-        return {**super().get_config(), **config}
+        shapes = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
+        return {**super().get_config(), **shapes}
 
 
 # Loss and optimizer -----------------------------------------------------------
@@ -167,10 +163,7 @@ def train_step(x, encoder, decoder, optimizer, rng):
 
 
 def main(argv=None):
-    """Train and draw, as the flags say.
-
-    Returns the run as common.trained.load_run does; raises what `Run` raises.
-    """
+    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
     args = get_args(argv)
     data = load_dataset_or_digits(args.dataset, args.data_dir)
     images = data.train_images

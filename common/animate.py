@@ -14,8 +14,8 @@ from common.cli import Parser, run_script, signals_wait, start
 def get_args(argv=None):
     """The command line; raises UserError for what is unknown or malformed."""
     parser = Parser("python -m common.animate", description="A run's figures as GIFs.")
-    help = "a run's folder, such as outputs/fashion_mnist/cvae"
-    parser.add_argument("run", type=Path, metavar="RUN", help=help)
+    what = "a run's folder, such as outputs/fashion_mnist/cvae"
+    parser.add_argument("run", type=Path, metavar="RUN", help=what)
     return parser.parse_args(argv)
 
 

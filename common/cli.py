@@ -141,10 +141,8 @@ def raise_if_interrupted():
 def signals_wait(last=False):
     """Have signals wait for `raise_if_interrupted`, at the latest until the block ends.
 
-    No handler raises: an exception could come up in the middle of anything, C++ included.
-
-    Args:
-        last: after the block nothing of the program is left to stop; it ignores signals then.
+    No handler raises: an exception could come up in the middle of anything, C++ included. If it is
+    the `last` of the program, nothing is left to stop afterwards, and signals are ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -190,11 +188,11 @@ PACKAGES += ("filelock", "tqdm")
 
 
 def start(get_args):
-    """Begin a program, before TensorFlow is imported: that takes seconds.
+    """Begin a program, before TensorFlow is imported, which takes seconds.
 
-    Answers --help and flags that are wrong, and signals. What the user has set up elsewhere
-    (warnings, Keras's and matplotlib's settings) is kept out. Imports TensorFlow, Keras and
-    matplotlib, without a word of theirs but where they crash.
+    Answers --help, flags that are wrong, and signals; keeps out what the user has set up elsewhere
+    (warnings, Keras's and matplotlib's settings); imports TensorFlow and others without a word of
+    theirs but where they crash.
     """
     _before.update(_handle(_end_at_once))
     try:
@@ -230,10 +228,8 @@ def _load():
             for name in PACKAGES:
                 importlib.import_module(name)
         except Exception as error:  # whatever a broken installation comes up with
-            return (
-                f"error: {name} cannot be imported: {reason(error)}. Is this the environment of "
-                "`pip install -r requirements.txt`?"
-            )
+            problem = f"error: {name} cannot be imported: {reason(error)}. Is this the environment"
+            return problem + " of `pip install -r requirements.txt`?"
     # Up to four cores are kept busy by common/devices.py with one thread an operation. More are
     # TensorFlow's to use as it does by default: all of them for each operation
     if importlib.import_module("joblib").cpu_count() <= 4:  # in a container, its share
@@ -324,10 +320,7 @@ def _program():
 
 
 def again(*more):
-    """The command that goes on with this program's work: the present one, but for --fresh.
-
-    In another program, such as a notebook, it is the same call.
-    """
+    """The command that goes on with this: the present one, but for --fresh; a notebook's call."""
     return _command(*more, without="--fresh") if _before else "the same call"
 
 

@@ -23,9 +23,8 @@ def reason(error):
 def replacing(path, own=""):
     """A temporary path of the same suffix that takes the place of `path` if all goes well.
 
-    Args:
-        path: pathlib.Path; an OSError in the block, or of the replacing, carries its name.
-        own: part of the temporary name, this process's own where no lock keeps others away.
+    An OSError in the block, or of the replacing, carries the name of `path`. `own` makes the
+    temporary name this process's own, where no lock keeps others away.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
@@ -51,10 +50,7 @@ def write_json(path, content):
 
 
 def regular(path):
-    """`path`, of which to read; raises UserError for a pipe, which would wait, a folder and such.
-
-    Raises FileNotFoundError where nothing is.
-    """
+    """`path`, to read of; raises UserError for a pipe, which would wait, a folder and such."""
     path.stat()
     if not path.is_file():
         raise UserError(f"{path} is there, but is no regular file.")
@@ -62,15 +58,9 @@ def regular(path):
 
 
 def read_json(path, form):
-    """The content of a JSON file.
+    """The content of a JSON file of a form, as of `fits`.
 
-    Args:
-        path: pathlib.Path.
-        form: what it has to be like, see `fits`.
-
-    Raises:
-        UserError: no regular file, no JSON, or of another form.
-        FileNotFoundError: there is none.
+    Raises UserError if it is no regular file, no JSON, or of another form; FileNotFoundError.
     """
     try:
         content = json.loads(regular(path).read_bytes())

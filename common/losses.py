@@ -35,12 +35,7 @@ def compute_kernel(x, y):
     twice, in the mean and after it: exp(-|x_i - y_j|^2 / dim^2). The formula printed in the post,
     exp(-|x - y| / (2 sigma^2)), is a misprint.
 
-    Args:
-        x: (n, dim) tensor of any float dtype.
-        y: (m, dim) tensor of that dtype.
-
-    Returns:
-        (n, m) tensor with values in (0, 1].
+    Of x (n, dim) and y (m, dim), of any float dtype: (n, m) tensor with values in (0, 1].
     """
     dim = x.shape[1]
     # R: k_tile blows both up to (n, m, dim) and subtracts; broadcasting does without the copies
@@ -55,12 +50,7 @@ def compute_mmd(x, y):
     `compute_kernel`. Zero for equal samples, never negative but for rounding. R: has a third
     argument, sigma_sqr, that it never uses.
 
-    Args:
-        x: (n, dim) tensor of any float dtype.
-        y: (m, dim) tensor of that dtype.
-
-    Returns:
-        scalar tensor, without a unit.
+    Of x (n, dim) and y (m, dim), of any float dtype: scalar tensor, without a unit.
     """
     x_kernel = compute_kernel(x, x)
     y_kernel = compute_kernel(y, y)

@@ -3,6 +3,10 @@
 Each function returns a matplotlib Figure, drawn under matplotlib's own defaults, whatever the
 user's settings, as `save_figure` writes it. The figure of one kind has the same size in pixels in
 every run on one data set, so that two PNGs laid side by side compare like with like.
+
+`decode` is everywhere a function from latent vectors (n, latent_dim) to intensities (n, h, w,
+channels), `random_vector` 64 draws of N(0, I), (64, latent_dim), `mean` the means (n, latent_dim)
+of the test images, `labels` (n,) integers into `class_names`.
 """
 
 import contextlib
@@ -46,29 +50,18 @@ def scale_each(images):
 
 
 def tile(images, columns, by_column=False, gutter=0):
-    """Lay images out on one canvas.
+    """Lay images (n, h, w, channels) within [0, 1] out on one canvas, so many `columns` wide.
 
-    Args:
-        images: (n, h, w, channels) array within [0, 1].
-        columns: how many images stand side by side.
-        by_column: fill the first column from top to bottom, then the next; else row by row. Where
-            the last one is short, it ends in white.
-        gutter: white pixels between neighbours.
-
-    Returns:
-        (rows * h + (rows - 1) * gutter, columns * w + (columns - 1) * gutter, channels) array.
+    Row by row, or column by column, from top to bottom; where the last one is short, it ends in
+    white. Between neighbours stand `gutter` white pixels. Canvas: (rows * h + (rows - 1) * gutter,
+    columns * w + (columns - 1) * gutter, channels).
     """
-    n, h, w, channels = images.shape
-    rows = -(-n // columns)
-    pads = ((0, rows * columns - n), (0, gutter), (0, gutter), (0, 0))
-    images = np.pad(images, pads, constant_values=1)  # (rows * columns, h + gutter, w + gutter, ..)
-    h, w = h + gutter, w + gutter
-    if by_column:
-        canvas = images.reshape(columns, rows, h, w, channels).transpose(1, 2, 0, 3, 4)
-    else:
-        canvas = images.reshape(rows, columns, h, w, channels).transpose(0, 2, 1, 3, 4)
-    canvas = canvas.reshape(rows * h, columns * w, channels)
-    return canvas[: rows * h - gutter, : columns * w - gutter]
+    rows = -(-len(images) // columns)
+    pads = ((0, rows * columns - len(images)), (gutter, 0), (gutter, 0), (0, 0))
+    images = np.pad(images, pads, constant_values=1)  # (rows * columns, gutter + h, gutter + w, ..)
+    places = np.arange(len(images)).reshape(rows, columns, order="F" if by_column else "C")
+    joined = np.concatenate(images[places], axis=1)  # (columns, rows * (gutter + h), ..)
+    return np.concatenate(joined, axis=1)[gutter:, gutter:]
 
 
 def latent_grid():
@@ -76,33 +69,25 @@ def latent_grid():
 
     V1 (column 0) runs fastest, left to right; V2 runs top to bottom; both from -4 to 4.
     """
-    v2, v1 = np.meshgrid(GRID, GRID, indexing="ij")
-    return np.stack([v1.ravel(), v2.ravel()], axis=1)
+    return np.array([(v1, v2) for v2 in GRID for v1 in GRID])
 
 
 def latent_plane(mean):
-    """The plane in which the latent space is shown.
-
-    Args:
-        mean: (n, latent_dim) means.
+    """The plane in which the latent space of the means (n, latent_dim) is shown.
 
     Returns:
-        coordinates: (n, 2) array, the means' places in the plane: themselves where latent_dim is
-            2, else their first two principal components (where latent_dim is 1: V1, and 0).
+        points: (n, 2) array, the means' places in the plane: themselves where latent_dim is 2, else
+            their first two principal components (where latent_dim is 1: V1, and 0).
         lift: function from points (k, 2) of the plane to latent vectors (k, latent_dim). Where
             latent_dim is 1, the rows of the latent grid make up one line, from -4 to 4.
         labels: what to write at the two axes.
     """
     latent_dim = mean.shape[1]
     if latent_dim == 1:
-        n = len(GRID)
-
-        def along_the_line(points):
-            column, row = ((points + 4) / 8 * (n - 1)).T
-            return (((row * n + column) / (n**2 - 1)) * 8 - 4)[:, np.newaxis]
-
-        points = np.pad(mean, ((0, 0), (0, 1)))
-        return points, along_the_line, ("V1, the only latent dimension", "")
+        # As a row of the grid goes on where the one above ended, V2 counts n times what V1 counts
+        weights = np.array([[1], [len(GRID)]]) / (len(GRID) + 1)
+        points, labels = np.pad(mean, ((0, 0), (0, 1))), ("V1, the only latent dimension", "")
+        return points, lambda points: points @ weights, labels
     if latent_dim == 2:
         return mean, lambda points: points, ("V1", "V2")
     with np.errstate(invalid="ignore"):  # means that are all the same have no shares of variance
@@ -124,10 +109,7 @@ def strips(points, labels, class_names, height=1):
 
 
 def first_of_each_class(labels, classes, n=8):
-    """Where the first `n` images of each class are: (classes, n) indices into `labels`.
-
-    The row of a class with fewer than `n` ends in -1.
-    """
+    """Where the first `n` images of each class are, indices (classes, n); -1 for what it lacks."""
     indices = np.full((classes, n), -1)
     for label in range(classes):
         found = np.flatnonzero(labels == label)[:n]
@@ -140,12 +122,7 @@ def first_of_each_class(labels, classes, n=8):
 
 @matplotlib_defaults()
 def generate_random_clothes(decode, random_vector, title):
-    """64 decoded images, 8 x 8, filled column by column, white gutters, each tile scaled to itself.
-
-    Args:
-        decode: function from latent vectors (n, latent_dim) to intensities (n, h, w, channels).
-        random_vector: (64, latent_dim) draws of N(0, I).
-    """
+    """64 decoded images, 8 x 8, filled column by column, white gutters, each scaled to itself."""
     figure, axes = _image_figure(title, clothes_canvas(decode, random_vector))
     axes.set_axis_off()
     return figure
@@ -153,34 +130,25 @@ def generate_random_clothes(decode, random_vector, title):
 
 @matplotlib_defaults()
 def show_latent_space(mean, labels, class_names, title):
-    """The means of the test images, one colour a class; both axes have one scale.
-
-    Of one dimension there is a strip a class.
-
-    Args:
-        mean: (n, latent_dim) means.
-        labels: (n,) integers into `class_names`.
-    """
-    mean = np.asarray(mean)
-    points, _, axis_labels = latent_plane(mean)
-    figure, axes = _new_figure(title, 740, 740, left=84, right=176, bottom=60)
-    if mean.shape[1] == 1:
+    """The means, one colour a class, both axes of one scale. Of one dimension, a strip a class."""
+    points, _, axis_labels = latent_plane(np.asarray(mean))
+    latent_dim = mean.shape[1]
+    if latent_dim == 1:
         points = strips(points, labels, class_names)
+    figure, axes = _new_figure(title, 740, 740, left=84, right=176, bottom=60, labels=axis_labels)
     scatter(axes, points, labels, class_names, s=9)
     axes.legend(
         handles=class_handles(class_names), title="class", fontsize=12, title_fontsize=13,
         frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
     )  # fmt: skip
     low, high = points.min(axis=0), points.max(axis=0)
-    middle, half = (low + high) / 2, np.full(2, 0.54 * (high - low).max() or 1)
-    if mean.shape[1] == 1:
-        half = np.maximum(0.54 * (high - low), 0.5)
+    middle, half = (low + high) / 2, 0.54 * (high - low)
+    half = np.maximum(half, 0.5) if latent_dim == 1 else half.max() or 1
+    xlim, ylim = zip(middle - half, middle + half, strict=True)
+    axes.set(xlim=xlim, ylim=ylim)
+    if latent_dim == 1:
         axes.set_yticks([])
-    limits = zip(middle - half, middle + half, strict=True)
-    axes.set(xlim=next(limits), ylim=next(limits))
-    axes.set_xlabel(axis_labels[0], size=12)
-    axes.set_ylabel(axis_labels[1], size=12)
-    if mean.shape[1] > 2:  # the long label stays inside the figure, however long the numbers
+    if latent_dim > 2:  # the long label stays inside the figure, however long the numbers
         axes.yaxis.set_label_coords(-0.086, 0.5)
     return figure
 
@@ -190,22 +158,17 @@ def show_grid(decode, mean, title):
     """16 x 16 images decoded from a grid over the latent plane; no gutters, intensities absolute.
 
     V1 runs left to right, V2 from top (-4) to bottom (4). Of one dimension, 256 points from -4 to 4
-    are shown row by row.
-
-    Args:
-        decode: function from latent vectors (n, latent_dim) to intensities (n, h, w, channels).
-        mean: (n, latent_dim) means, which give the plane where latent_dim is not 2.
+    are shown row by row. The means give the plane where latent_dim is not 2.
     """
-    mean = np.asarray(mean)
-    _, lift, axis_labels = latent_plane(mean)
+    _, lift, axis_labels = latent_plane(np.asarray(mean))
     canvas = grid_canvas(decode, lift)
-    figure, axes = _image_figure(title, canvas, left=60, bottom=60, extent=GRID_EXTENT)
+    figure, axes = _image_figure(title, canvas, GRID_EXTENT, left=60, bottom=60, labels=axis_labels)
     if mean.shape[1] == 1:
         axes.set_xticks([])
         axes.set_yticks(GRID, [f"{v:.1f}" for v in lift(latent_grid()[:: len(GRID)])[:, 0]])
-        axis_labels = ("V1 from -4 to 4, row by row, left to right", "V1 where a row begins")
-    axes.set_xlabel(axis_labels[0], size=12)
-    axes.set_ylabel(axis_labels[1], size=12)
+        axes.set(
+            xlabel="V1 from -4 to 4, row by row, left to right", ylabel="V1 where a row begins"
+        )
     return figure
 
 
@@ -213,18 +176,11 @@ def show_grid(decode, mean, title):
 def show_reconstructions(decode, mean, images, labels, class_names, title):
     """The first 8 test images of each class, each above its reconstruction; intensities absolute.
 
-    The classes stand two in a row, in the order of `class_names`. A class with fewer than 8 images
-    leaves white what it cannot fill.
-
-    Args:
-        decode: function from latent vectors (n, latent_dim) to intensities (n, h, w, channels).
-        mean: (n, latent_dim) means of the images.
-        images: (n, h, w, channels) uint8.
-        labels: (n,) integers into `class_names`.
+    Of `images`, (n, h, w, channels) uint8. The classes stand two in a row, in the order of
+    `class_names`. A class with fewer than 8 images leaves white what it cannot fill.
     """
     indices = first_of_each_class(labels, len(class_names))
-    present = indices >= 0
-    chosen = indices[present]
+    present, chosen = indices >= 0, indices[indices >= 0]
     rows = np.ones((len(class_names), 2, 8, *images.shape[1:]))
     rows[:, 0][present] = images[chosen] / 255
     rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))
@@ -234,9 +190,9 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
     axes.set_axis_off()
-    _, block_height, block_width, _ = blocks.shape
+    down, across = np.add(blocks.shape[1:3], gutter)  # to the next block
     for i, name in enumerate(class_names):
-        x, y = i % 2 * (block_width + gutter), i // 2 * (block_height + gutter) + heading
+        x, y = i % 2 * across, i // 2 * down + heading
         axes.text(x, y - 3, name, size=12, va="baseline")
     height, width, _ = canvas.shape
     legend = "upper row: test images; lower row: decoded from their means"
@@ -270,18 +226,17 @@ def grid_canvas(decode, lift):
 
 
 def show(axes, canvas, extent=None):
-    """Show a canvas in absolute intensities, grey where it has one channel."""
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+    """Fill `axes` with a canvas in absolute intensities, grey where it has one channel."""
+    absolute = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    axes.imshow(canvas, aspect="auto", extent=extent, **absolute)
 
 
 def class_colors(class_names):
     """A colour a class, in alphabetical order: matplotlib's ten, its twenty, else a rainbow."""
-    names, maps = sorted(class_names), matplotlib.colormaps
-    if len(names) <= 20:
-        colors = maps["tab10" if len(names) <= 10 else "tab20"].colors
-    else:
-        colors = maps["turbo"](np.linspace(0, 1, len(names)))
-    return dict(zip(names, colors, strict=False))
+    n, maps = len(class_names), matplotlib.colormaps
+    few = maps["tab10" if n <= 10 else "tab20"].colors
+    colors = few[:n] if n <= 20 else maps["turbo"](np.linspace(0, 1, n))
+    return dict(zip(sorted(class_names), colors, strict=True))
 
 
 def class_handles(class_names):
@@ -300,16 +255,16 @@ def scatter(axes, points, labels, class_names, s):
     axes.set_axisbelow(True)
 
 
-def _image_figure(title, canvas, extent=None, **margins):
-    """A figure of one canvas, an image pixel a block of so many pixels as `LONGEST` allows."""
+def _image_figure(title, canvas, extent=None, **around):
+    """`_new_figure` of one canvas, an image pixel a block of as many as `LONGEST` allows."""
     height, width, _ = canvas.shape
     zoom = max(1, LONGEST // max(height, width))
-    figure, axes = _new_figure(title, zoom * width, zoom * height, **margins)
+    figure, axes = _new_figure(title, zoom * width, zoom * height, **around)
     show(axes, canvas, extent)
     return figure, axes
 
 
-def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20):
+def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, labels=("", "")):
     """A figure with a title and one panel, sizes in pixels, inside margins of whole pixels.
 
     Panel edges on whole pixels keep an image crisp that is shown at a whole multiple of its size.
@@ -319,5 +274,7 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20):
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     panel = (left / width, bottom / height, panel_width / width, panel_height / height)
     axes = figure.add_axes(panel)
+    axes.set_xlabel(labels[0], size=12)
+    axes.set_ylabel(labels[1], size=12)
     figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
     return figure, axes

@@ -54,27 +54,20 @@ class Run:
     """One run in OUTPUT_DIR/DATASET/NAME/, new or continued from its latest whole checkpoint.
 
     A context manager: while it is open, no other process can open the same run, and signals wait
-    for the end of what is being done.
-
-    Attributes:
-        args: the parsed flags.
-        data: the common.data.sources.Dataset.
-        folder: where everything is.
-        settings: what the run is, as in settings.json.
-        trained: the run as common.trained.load_run gives it, once it is done.
+    for the end of what is being done. `settings` says what it is, as settings.json does; `trained`
+    is, once it is done, the run as common.trained.load_run gives it.
     """
 
     def __init__(self, name, title, args, data, encode, decode, **trackables):
         """Prepare a run; nothing is read or written yet.
 
         Args:
-            name: "cvae" or "mmd", the folder's name and that of the figures.
-            title: the model's name in the figures.
+            name, title: of the folder and the figures' files, such as "cvae", and in the figures.
             encode, decode: the script's functions from images to means, from z to intensities.
             trackables: optimizer, encoder, decoder and random generator: the state of the run.
 
         Raises:
-            UserError: the training images do not fill a batch.
+            UserError: the training images do not fill a batch, or a package is missing.
         """
         n, batch_size = len(data.train_images), args.batch_size
         if batch_size > n:
@@ -108,14 +101,11 @@ class Run:
         """The last epoch that is trained and checkpointed, 0 in a new run."""
         return len(self._losses)
 
-    # Opening and closing ----------------------------------------------------------------------
-
     def __enter__(self):
         """Lock the folder; restore the latest whole checkpoint, or write a first; export.
 
-        Raises:
-            UserError: the folder holds a run with other settings, or one without a whole
-                checkpoint, or another process is at this one.
+        Raises UserError if the folder holds a run with other settings, or one without a whole
+        checkpoint, or if another process is at it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -197,8 +187,6 @@ class Run:
         batches = f"{epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} images"
         print(f"An epoch: {batches}. To epoch {args.epochs}, in {self.folder}.", flush=True)
 
-    # Training ---------------------------------------------------------------------------------
-
     def epochs(self):
         """The epochs that are left, by number."""
         for epoch in range(self.epoch + 1, self.args.epochs + 1):
@@ -210,9 +198,6 @@ class Run:
         """The ends, first and last, of slices of an epoch's batches: so many for one call.
 
         Between two of them the progress bar and signals are seen to.
-
-        Args:
-            batches: (number of batches, batch_size).
         """
         steps = max(1, images_a_call // self.args.batch_size)
         for first in range(0, len(batches), steps):
@@ -263,8 +248,6 @@ class Run:
                     "seed."
                 )
 
-    # Checkpoints ------------------------------------------------------------------------------
-
     def _checkpoints(self):
         """The prefixes of the checkpoints, by epoch, the latest first."""
         files = (self.folder / "checkpoints").glob("ckpt-*.index")
@@ -290,10 +273,7 @@ class Run:
                     file.unlink()
 
     def _restore(self):
-        """Restore the newest whole checkpoint; return whether there is one.
-
-        Raises UserError if it is another run's, or if there is none where there should be one.
-        """
+        """Restore the newest whole checkpoint; return whether there is one, where none need be."""
         checkpoints = self._checkpoints()
         for epoch, prefix in checkpoints.items():
             try:
@@ -346,8 +326,6 @@ class Run:
                 "Give the same flags, choose another --output-dir, or start over with --fresh."
             )
 
-    # Exports ----------------------------------------------------------------------------------
-
     def _export(self):
         """Write all that the state of the latest checkpoint can give, in place of what is there."""
         epoch, flags = self.epoch, self.settings["flags"]
@@ -390,9 +368,8 @@ class Run:
             if not self._events:
                 for old in folder.glob(f"events.out.tfevents.*.{self.name}"):
                     old.unlink()
-                self._events = tf.summary.create_file_writer(
-                    str(folder), filename_suffix=f".{self.name}"
-                )
+                suffix = f".{self.name}"
+                self._events = tf.summary.create_file_writer(str(folder), filename_suffix=suffix)
             with self._events.as_default():
                 for epoch in range(first, self.epoch + 1):
                     self._write_events(epoch)

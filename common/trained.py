@@ -194,10 +194,8 @@ def _load(file, kind, latent_dim):
     except Exception as error:  # bad files raise many kinds
         raise UserError(f"{file} is damaged: {reason(error)}.") from error
     if not isinstance(model, kind) or model.latent_dim != latent_dim:
-        raise UserError(
-            f"{file} is not what its settings say, {kind.__module__}'s {kind.__name__} with "
-            f"{latent_dim} latent dimensions."
-        )
+        expected = f"{kind.__module__}'s {kind.__name__} with {latent_dim} latent dimensions"
+        raise UserError(f"{file} is not what its settings say, {expected}.")
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(f"{file} is damaged: it has weights that are infinite or not a number.")
     return model

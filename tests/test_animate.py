@@ -4,10 +4,10 @@ import os
 
 from common import animate
 from common.run import FIGURES
-from tests.conftest import call
 
 import numpy as np
 import pytest
+from conftest import call
 from PIL import Image, ImageSequence
 
 

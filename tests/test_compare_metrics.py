@@ -142,7 +142,7 @@ def test_neighbour_accuracy_is_the_share_that_a_vote_puts_right():
     assert metrics.neighbour_accuracy(train, labels, [[0.0]], [0], k=1) == 1
     labels = np.arange(60) % 3
     points = draws(60, 2) + 20 * labels[:, None]
-    moved = points[:3] + [[20], [0], [0]]
+    moved = points[:3] + np.array([[20], [0], [0]])
     accuracy = metrics.neighbour_accuracy(points, labels, moved, labels[:3])
     assert accuracy == pytest.approx(2 / 3)
 

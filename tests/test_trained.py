@@ -9,6 +9,7 @@ import shutil
 import common.data.batches
 from common.data.sources import Dataset
 from common.files import UserError
+from common.run import Run
 from common.trained import load_run, read_run
 
 import numpy as np
@@ -84,9 +85,9 @@ def test_a_run_encodes_decodes_and_samples(model, case, trained):
     many = run.encode(np.concatenate([x] * 30))  # whole batches of 1000, and a rest
     np.testing.assert_allclose(many, np.tile(mean, (30, 1)), rtol=1e-4, atol=1e-5)
 
-    z, images = run.sample(5000, seed=4)
-    np.testing.assert_allclose(np.cov(z.T), np.eye(latent_dim).squeeze(), atol=0.1)
-    assert images.shape == (5000, *data.image_shape)
+    z, images = run.sample(1100, seed=4)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(latent_dim).squeeze(), atol=0.2)
+    assert images.shape == (1100, *data.image_shape)
     assert 0 <= images.min() < images.max() <= 1
     logits = run.decoder(tf.constant(z[:9])).numpy()
     expected = 1 / (1 + np.exp(-logits)) if model == "cvae" else logits
@@ -200,10 +201,10 @@ def test_models_of_others(copied, trained):
 def test_an_unfinished_run_has_the_command_that_ends_it(model, copied, monkeypatch):
     run = copied(model)
     shutil.rmtree(run)
-    monkeypatch.setattr(SCRIPTS[model], "train", lambda *_: None)
+    monkeypatch.setattr(Run, "epochs", lambda _: ())
     flags = ["--learning-rate", "0.003", "--tensorboard", "--data-dir=-a b"]
     train(model, run.parents[1], (2, "float32"), monkeypatch, *flags)
-    _, command = fails(run, "is not finished")
+    _, command = fails(run, "it is not finished")
     python, script, *words = shlex.split(command)
     assert (python, script) == ("python", f"{SCRIPTS[model].__name__}.py")
     assert vars(SCRIPTS[model].get_args(words)) == read_run(run).flags
@@ -218,17 +219,10 @@ VALUES = [
 ]  # fmt: skip
 
 
-def said_or_read(run):
-    try:
-        return None, read_run(run)
-    except UserError as error:
-        return str(error), None
-
-
 def test_settings_with_any_values_are_said_to_be_damaged(copied):
     run = copied("cvae")
     file = run / "settings.json"
-    settings, tried = json.loads(file.read_text()), 0
+    settings, said = json.loads(file.read_text()), []
     places = [(settings, key) for key in ("model", "flags", "dataset")]
     places += [(settings["flags"], key) for key in (*settings["flags"], "help", "a b", "")]
     places += [(settings["dataset"], key) for key in ("name", "title")]
@@ -237,14 +231,16 @@ def test_settings_with_any_values_are_said_to_be_damaged(copied):
             before = copy.copy(within)
             within[key] = value
             file.write_text(json.dumps(settings))
-            said, found = said_or_read(run)
-            if said:
-                tried += 1
-                assert said.startswith(f"{file} is damaged: ")
-                assert len(said.splitlines()) == 1
+            try:
+                found = read_run(run).flags
+            except UserError as error:
+                said.append(str(error))
             else:  # it is a value that may be
-                assert found.flags.items() <= settings["flags"].items()
+                assert found.items() <= settings["flags"].items()
                 assert type(value) in (str, int, bool, float, type(None))
             within.clear()
             within.update(before)
-    assert tried > 300
+    assert len(said) > 300
+    for line in said:
+        assert line.startswith(f"{file} is damaged: ")
+        assert len(line.splitlines()) == 1

@@ -23,10 +23,10 @@ def get_args(argv=None):
     what = "write FILE's name with .png, .md and .json (default: comparison, beside the first)"
     flag("--output", type=path, metavar="FILE", help=what)
     flag("--data-dir", type=path, metavar="DIR", help="folder of TFDS data sets, if moved since")
-    for name, default, what in (("samples", 500, "an image"), ("images", 1000, "of the test set")):
-        what = f"{name} {what} for the importance-weighted bound (default: %(default)s)"
-        number = whole_number(1, 100_000)
-        flag(f"--iw-{name}", type=number, default=default, metavar="N", help=what)
+    number = {"type": whole_number(1, 100_000), "metavar": "N"}
+    what = "for the importance-weighted bound (default: %(default)s)"
+    flag("--iw-samples", default=500, help=f"samples an image {what}", **number)
+    flag("--iw-images", default=1000, help=f"images of the test set {what}", **number)
     return parser.parse_args(argv)
 
 
@@ -35,7 +35,6 @@ if __name__ == "__main__":
 
 import contextlib
 import functools
-import json
 import tempfile
 from pathlib import Path
 
@@ -69,15 +68,15 @@ def find_runs(folders):
         found = [name for name in TITLES if [*Path("outputs").glob(f"{name}/*/settings.json")]]
         if len(found) > 1 and "fashion_mnist" not in found:
             raise UserError(f"outputs has runs of {' and '.join(found)}: say which to compare.")
-        name = "fashion_mnist" if "fashion_mnist" in found else [*found, "fashion_mnist"][0]
+        name = found[0] if len(found) == 1 else "fashion_mnist"
         return [Path("outputs", name, model) for model in SCRIPTS]
-    found = []
+    runs = []
     for folder in map(Path, folders):
         inside = [folder / model for model in SCRIPTS]
-        found += [run for run in inside if (run / "settings.json").exists()] or [folder]
-    if len({folder.resolve() for folder in found}) < len(found):
+        runs += [run for run in inside if (run / "settings.json").exists()] or [folder]
+    if len({run.resolve() for run in runs}) < len(runs):
         raise UserError("a run is given twice.")
-    return found
+    return runs
 
 
 def read(folder):
@@ -87,39 +86,22 @@ def read(folder):
     return run if kept_alone else load_run(folder)
 
 
-def make_column(title, run, data):
-    """A run's part of the figure."""
-    about = f"{run.title}, epoch {run.flags['epochs']}, seed {run.flags['seed']}"
-    random_vector = priors.sample(64, run.flags["latent_dim"], 0, run.flags["dtype"])
-    mean = run.encode(data.test_images)
-    return Column(title, about, run.decode, random_vector, mean, data)
-
-
-def setting(run):
-    """What the runs of one column have in common, by flag."""
-    flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
-    both = {"model": run.model, "dataset": run.title, **flags}
-    return {name: value for name, value in both.items() if value is not None}
-
-
 def by_setting(results):
-    """The results in a dict from column title to those of one setting.
+    """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart.
 
-    A title is the model's name and the flags that are not the same in all settings.
+    A title is the model's name and what is not the same in all settings, data set and flags.
     """
     groups = {}
     for result in results:
-        groups.setdefault(json.dumps(setting(result.run), sort_keys=True), []).append(result)
-    settings = [setting(group[0].run) for group in groups.values()]
-    names = dict.fromkeys(name for one in settings for name in one if name != "model")
-    differing = [name for name in names if len({str(one.get(name)) for one in settings}) > 1]
-
-    def words(one):
-        yield NAMES[one["model"]]
-        for name in (name for name in differing if name in one):
-            yield one[name] if name == "dataset" else f"{name.replace('_', '-')} {one[name]}"
-
-    return dict(zip((", ".join(words(one)) for one in settings), groups.values(), strict=True))
+        run = result.run
+        flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
+        words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v is not None]
+        groups.setdefault((NAMES[run.model], run.title, *words), []).append(result)
+    shared = set.intersection(*map(set, groups))
+    return {
+        ", ".join([model, *(word for word in words if word not in shared)]): group
+        for (model, *words), group in groups.items()
+    }
 
 
 def output_files(output):
@@ -146,7 +128,7 @@ def compare(args):
     """Read, measure, draw and write, as the flags say."""
     runs = [read(folder) for folder in find_runs(args.runs)]
     results = [kept_result(run, args) for run in runs]
-    files = output_files(args.output or str(runs[0].folder.parent / "comparison"))
+    files = output_files(args.output or runs[0].folder.parent / "comparison")
     read_once = functools.cache(read_reference)
 
     def reference(run):
@@ -168,27 +150,31 @@ def compare(args):
         real = {"real images": real.popitem()[1]}
     columns, shown = by_setting(results), []
     for title, group in columns.items():
-        drawn = [result.run for result in group if result.run.decoder][:1]
-        shown += [make_column(title, run, reference(run).data) for run in drawn]
+        for run in [result.run for result in group if result.run.decoder][:1]:
+            data, flags = reference(run).data, run.flags
+            about = f"{run.title}, epoch {flags['epochs']}, seed {flags['seed']}"
+            random_vector = priors.sample(64, flags["latent_dim"], 0, flags["dtype"])
+            mean = run.encode(data.test_images)
+            shown.append(Column(title, about, run.decode, random_vector, mean, data))
     with signals_wait():
         write(files, columns, real, shown, args)
 
 
 def write(files, columns, real, shown, args):
     """Write the figure, if there is something to show, and the two tables; print the table."""
-    png, markdown, numbers = files if shown else (None, *files[1:])
+    png, markdown, numbers = files
     with contextlib.ExitStack() as stack:
-        if png:
+        if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
         file = stack.enter_context(replacing_unlocked(markdown))
-        file.write_text(to_markdown(columns, real, args, png and png.name), encoding="utf-8")
+        file.write_text(to_markdown(columns, real, args, shown and png.name), encoding="utf-8")
         file = stack.enter_context(replacing_unlocked(numbers))
         file.write_text(to_json(columns, real, args), encoding="utf-8")
     print(table(columns, real))
     print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
-    old = f" {files[0]} is an earlier one." if files[0].exists() else ""
+    old = f" {png} is an earlier one." if png.exists() else ""
     none = f"No figure: none of the runs has models.{old}"
-    print(f"The figure: {png}." if png else none, flush=True)
+    print(f"The figure: {png}." if shown else none, flush=True)
 
 
 def main(argv=None):

@@ -88,10 +88,8 @@ def variety(drawn, images, features, manifold):
 def bounds(run, images, mean, logvar, z, rng, args):
     """ELBO, its KL part and the importance-weighted bound, by name: nats an image.
 
-    Args:
-        images: uint8 (n, height, width, channels).
-        mean, logvar, z: (n, latent_dim), of q(z|x) and a draw of it.
-        rng: tf.random.Generator, source of further draws.
+    Of uint8 images (n, height, width, channels), their q(z|x) and a draw `z` of it, all (n,
+    latent_dim); `rng`, a tf.random.Generator, is the source of further draws.
     """
 
     @tf.function(autograph=False)
@@ -122,35 +120,8 @@ def bounds(run, images, mean, logvar, z, rng, args):
     }
 
 
-def latent_space(z, prior):
-    """How latent vectors (n, latent_dim), taken together, resemble draws of the prior, by name.
-
-    Returns:
-        The metrics, mean (latent_dim,) and covariance (latent_dim, latent_dim) of `z`.
-    """
-    mean, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
-    sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least
-    mmd, error = metrics.unbiased_mmd(z, prior)
-    values = {
-        "latent mean to 0": float(np.linalg.norm(mean)),
-        "largest latent sd": float(sds[-1]),
-        "smallest latent sd": float(sds[0]),
-        "KL(latent Gaussian, prior)": metrics.gaussian_kl(mean, covariance),
-        "MMD^2 to prior": mmd,
-        "its standard error": error,
-    }
-    return values, mean, covariance
-
-
 def evaluate(run, reference, args, step):
-    """Measure one run.
-
-    Args:
-        step: function of the run and a word about what begins.
-
-    Returns:
-        Result.
-    """
+    """Measure one run, a Result; `step(run, word)` is told what begins."""
     data, images, features, manifold, _ = reference
     rng, dtype = tf.random.Generator.from_seed(0), run.flags["dtype"]
 
@@ -169,38 +140,42 @@ def evaluate(run, reference, args, step):
         mean = z = run.encode(data.test_images)
 
     step(run, "latent space")
-    latent, latent_mean, covariance = latent_space(z, prior(len(z)))
-    values |= latent
+    centre, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
+    sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least
+    mmd, error = metrics.unbiased_mmd(z, prior(len(z)))
+    values |= {
+        "latent mean to 0": float(np.linalg.norm(centre)),
+        "largest latent sd": float(sds[-1]),
+        "smallest latent sd": float(sds[0]),
+        "KL(latent Gaussian, prior)": metrics.gaussian_kl(centre, covariance),
+        "MMD^2 to prior": mmd,
+        "its standard error": error,
+    }
 
     step(run, "classes")
-    values["15 neighbours' accuracy"] = metrics.neighbour_accuracy(
-        train, data.train_labels, mean, data.test_labels
-    )
+    accuracy = metrics.neighbour_accuracy(train, data.train_labels, mean, data.test_labels)
+    values["15 neighbours' accuracy"] = accuracy
     values["silhouette"] = float(silhouette_score(mean, data.test_labels))
 
     step(run, "decoding")
     values |= reconstruction(images, run.decode(mean))
     random_vector = prior(PRIOR_DRAWS)
-    own = run.decode(metrics.to_gaussian(random_vector, latent_mean, covariance))
+    own = run.decode(metrics.to_gaussian(random_vector, centre, covariance))
     _, lift, _ = latent_plane(mean)
     cells = run.decode(lift(latent_grid()))
 
     step(run, "manifolds")
     values |= variety(run.decode(random_vector), images, features, manifold)
     own_inside, in_manifold = (metrics.inside(features(some), manifold) for some in (own, cells))
-    values["precision, own Gaussian"] = float(own_inside.mean())
     cell_greys, greys = (some.mean(axis=(1, 2, 3), dtype=float) for some in (cells, images))
     lit = cell_greys >= np.quantile(greys, DARKEST)
+    values["precision, own Gaussian"] = float(own_inside.mean())
     values["grid in manifold"] = float(in_manifold.mean())
     values["grid, not black"] = float((in_manifold & lit).mean())
-    return Result(run, values, latent_mean.tolist(), covariance.tolist())
+    return Result(run, values, centre.tolist(), covariance.tolist())
 
 
 # What is kept beside a run ----------------------------------------------------
-
-
-def _metrics_file(run):
-    return run.folder / "metrics.json"
 
 
 def _basis(run, args):
@@ -214,12 +189,12 @@ def kept_result(run, args):
 
     Raises UserError for a run of which there is nothing else, if it is not what is asked for.
     """
-    basis, dim = _basis(run, args), run.flags["latent_dim"]
+    file, basis, dim = run.folder / "metrics.json", _basis(run, args), run.flags["latent_dim"]
     names = set(METRICS) - (set() if run.model == "cvae" else CVAE_ALONE)
     moments = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
     form = {"basis": dict, "values": dict.fromkeys(names, is_number), **moments}
     with contextlib.suppress(OSError, UserError):
-        kept = read_json(_metrics_file(run), form)
+        kept = read_json(file, form)
         if run.encoder is None:
             basis["models"] = kept["basis"].get("models")
         values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
@@ -228,8 +203,8 @@ def kept_result(run, args):
             return Result(run, {name: float(v) for name, v in values.items()}, mean, covariance)
     if run.encoder is None:
         raise UserError(
-            f"{_metrics_file(run)}, all that is left of a run's models, is damaged, of another "
-            "version, or of other --iw-samples and --iw-images.\nGive those, or train it anew."
+            f"{file}, all that is left of a run's models, is damaged, of another version, or of "
+            "other --iw-samples and --iw-images.\nGive those, or train it anew."
         )
     return None
 
@@ -239,12 +214,9 @@ def measure(run, reference, args, step):
     result = evaluate(run, reference, args, step)
     kept = {"basis": _basis(run, args), **result._asdict()}
     del kept["run"]
-    with (
-        contextlib.suppress(OSError),  # it only saves time
-        signals_wait(),
-        replacing_unlocked(_metrics_file(run)) as file,
-    ):
-        write_json(file, kept)
+    file = replacing_unlocked(run.folder / "metrics.json")
+    with contextlib.suppress(OSError), signals_wait(), file as partial:  # it only saves time
+        write_json(partial, kept)
     return result
 
 

@@ -26,11 +26,8 @@ def mean_squared_error(x, preds):
 def binary_crossentropy(x, preds):
     """-sum_pixels x log preds + (1 - x) log(1 - preds), mean over images: nats an image.
 
-    At its least, where `preds` is `x`, it is not 0 but the entropy of the grey pixels. Keras keeps
-    `preds` 1e-7 clear of 0 and 1.
-
-    Args:
-        x, preds: (n, height, width, channels) intensities in [0, 1].
+    Both are (n, height, width, channels) intensities in [0, 1]. At its least, where `preds` is `x`,
+    it is not 0 but the entropy of the grey pixels. Keras keeps `preds` 1e-7 clear of 0 and 1.
     """
     return float(tf.reduce_mean(keras.losses.binary_crossentropy(x, preds))) * x[0].size
 
@@ -38,11 +35,9 @@ def binary_crossentropy(x, preds):
 def bernoulli_loglik(x, logits):
     """Log p(x|z), minus the sigmoid cross entropy summed over pixels: (n,), nats per image.
 
-    The log probability of binary pixels; of grey ones, as here and in the original, a density that
-    lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019).
-
-    Args:
-        x, logits: (n, height, width, channels), intensities in [0, 1].
+    Of intensities x in [0, 1] and logits, both (n, height, width, channels). The log probability of
+    binary pixels; of grey ones, as here and in the original, a density that lacks its normalizing
+    constant (Loaiza-Ganem & Cunningham 2019).
     """
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
     return -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))
@@ -59,9 +54,7 @@ def normal_kl(mean, logvar):
 def log_weight(z, mean, logvar, logpx_z):
     """The log of one importance weight, log p(x, z) - log q(z|x): (n,), nats per image.
 
-    Args:
-        z: (n, latent_dim) draws of q(z|x) = N(mean, exp(logvar)), of the same shapes.
-        logpx_z: (n,) log p(x|z).
+    Of (n, latent_dim) draws `z` of q(z|x) = N(mean, exp(logvar)) and their log p(x|z), (n,).
     """
     return logpx_z + priors.log_prob(z) - normal_loglik(z, mean, logvar)
 
@@ -70,11 +63,7 @@ def importance_weighted_bound(draw, samples):
     """The bound log (1/K) sum_k w_k, w_k = p(x, z_k) / q(z_k|x), of Burda, Grosse & Salakhutdinov.
 
     In expectation a lower bound of log p(x): the ELBO with one sample, the tighter the more (2015,
-    equation 8).
-
-    Args:
-        draw: function without arguments that draws z ~ q(z|x) anew and returns its `log_weight`.
-        samples: K.
+    equation 8). `draw()` draws z ~ q(z|x) anew and returns its `log_weight`; K is `samples`.
 
     Returns:
         bound: (n,) float64 array, nats per image.
@@ -109,18 +98,14 @@ def to_gaussian(random_vector, mean, covariance):
 def unbiased_mmd(x, y):
     """Squared maximum mean discrepancy, the unbiased U-statistic, with `compute_kernel`.
 
+    Of x and y, (n, dim) arrays, n > 2: the estimate and its standard error, without a unit.
+
     The mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i), Gretton et
     al. (2012), Lemma 6, equation 4: 0 in expectation for two samples of one distribution, so that
     it is negative at times. Its variance is that of any U-statistic, (4 (n - 2) zeta_1 +
     2 zeta_2) / (n (n - 1)), with zeta_1 the variance of h_ij's mean given i and zeta_2 that of h_ij
     (Hoeffding 1948); where zeta_1 is 0, as for equal distributions, the error found is rather too
     large than too small.
-
-    Args:
-        x, y: (n, dim) arrays, n > 2.
-
-    Returns:
-        The estimate and its standard error, without a unit.
     """
     x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
     n, dim = x.shape
@@ -170,9 +155,8 @@ def inside(points, around):
     def in_a_ball(distances, _):
         return (distances <= around.radii).any(axis=1)
 
-    return np.concatenate(
-        list(pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball))
-    )
+    chunks = pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball)
+    return np.concatenate([*chunks])
 
 
 def coverage(points, around):
@@ -186,9 +170,6 @@ def coverage(points, around):
 
 
 def gradient_magnitude(images):
-    """Mean length of the gradient over pixels and images (n, height, width, channels).
-
-    Unit: intensity a pixel.
-    """
+    """Mean length of the gradient of (n, height, width, channels) images, intensity a pixel."""
     dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
     return float(tf.reduce_mean(tf.sqrt(dx**2 + dy**2)))

@@ -16,7 +16,6 @@ REAL = (
     "many as there are decoded draws (or all, if fewer), in place of these"
 )
 
-
 # The rows, and their places after the decimal point; README.md says what each is
 METRICS = {
     "mean squared error": 4, "cross entropy": 1, "ELBO": 1, "KL part of the ELBO": 2,
@@ -34,12 +33,9 @@ CVAE_ALONE = {
 
 
 def summarize(name, runs):
-    """Mean and standard deviation (n - 1) of a metric in a column; None without any.
+    """Mean and standard deviation (n - 1) of a metric over runs' values by name; None without any.
 
     The standard deviation is None of one value, or where one is infinite.
-
-    Args:
-        runs: values by name, of each run.
     """
     values = [values[name] for values in runs if name in values]
     if not values:
@@ -57,17 +53,13 @@ def table(columns, real):
         summary = summarize(name, runs) or ()
         return " ± ".join(f"{v:.{METRICS[name]}f}" for v in summary if v is not None) or "-"
 
-    rows = [["", *columns]]
-    rows += [[name, *(cell(name, runs) for runs in columns.values())] for name in METRICS]
+    longest, rows = max(map(len, METRICS)), [["", *columns]]
+    for name in METRICS:
+        rows.append([f"{name:{longest}}", *(cell(name, runs) for runs in columns.values())])
     rows = [row for row in rows if set(row[1:]) != {"-"}]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return "\n".join(
-        f"| {row[0]:<{widths[0]}} | "
-        + " | ".join(f"{text:>{width}}" for text, width in zip(row[1:], widths[1:], strict=True))
-        + " |"
-        for row in rows
-    )
+    rows.insert(1, ["-" * longest, *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(f"| {' | '.join(map(str.rjust, row, widths))} |" for row in rows)
 
 
 def definitions(args):
@@ -79,20 +71,19 @@ def definitions(args):
 
 
 def to_markdown(columns, real, args, figure):
-    """comparison.md: the figure, what runs it is of, the table, what its rows mean.
-
-    Args:
-        figure: the PNG's name, or None.
-    """
+    """comparison.md: the figure, a PNG's name or None, what runs it is of, the table, its rows."""
     lines = [f"# {' and '.join(columns)}", ""]
     if figure:
         lines += [f"![The first run of each column that has models]({figure})", ""]
     for title, group in columns.items():
         for result in group:
             run = result.run
-            flags = f"{run.flags['epochs']} epochs, seed {run.flags['seed']}"
-            place = f"`{run.folder.as_posix()}`, {run.title}, {flags}"
-            lines.append(f"- {title}: {place}{_moments(result)}")
+            flags = f"{run.title}, {run.flags['epochs']} epochs, seed {run.flags['seed']}"
+            lines.append(f"- {title}: `{run.folder.as_posix()}`, {flags}")
+            if len(result.latent_mean) <= 3:  # few numbers
+                moments = [result.latent_mean, *result.latent_covariance]
+                mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in moments)
+                lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
     lines += ["", table(columns, real), ""]
     if any(len(group) > 1 for group in columns.values()):
         lines += ["Mean ± standard deviation (n - 1) over a column's runs.", ""]
@@ -101,37 +92,16 @@ def to_markdown(columns, real, args, figure):
     return "\n".join(lines) + "\n"
 
 
-def _moments(result):
-    """Mean and covariance of a run's latent vectors, where that is few numbers."""
-    if len(result.latent_mean) > 3:
-        return ""
-    rows = [result.latent_mean, *result.latent_covariance]
-    mean, *covariance = (", ".join(f"{value:.2f}" for value in row) for row in rows)
-    return f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
-
-
 def to_json(columns, real, args):
     """comparison.json: the same, unrounded, with each run's values; null where not finite."""
 
-    def plain(value):
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-
     def of_run(result):
-        run = result.run
-        return {
-            "run": run.folder.as_posix(),
-            "dataset": run.dataset,
-            "flags": run.flags,
-            "metrics": {name: plain(value) for name, value in result.values.items()},
-            "latent_mean": plain(result.latent_mean),
-            "latent_covariance": plain(result.latent_covariance),
-        }
+        run, values, mean, covariance = result
+        about = {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
+        return about | {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
 
     def of_column(title, group):
-        values = [result.values for result in group]
-        found = {name: plain(summarize(name, values)) for name in METRICS}
+        found = {name: summarize(name, [result.values for result in group]) for name in METRICS}
         return {
             "title": title,
             "mean": {name: both[0] for name, both in found.items() if both},
@@ -144,4 +114,5 @@ def to_json(columns, real, args):
         "columns": [of_column(title, group) for title, group in columns.items()],
         "real_images": {"definition": REAL, "columns": real},
     }
-    return json.dumps(content, indent=2) + "\n"
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no Infinity
+    return json.dumps(finite, indent=2) + "\n"

@@ -28,17 +28,12 @@ def named_folder(data_dir):
 
 
 def load(name, data_dir=None):
-    """Images and labels of the training set, the same of the test set, class names.
-
-    Args and what is raised: as of common.data.sources.load_dataset.
-    """
+    """What digits.load returns; args and what is raised are those of sources.load_dataset."""
     folder = Path(named_folder(data_dir) or DEFAULT_FOLDER).expanduser()
     if named_folder(data_dir) and not folder.is_dir():
         source = "--data-dir" if data_dir else "TFDS_DATA_DIR"
-        raise UserError(
-            f"there is no folder {folder}, which {source} names: mend that, or make the folder "
-            "to have data sets downloaded there."
-        )
+        what = "mend that, or make the folder to have data sets downloaded there"
+        raise UserError(f"there is no folder {folder}, which {source} names: {what}.")
     prepared = folder / name / str(tfds.builder_cls(name).VERSION)
     try:
         # Straight from the folder where there is one: tfds.builder might go to the network
