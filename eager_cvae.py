@@ -52,7 +52,7 @@ class Encoder(keras.Model):
     parameters with two latent dimensions and images of 28 x 28 x 1.
     """
 
-    def __init__(self, latent_dim=2, **kwargs):
+    def __init__(self, latent_dim, **kwargs):
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
         self.conv1 = layers.Conv2D(32, 3, 2, activation="relu", name="conv1")
@@ -80,7 +80,7 @@ class Decoder(keras.Model):
     multiples of 4.
     """
 
-    def __init__(self, latent_dim=2, image_shape=(28, 28, 1), **kwargs):
+    def __init__(self, latent_dim, image_shape, **kwargs):
         super().__init__(**kwargs)
         self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
         height, width, channels = image_shape

@@ -166,9 +166,8 @@ def show_grid(decode, mean, title):
     if mean.shape[1] == 1:
         axes.set_xticks([])
         axes.set_yticks(GRID, [f"{v:.1f}" for v in lift(latent_grid()[:: len(GRID)])[:, 0]])
-        axes.set(
-            xlabel="V1 from -4 to 4, row by row, left to right", ylabel="V1 where a row begins"
-        )
+        axes.set_xlabel("V1 from -4 to 4, row by row, left to right")
+        axes.set_ylabel("V1 where a row begins")
     return figure
 
 

@@ -76,8 +76,7 @@ class Run:
         if args.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard wants that package: pip install tensorboard")
         self.name, self.title, self.args, self.data = name, title, args, data
-        self.folder = Path(args.output_dir) / data.name / name
-        self._trackables = trackables
+        self.folder, self._trackables = Path(args.output_dir) / data.name / name, trackables
         self._losses, self._events = [], None  # dicts, an epoch each; TensorBoard's writer
         self._document = tf.Variable("")
         self._checkpoint = tf.train.Checkpoint(document=self._document, **trackables)
@@ -113,9 +112,9 @@ class Run:
             stack.enter_context(self._lock())
             if self.args.fresh:
                 self._delete()
-            done = self._restore()
+            restored = self._restore()
             self._announce()
-            if not done:
+            if not restored:
                 self._save()
             flags, epochs = self.settings["flags"], self.args.epochs
             if self.epoch < epochs and flags["epochs"] > self.epoch:
@@ -125,10 +124,9 @@ class Run:
                 self._save()
             self._export()
             if self.epoch >= epochs:
-                print(
-                    f"Nothing left to train: {self.epoch} epochs are done, and --epochs is "
-                    f"{epochs}.\nTo go on, give a larger --epochs; to start over, --fresh."
-                )
+                done = f"{self.epoch} epochs are done, and --epochs is {epochs}"
+                print(f"Nothing left to train: {done}.")
+                print("To go on, give a larger --epochs; to start over, --fresh.")
             elif self.epoch:
                 print(f"Going on after epoch {self.epoch}.")
             sys.stdout.flush()
@@ -160,15 +158,12 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise UserError(
-                f"another process is at the run in {self.folder}.\nWait for it, or choose another "
-                "--output-dir."
-            ) from None
+            busy = f"another process is at the run in {self.folder}."
+            raise UserError(f"{busy}\nWait for it, or choose another --output-dir.") from None
         except OSError as error:  # such as of a file system without locks
-            raise UserError(
-                f"{lock.lock_file} cannot be locked: {error.strerror or error}.\n"
-                "Choose an --output-dir on a file system that can lock files."
-            ) from error
+            what = f"{lock.lock_file} cannot be locked: {error.strerror or error}."
+            way_out = "Choose an --output-dir on a file system that can lock files."
+            raise UserError(f"{what}\n{way_out}") from error
         try:
             yield
         finally:
@@ -195,10 +190,7 @@ class Run:
             yield epoch
 
     def calls(self, batches, images_a_call=1000):
-        """The ends, first and last, of slices of an epoch's batches: so many for one call.
-
-        Between two of them the progress bar and signals are seen to.
-        """
+        """Slices of an epoch's batches, by first and last, each for one call; sees to signals."""
         steps = max(1, images_a_call // self.args.batch_size)
         for first in range(0, len(batches), steps):
             last = min(first + steps, len(batches))
@@ -209,13 +201,9 @@ class Run:
     def end_epoch(self, losses, places):
         """Check that the numbers are finite, checkpoint, print the original's line, export.
 
-        Args:
-            losses: dict from a term's name to its total over the epoch divided by the batches.
-            places: to round to in the line.
-
-        Raises:
-            DivergedError: a term or a weight is infinite or not a number.
-            OSError: the disk is full, or the like.
+        `losses` is a dict from a term's name to its total over the epoch divided by the batches,
+        which the line rounds to `places`. Raises DivergedError if a term or a weight is infinite
+        or not a number, OSError if the disk is full, or the like.
         """
         epoch, losses = self.epoch + 1, {name: float(value) for name, value in losses.items()}
         self._check_finite(epoch, losses)
@@ -379,7 +367,7 @@ class Run:
 
     def _write_events(self, epoch):
         row = self._losses[epoch - 1] if epoch else {}
-        for name in row.keys() - {"epoch", "seconds"}:
+        for name in [name for name in row if name not in ("epoch", "seconds")]:
             tf.summary.scalar(f"losses/{name}", row[name], epoch)
         for kind in FIGURES:
             # Those of earlier epochs may be gone, or damaged

@@ -1,5 +1,6 @@
 """A finished run, to use from Python: `run = load_run("outputs/fashion_mnist/cvae")`."""
 
+import functools
 import hashlib
 import importlib
 import shlex
@@ -42,10 +43,8 @@ class Trained:
         def to_input(images):
             return tf.cast(images, dtype) if images.dtype.kind == "f" else to_float(images, dtype)
 
-        def to_latent(z):
-            return tf.cast(z, dtype)
-
         self._encode = _by_batch(lambda x: encode(in_parts(encoder), x), to_input)
+        to_latent = functools.partial(tf.cast, dtype=dtype)
         self._decode = _by_batch(lambda z: decode(in_parts(decoder), z), to_latent)
 
     def __repr__(self):

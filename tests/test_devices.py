@@ -61,53 +61,39 @@ def test_in_parts_a_decoder_of_an_unknown_number_of_rows(script, build):
 
 def test_in_batches_keeps_the_order_and_the_rest():
     x, y = np.arange(2500.0).reshape(-1, 1), np.arange(2500)
-    seen = []
-    double, total = devices.in_batches(
-        lambda a, b: seen.append(len(a)) or (2 * a, a[:, 0] + b), x, y
-    )
-    assert seen == [1000, 1000, 500]
-    np.testing.assert_array_equal(double, 2 * x)
+    n, total = devices.in_batches(lambda a, b: (0 * b + len(a), a[:, 0] + b), x, y)
+    np.testing.assert_array_equal(n, [1000] * 2000 + [500] * 500)
     np.testing.assert_array_equal(total, 2 * y)
     assert devices.in_batches(lambda a: a * 2, x[:0]).shape == (0, 1)
 
 
-def steps(script, build, digits, quick, monkeypatch):
-    """Terms and weights after 6 steps, three calls, or as many plain steps by the tape alone."""
-    encoder, decoder, rng = build(script)
-    optimizer = script.make_optimizer(1e-3, encoder, decoder)
-    state = (encoder, decoder, optimizer, rng, *((None,) if script is eager_cvae else ()))
-    batches = shuffled_batches(1500, 100, 0, 1)[:6]
-    totals = tf.zeros(len(script.LOSSES), tf.float64)
-    if quick:
-        for ends in ((0, 2), (2, 5), (5, 6)):
-            totals = devices.train_steps(
-                script.train_step,
-                *map(tf.constant, ends), totals, tf.constant(digits), batches, *state,
-            )  # fmt: skip
-    else:
-        monkeypatch.setattr(script, "in_parts", lambda model: model)
-        monkeypatch.setattr("common.layers.on_gpu", lambda: True)  # Keras's own layer
-        for batch in batches.numpy():
-            x = (digits[batch] / np.float64(255)).astype(keras.config.floatx())
-            totals += script.train_step.python_function(tf.constant(x), *state)
-    return totals.numpy(), [w.numpy() for w in encoder.weights + decoder.weights]
-
-
 @each
-def test_train_steps_are_plain_steps(script, build, digits, float64, monkeypatch):
-    totals, weights = steps(script, build, digits, True, monkeypatch)
-    plain_totals, plain_weights = steps(script, build, digits, False, monkeypatch)
-    np.testing.assert_allclose(totals, plain_totals, rtol=1e-10)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_train_steps_are_plain_steps(script, dtype, build, digits, monkeypatch):
+    batches, results = shuffled_batches(1500, 100, 0, 1)[:6], []
+    for plain in (False, True):  # 6 steps in three calls, or by the tape alone
+        with devices.set_up(0, dtype):
+            encoder, decoder, rng = build(script)
+            optimizer = script.make_optimizer(1e-3, encoder, decoder)
+            state = (encoder, decoder, optimizer, rng, *((None,) if script is eager_cvae else ()))
+            totals = tf.zeros(len(script.LOSSES), tf.float64)
+            if plain:
+                monkeypatch.setattr(script, "in_parts", lambda model: model)
+                monkeypatch.setattr("common.layers.on_gpu", lambda: True)  # Keras's own layer
+                for batch in batches.numpy():
+                    x = tf.constant((digits[batch] / np.float64(255)).astype(dtype))
+                    totals += script.train_step.python_function(x, *state)
+            else:
+                for ends in ((0, 2), (2, 5), (5, 6)):
+                    args = (*map(tf.constant, ends), totals, tf.constant(digits), batches)
+                    totals = devices.train_steps(script.train_step, *args, *state)
+            results.append((totals, [w.numpy() for w in encoder.weights + decoder.weights]))
+    (totals, weights), (plain_totals, plain_weights) = results
+    double = dtype == "float64"
+    np.testing.assert_allclose(totals, plain_totals, rtol=1e-10 if double else 1e-4)
     for weight, plain in zip(weights, plain_weights, strict=True):
-        np.testing.assert_allclose(weight, plain, rtol=1e-6, atol=1e-9)
-
-
-@each
-def test_train_steps_are_plain_steps_within_float32_rounding(script, build, digits, monkeypatch):
-    totals, weights = steps(script, build, digits, True, monkeypatch)
-    plain_totals, plain_weights = steps(script, build, digits, False, monkeypatch)
-    np.testing.assert_allclose(totals, plain_totals, rtol=1e-4)
-    for weight, plain in zip(weights, plain_weights, strict=True):
+        if double:
+            np.testing.assert_allclose(weight, plain, rtol=1e-6, atol=1e-9)
         # of up to 6 * 1e-3 by which training moved each weight; where a gradient is near 0, Adam
         # makes much of its rounding
         assert np.abs(weight - plain).mean() < 1e-5

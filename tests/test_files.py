@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from pathlib import Path
 
 from common.files import UserError, is_number, read_json, reason, regular, replacing, write_json
 
@@ -26,13 +27,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(error, content, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def fail(file):
-    raise OSError(errno.ENOSPC, "no room")
-
-
 WRITERS = {
     "gone/a.csv": lambda file: file.touch(),
-    "a.csv": fail,
+    "a.csv": lambda file: Path("/dev/full").write_text("no room"),
     "gone/b.csv": lambda file: file.with_name("b.csv").read_text(),
     "folder": lambda file: file.touch(),
 }
@@ -53,13 +50,17 @@ ODD += [b'[{"epoch": %s}]' % number for number in (b"NaN", b"1" + b"0" * 400, b"
 BAD = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b'{"flags": {}}', b'{"losses": []}']
 BAD += [b'{"losses": [], "flags": %s}' % odd for odd in (b"[]", *ODD)]
 BAD += [b'{"flags": {}, "losses": %s}' % odd for odd in (b"{}", *ODD)]
+GOOD = {"flags": {"ü": None}, "losses": [{"epoch": 1}, {"epoch": float("inf"), "mse": 0.1}]}
 
 
-@pytest.mark.parametrize("content", BAD, ids=range(len(BAD)))
-def test_bad_json_is_damaged(content, tmp_path):
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"^.*a\.json is damaged: .+\.$"):
-        read_json(tmp_path / "a.json", FORM)
+def test_json_comes_back_as_it_was_and_what_is_bad_is_damaged(tmp_path):
+    path = tmp_path / "é.json"
+    write_json(path, GOOD)
+    assert read_json(path, FORM) == GOOD
+    for content in BAD:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"^.*é\.json is damaged: .+\.$"):
+            read_json(path, FORM)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
@@ -70,12 +71,6 @@ def test_only_regular_files_are_read(read, make, tmp_path):
     make(tmp_path / "a.json")
     with pytest.raises(UserError, match=r"^.*a\.json is there, but is no regular file\.$"):
         read(tmp_path / "a.json")
-
-
-def test_json_comes_back_as_it_was(tmp_path):
-    content = {"flags": {"ü": None}, "losses": [{"epoch": 1}, {"epoch": float("inf"), "mse": 0.1}]}
-    write_json(tmp_path / "é.json", content)
-    assert read_json(tmp_path / "é.json", FORM) == content
 
 
 def test_reason_is_the_last_line_in_plain_words():

@@ -8,36 +8,28 @@ import eager_cvae
 from common.compare.__main__ import get_args, read
 from common.compare.evaluate import kept_result
 from common.compare.report import METRICS, definitions
-from conftest import ROOT
 from tests.test_data import prepared  # noqa: F401, a fixture
 
 import matplotlib
 import numpy as np
 import pytest
+from conftest import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("common/**/*.md"), *ROOT.glob("tests/benchmarks/*.md")]
 PAGES += [*ROOT.glob("outputs/reference/*.md")]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pages
-def test_every_test_it_names_exists(page):
-    named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
+def test_every_test_they_name_and_every_file_they_link_to_exists():
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
-    assert named <= set(re.findall(r"def (test_\w+)\(", tests))
-
-
-@pages
-def test_every_file_it_links_to_exists(page):
-    links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
-    for link in links:
-        assert "://" in link or (page.parent / link).exists(), link
-
-
-def test_the_pages_are_there():
+    tests = set(re.findall(r"def (test_\w+)\(", tests))
     assert len(PAGES) >= 5
     assert len(re.findall(r"`test_\w+`", README)) > 10
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"`(test_\w+)`", text)) <= tests, page
+        for link in re.findall(r"\]\(([^)#\s]+)\)", text):
+            assert "://" in link or (page.parent / link).exists(), (page, link)
 
 
 def test_every_flag_is_in_its_table_with_its_default():
@@ -70,6 +62,7 @@ def test_its_lines_of_python_run_as_they_stand(prepared, tmp_path, monkeypatch):
 # What is kept in outputs/reference ---------------------------------------------
 
 REFERENCE = ROOT / "outputs" / "reference"
+PLACES = sorted({file.parent for file in REFERENCE.glob("*/*/*/metrics.json")})
 
 
 def test_the_rows_of_the_study_are_those_of_the_comparison():
@@ -90,7 +83,7 @@ def test_the_study_was_measured_as_a_comparison_without_flags_measures():
     assert set(METRICS) == set(content["definitions"])
 
 
-@pytest.mark.parametrize("place", sorted({file.parent for file in REFERENCE.glob("*/*/*/metrics.json")}))
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: str(place.relative_to(REFERENCE)))
 def test_what_is_kept_of_a_run_is_read(place):
     run = read(place)
     assert run.settings["epoch"] == {"batches": 600, "passes": 1}

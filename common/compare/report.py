@@ -71,7 +71,7 @@ def definitions(args):
 
 
 def to_markdown(columns, real, args, figure):
-    """comparison.md: the figure, a PNG's name or None, what runs it is of, the table, its rows."""
+    """comparison.md: the figure (a PNG's name, if any), what runs it is of, the table, its rows."""
     lines = [f"# {' and '.join(columns)}", ""]
     if figure:
         lines += [f"![The first run of each column that has models]({figure})", ""]

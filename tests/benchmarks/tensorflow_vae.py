@@ -22,7 +22,7 @@ BATCH_SIZE = 100
 def make_parts(model, images):
     """The script, its models, optimizer, generator and further arguments, and the images."""
     script = SCRIPTS[model]
-    encoder, decoder = script.Encoder(), script.Decoder()
+    encoder, decoder = script.Encoder(2), script.Decoder(2, images.shape[1:])
     encoder(tf.zeros((1, 28, 28, 1)))
     decoder(tf.zeros((1, 2)))
     optimizer = script.make_optimizer(1e-4, encoder, decoder)
