@@ -88,14 +88,9 @@ def short_epochs(monkeypatch):
 
 def few_digits(name="digits", data_dir=None, train=60, test=40):
     """The first of the digits' training and test images: short epochs, for many runs."""
-    data = load_dataset("digits")
-    return dataclasses.replace(
-        data,
-        train_images=data.train_images[:train],
-        train_labels=data.train_labels[:train],
-        test_images=data.test_images[:test],
-        test_labels=data.test_labels[:test],
-    )
+    data, sizes = load_dataset("digits"), {"train": train, "test": test}
+    parts = [(f"{part}_{what}", n) for part, n in sizes.items() for what in ("images", "labels")]
+    return dataclasses.replace(data, **{name: getattr(data, name)[:n] for name, n in parts})
 
 
 def call(main, *argv):
@@ -129,6 +124,17 @@ def losses(run):
     """The rows of a run's losses.csv without the time column, as floats."""
     with (run / "losses.csv").open() as stream:
         return [[float(v) for k, v in r.items() if k != "seconds"] for r in csv.DictReader(stream)]
+
+
+def cut(path):
+    """Leave half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def put(path, make):
+    """Have `make` create something else in a file's place."""
+    path.unlink()
+    make(path)
 
 
 class Script:
@@ -185,6 +191,12 @@ class Script:
         self.process.join(120)
         self._reader.join(10)
         return self.process.exitcode, self.output
+
+    def expect(self, status):
+        """Return the output once the process has ended, with this exit status."""
+        found, output = self.end()
+        assert found == status, output
+        return output
 
 
 def _script(model, flags, theirs, started, prepare):

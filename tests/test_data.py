@@ -34,9 +34,8 @@ def prepare(data_dir, name="fashion_mnist", shape=(28, 28, 1), brightest=255):
         labels = np.arange(len(images)) % 10
         return tf.data.Dataset.from_tensor_slices({"image": images, "label": labels})
 
-    # as of TFDS's own: only clothes have a file of names
-    classes = {"names": CLASS_NAMES[name]} if name == "fashion_mnist" else {"num_classes": 10}
-    label = tfds.features.ClassLabel(**classes)
+    names = CLASS_NAMES[name] if name == "fashion_mnist" else None  # as TFDS's own MNIST
+    label = tfds.features.ClassLabel(names=names, num_classes=None if names else 10)
     features = {"image": tfds.features.Image(shape=shape), "label": label}
     tfds.dataset_builders.store_as_tfds_dataset(
         name, "3.0.1", data_dir=data_dir,
@@ -100,9 +99,7 @@ def test_the_real_data(name, offline):
 
 
 @pytest.mark.parametrize(("name", "shape"), [("fashion_mnist", (12, 20, 3)), ("mnist", (5, 7, 1))])
-def test_a_prepared_folder_is_read_from_flag_or_environment(
-    name, shape, tmp_path, monkeypatch, offline
-):
+def test_a_prepared_folder_is_read_wherever_named(name, shape, tmp_path, monkeypatch, offline):
     written = prepare(tmp_path, name, shape)
     assert any(tmp_path.rglob("label.labels.txt")) == (name == "fashion_mnist")  # no MNIST has it
     monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
@@ -125,9 +122,7 @@ def test_a_missing_data_set_is_prepared_by_tfds(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "silent"), [("fashion_mnist", False), ("mnist", True), (None, 0)])
-def test_without_a_network_the_error_says_in_time_what_was_looked_for_and_the_ways_out(
-    name, silent, tmp_path, monkeypatch, offline
-):
+def test_without_a_network_the_ways_out_are_said(name, silent, tmp_path, monkeypatch, offline):
     start = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as server:  # which never answers
         if silent:
@@ -154,9 +149,7 @@ def test_a_folder_that_is_named_has_to_be_there(source, path, tmp_path, monkeypa
     assert not (tmp_path / "typo").exists()
 
 
-def test_where_nothing_is_named_the_digits_stand_in_said_aloud(
-    tmp_path, monkeypatch, capsys, offline
-):
+def test_where_nothing_is_named_the_digits_stand_in(tmp_path, monkeypatch, capsys, offline):
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     folder = tmp_path / "default"
     monkeypatch.setattr(common.data.tfds, "DEFAULT_FOLDER", str(folder))

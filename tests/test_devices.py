@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import configuration, each
 
 
-def test_keras_is_as_asked_within_set_up_and_as_before_after_it():
+def test_set_up_seeds_and_keras_is_as_asked_within_it_and_as_before_after_it():
     keras.config.set_image_data_format("channels_first")
     before = configuration()
     with contextlib.suppress(ZeroDivisionError), devices.set_up(0, "float64"):
@@ -22,9 +22,6 @@ def test_keras_is_as_asked_within_set_up_and_as_before_after_it():
         assert options["arithmetic_optimization"] is False
         raise ZeroDivisionError
     assert configuration() == before  # the fixture, another set_up, takes the rest back
-
-
-def test_set_up_seeds():
     draws = []
     for seed in (0, 0, 1):
         with devices.set_up(seed, "float32"):

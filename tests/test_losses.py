@@ -20,7 +20,7 @@ def kernel_by_hand(x, y):
     return np.array([[math.exp(-sum((a - b) ** 2) / len(a) ** 2) for b in y] for a in x])
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), zip(DTYPES, (2e-2, 1e-5, 1e-12), strict=True))
+@pytest.mark.parametrize(("dtype", "rtol"), [*zip(DTYPES, (2e-2, 1e-5, 1e-12), strict=True)])
 def test_normal_loglik_is_the_log_of_the_product_of_densities(dtype, rtol):
     sample, mean, logvar = draws(3, 7, 4)
     sd = np.exp(logvar / 2)
@@ -41,7 +41,7 @@ def test_normal_loglik_reduces_the_axis_it_is_told():
         np.testing.assert_allclose(loglik, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), zip(DTYPES, (1e-2, 1e-5, 1e-14), strict=True))
+@pytest.mark.parametrize(("dtype", "rtol"), [*zip(DTYPES, (1e-2, 1e-5, 1e-14), strict=True)])
 @pytest.mark.parametrize(("n", "m", "dim"), [(5, 5, 2), (4, 9, 2), (9, 4, 7), (1, 3, 1)])
 def test_compute_kernel_is_the_formula(n, m, dim, dtype, rtol):
     x, y = draws(n, dim), draws(m, dim, seed=1)
@@ -74,14 +74,3 @@ def test_compute_mmd_is_the_v_statistic():
     assert float(compute_mmd(y, x)) == pytest.approx(expected, rel=1e-12)
     assert float(compute_mmd(x + 5, y + 5)) == pytest.approx(expected, rel=1e-9)
     assert float(compute_mmd(x, x)) == pytest.approx(0, abs=1e-15)
-
-
-def test_compute_mmd_of_two_gaussians_is_near_its_closed_form():
-    # With k = exp(-|u|^2 / (2 s)), s = dim^2 / 2, and u = x - y ~ N(shift, 2 I):
-    # E k = (s / (s + 2))^(dim / 2) exp(-|shift|^2 / (2 (s + 2)))
-    dim, shift = 2, np.array([1.0, -0.5])
-    s = dim**2 / 2
-    same = (s / (s + 2)) ** (dim / 2)
-    expected = 2 * same * (1 - math.exp(-(shift @ shift) / (2 * (s + 2))))
-    mmd = compute_mmd(tf.constant(draws(3000, 2)), tf.constant(draws(3000, 2, seed=1) + shift))
-    assert float(mmd) == pytest.approx(expected, rel=0.1)

@@ -1,8 +1,9 @@
 """common/trained.py: a finished run is read back, or what is wrong is said in a line or two."""
 
-import copy
+import functools
 import json
 import os
+import re
 import shlex
 import shutil
 
@@ -15,43 +16,36 @@ from common.trained import load_run, read_run
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SCRIPTS, both, few_digits
+from conftest import SCRIPTS, both, cut, few_digits, put
 from matplotlib.image import imread
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (80, 12, 20, 3), dtype=np.uint8)
 LABELS = np.arange(80) % 3
+NOISE = tf.constant(COLOUR[:50]), LABELS[:50], COLOUR[50:], LABELS[50:], "abc"
 TINY = {  # data sets by latent dimensions and dtype of the runs on them
     (2, "float32"): few_digits(),
     (1, "float64"): few_digits(),
-    (3, "float32"): Dataset(
-        "digits", "Noise", tf.constant(COLOUR[:50]), LABELS[:50], COLOUR[50:], LABELS[50:], "abc"
-    ),
+    (3, "float32"): Dataset("digits", "Noise", *NOISE),
 }
-cases = pytest.mark.parametrize("case", TINY, ids=str)
 
 
 def train(model, out, case, patch, *flags):
     """A run of one short epoch; return its folder."""
     patch.setattr(common.data.batches, "EPOCH", 1)
     patch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: TINY[case])
-    latent_dim, dtype = map(str, case)
-    flags += ("--latent-dim", latent_dim, "--dtype", dtype, "--output-dir", str(out))
-    flags += ("--epochs", "1", "--batch-size", "50", "--dataset", "digits")
-    return SCRIPTS[model].main(flags).folder
+    words = f"--latent-dim {case[0]} --dtype {case[1]} --epochs 1 --batch-size 50 --dataset digits"
+    return SCRIPTS[model].main([*words.split(), "--output-dir", str(out), *flags]).folder
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A function from a model and a case to a run's folder."""
-    runs = {}
 
+    @functools.cache
     def trained(model, case):
-        if (model, case) not in runs:
-            with pytest.MonkeyPatch.context() as patch:
-                out = tmp_path_factory.mktemp("out")
-                runs[model, case] = train(model, out, case, patch)
-        return runs[model, case]
+        with pytest.MonkeyPatch.context() as patch:
+            return train(model, tmp_path_factory.mktemp("out"), case, patch)
 
     return trained
 
@@ -59,17 +53,12 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def copied(trained, tmp_path):
     """A function from a model to a copy of its run, to spoil."""
-
-    def copied(model):
-        run = tmp_path / "digits" / model
-        shutil.copytree(trained(model, (2, "float32")), run)
-        return run
-
-    return copied
+    small = (2, "float32")
+    return lambda model: shutil.copytree(trained(model, small), tmp_path / "digits" / model)
 
 
 @both
-@cases
+@pytest.mark.parametrize("case", TINY, ids=str)
 def test_a_run_encodes_decodes_and_samples(model, case, trained):
     data, (latent_dim, dtype) = TINY[case], case
     run = load_run(trained(model, case))
@@ -81,7 +70,7 @@ def test_a_run_encodes_decodes_and_samples(model, case, trained):
     expected = expected[0] if model == "cvae" else expected
     np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(run.encode(x / 255), mean, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(run.encode(x[:0]).shape, (0, latent_dim))
+    assert run.encode(x[:0]).shape == (0, latent_dim)
     many = run.encode(np.concatenate([x] * 30))  # whole batches of 1000, and a rest
     np.testing.assert_allclose(many, np.tile(mean, (30, 1)), rtol=1e-4, atol=1e-5)
 
@@ -96,20 +85,18 @@ def test_a_run_encodes_decodes_and_samples(model, case, trained):
         np.testing.assert_array_equal(found, once_more)
     assert not np.isclose(run.sample(5, 4)[0], run.sample(5)[0]).any()
 
-
-@both
-@cases
-def test_its_figures_are_of_these_images(model, case, trained):
-    figures = list(trained(model, case).glob("*_epoch_1.png"))
+    figures = list(run.folder.glob("*_epoch_1.png"))
     assert len(figures) == 4
     for file in figures:
         pixels = imread(file)[..., :3]
-        grey = file.name.split("_")[1] != "latentspace" and TINY[case].image_shape[-1] == 1
+        grey = file.name.split("_")[1] != "latentspace" and data.image_shape[-1] == 1
         assert bool((pixels == pixels[..., :1]).all()) == grey
 
 
-def test_wrong_images_and_latent_vectors(trained):
+def test_its_data_and_wrong_images_and_latent_vectors(trained):
     run = load_run(trained("mmd", (2, "float32")))
+    assert "digits" in repr(run)
+    assert len(run.data().train_images) == 1500
     x = np.zeros((4, 28, 28, 1))
     shapes = (x[0], x[..., 0], x[:, :27], np.zeros((4, 28, 28, 3)))
     for images in (*shapes, x - 0.1, x + 255, x + np.nan):
@@ -120,19 +107,10 @@ def test_wrong_images_and_latent_vectors(trained):
             run.decode(z)
 
 
-def test_its_data_are_those_that_it_names(trained):
-    run = load_run(trained("mmd", (2, "float32")))
-    assert len(run.data().train_images) == 1500
-    assert "digits" in repr(run)
-
-
-# What is wrong ----------------------------------------------------------------
-
-
-def fails(folder, *parts, load=load_run):
+def fails(folder, *parts):
     """Loading says what is wrong, in a line or two with these parts; return the lines."""
     with pytest.raises(UserError) as error:
-        load(folder)
+        load_run(folder)
     lines = str(error.value).splitlines()
     assert 1 <= len(lines) <= 2, lines
     for part in parts:
@@ -140,61 +118,42 @@ def fails(folder, *parts, load=load_run):
     return lines
 
 
-def replace(name, make):
-    def replace(run):
-        (run / name).unlink()
-        make(run / name)
-
-    return replace
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-500])
-
-
 def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
-    path.write_bytes(content)
-
-
-def swap(run):
-    encoder, decoder = (run / f"{name}.keras" for name in ("encoder", "decoder"))
-    content = encoder.read_bytes()
-    encoder.write_bytes(decoder.read_bytes())
-    decoder.write_bytes(content)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
 
 
 WRONG = [
-    ("encoder.keras is there, but is no regular", replace("encoder.keras", os.mkfifo)),
-    ("decoder.keras is there, but is no regular", replace("decoder.keras", os.mkdir)),
-    ("settings.json is there, but is no regular", replace("settings.json", os.mkfifo)),
-    ("decoder.keras is damaged", lambda run: cut(run / "decoder.keras")),
-    ("encoder.keras is damaged", lambda run: flip(run / "encoder.keras")),
-    ("encoder.keras is damaged", replace("encoder.keras", lambda path: path.touch())),
-    ("encoder.keras is not what its settings say, mmd_cvae's Encoder with 2", swap),
-    ("settings.json is damaged", lambda run: cut(run / "settings.json")),
-    ("settings.json is damaged", replace("settings.json", lambda path: path.write_text("[]"))),
-    ("there is no run in", lambda run: (run / "settings.json").unlink()),
-    ("there is no run in", shutil.rmtree),
+    ("encoder.keras is there, but is no regular", lambda path: put(path, os.mkfifo)),
+    ("decoder.keras is there, but is no regular", lambda path: put(path, os.mkdir)),
+    ("settings.json is there, but is no regular", lambda path: put(path, os.mkfifo)),
+    ("decoder.keras is damaged", cut),
+    ("encoder.keras is damaged", flip),
+    ("settings.json is damaged", cut),
+    ("settings.json is damaged", lambda path: path.write_text("[]")),
 ]
 
 
 @pytest.mark.parametrize(("said", "spoil"), WRONG)
-def test_what_is_wrong_is_said(said, spoil, copied):
+def test_a_wrong_file_is_named(said, spoil, copied):
     run = copied("mmd")
-    spoil(run)
+    spoil(run / said.split()[0])
     fails(run, said, str(run))
 
 
-def test_models_of_others(copied, trained):
+def test_no_run_and_models_of_others(copied, trained):
     run = copied("mmd")
-    for other in (trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))):
-        shutil.copy(other / "encoder.keras", run)
-        fails(run, "encoder.keras is not what its settings say")
-    shutil.copy(trained("cvae", (2, "float32")) / "settings.json", run)
+    cvae, larger = trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))
+    for other in (run / "decoder.keras", cvae / "encoder.keras", larger / "encoder.keras"):
+        shutil.copy(other, run / "encoder.keras")
+        fails(run, "encoder.keras is not what its settings say, mmd_cvae's Encoder with 2")
+    shutil.copy(cvae / "settings.json", run)
     fails(run, "settings.json is damaged: it is of a run called 'cvae'")
     fails(run.parent, "is no run", "OUTPUT_DIR/DATASET/cvae")
+    for remove in ((run / "settings.json").unlink, lambda: shutil.rmtree(run)):
+        remove()
+        fails(run, "there is no run in", str(run))
 
 
 @both
@@ -228,7 +187,7 @@ def test_settings_with_any_values_are_said_to_be_damaged(copied):
     places += [(settings["dataset"], key) for key in ("name", "title")]
     for within, key in places:
         for value in VALUES:
-            before = copy.copy(within)
+            before = within.copy()
             within[key] = value
             file.write_text(json.dumps(settings))
             try:
@@ -241,6 +200,4 @@ def test_settings_with_any_values_are_said_to_be_damaged(copied):
             within.clear()
             within.update(before)
     assert len(said) > 300
-    for line in said:
-        assert line.startswith(f"{file} is damaged: ")
-        assert len(line.splitlines()) == 1
+    assert all(re.fullmatch(rf"{file} is damaged: .+", line) for line in said), said
