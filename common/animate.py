@@ -28,7 +28,7 @@ from common.run import FIGURES
 from PIL import Image
 
 FRAME, LAST_FRAME = 200, 2000  # milliseconds
-MORE = "It takes two to animate: train with a smaller --plot-every."
+MORE = "It takes two to animate: train anew with a smaller --plot-every."
 
 
 def find_figures(folder):

@@ -1,4 +1,4 @@
-"""What a program does at its edges: flags, signals, errors in a line. It loads no TensorFlow."""
+"""What a program does at its edges: flags, signals, errors in a line; no TensorFlow before that."""
 
 import argparse
 import atexit
@@ -62,13 +62,19 @@ def make_parser(script, description):
     d = "(default: %(default)s)"
     for name, kind, default, help in (
         ("--epochs", whole_number(1, 10**6), 50, "train up to this epoch"),
-        ("--batch-size", whole_number(1, 10_000), 100, "images a batch"),
+        (
+            "--batch-size",
+            whole_number(1, 10_000),
+            100,
+            "images a batch; a last short one is dropped",
+        ),
         ("--learning-rate", number(1e-37, 1e37), 1e-4, "Adam's"),
         ("--latent-dim", whole_number(1, 1000), 2, "latent dimensions"),
         ("--seed", whole_number(0, 2**32 - 1), 0, "of weights, shuffle and noise"),
         ("--plot-every", whole_number(1, 10**6), 10, "epochs between figures"),
     ):
-        flag(name, f"{help} {d}", type=kind, default=default, metavar="N")
+        metavar = "X" if isinstance(default, float) else "N"
+        flag(name, f"{help} {d}", type=kind, default=default, metavar=metavar)
     help = "data to train on (default: fashion_mnist, or digits where it cannot be had)"
     flag("--dataset", help, choices=list(TITLES))
     help = "folder of TFDS data sets; what is missing is downloaded there (default: the "

@@ -168,6 +168,7 @@ def show_grid(decode, mean, title):
         axes.set_yticks(GRID, [f"{v:.1f}" for v in lift(latent_grid()[:: len(GRID)])[:, 0]])
         axes.set_xlabel("V1 from -4 to 4, row by row, left to right")
         axes.set_ylabel("V1 where a row begins")
+        axes.tick_params("y", labelsize=8)
     return figure
 
 

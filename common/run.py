@@ -2,8 +2,8 @@
 
 The checkpoint is the one truth: optimizer, models, random state, and a document of settings and
 losses. All else in the folder (settings, losses, figures, event files, models) follows from it and
-is never read here: a run that is opened again exports anew what its latest checkpoint can give. So
-it can be stopped anywhere, and goes on exactly.
+is never gone by: a run that is opened again exports anew what its latest checkpoint can give. (Of
+earlier figures TensorBoard is shown what is there.) So it can be stopped anywhere, exactly.
 """
 
 import contextlib
@@ -37,10 +37,11 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib",
 FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "tensorboard", "fresh"}
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 KEPT = 3  # checkpoints
-WRITTEN = re.compile(  # what a run writes to its folder, as --fresh deletes it
-    rf"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|\w+_({'|'.join(FIGURES)})"
-    r"(_epoch_\d+\.png|\.gif)|tensorboard/events\.out\.tfevents\..+\.(cvae|mmd)|\..*\.partial\.\w+"
-)
+WRITTEN = (  # by a run called NAME to its folder, as --fresh deletes it
+    r"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
+    r"tensorboard/events\.out\.tfevents\..+\.NAME|"
+    r"\.(settings|metrics|losses|encoder|decoder|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
+).replace("FIGURE", f"NAME_({'|'.join(FIGURES)})")
 CHECKPOINT = re.compile(r"ckpt-\d+(\.index|\.data-\d+-of-\d+|_temp)(\.tempstate\d+)?")
 
 
@@ -119,6 +120,8 @@ class Run:
             flags, epochs = self.settings["flags"], self.args.epochs
             if self.epoch < epochs and flags["epochs"] > self.epoch:
                 flags["epochs"] = epochs
+                for name in ("decoder", "encoder"):  # of an end whose checkpoint is damaged
+                    (self.folder / f"{name}.keras").unlink(missing_ok=True)
             elif self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
                 flags["epochs"] = self.epoch
                 self._save()
@@ -261,7 +264,10 @@ class Run:
                     file.unlink()
 
     def _restore(self):
-        """Restore the newest whole checkpoint; return whether there is one, where none need be."""
+        """Restore the newest whole checkpoint; return whether there is one.
+
+        Raises UserError if it is another run's, or if none is left of a run.
+        """
         checkpoints = self._checkpoints()
         for epoch, prefix in checkpoints.items():
             try:
@@ -378,7 +384,8 @@ class Run:
     def _written(self):
         """What a run has written to the folder, but for the checkpoints."""
         files = {f.relative_to(self.folder).as_posix(): f for f in self.folder.rglob("*")}
-        return [f for name, f in files.items() if WRITTEN.fullmatch(name) and not f.is_dir()]
+        ours = re.compile(WRITTEN.replace("NAME", self.name))
+        return [f for name, f in files.items() if ours.fullmatch(name) and not f.is_dir()]
 
     def _delete(self):
         """Delete what a run writes, and nothing else; the checkpoints last, which stand for it."""

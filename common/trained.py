@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 SCRIPTS = {"cvae": "eager_cvae", "mmd": "mmd_cvae"}  # by the name of a run's folder
+MAKE_ANEW = "The command that trained this run makes it anew."
 SETTINGS = {"model": str, "flags": dict, "dataset": {"name": str, "title": str}}  # read_json's form
 
 
@@ -54,15 +55,16 @@ class Trained:
     def encode(self, images):
         """The means of images: float array (n, latent_dim).
 
-        Of images (n, height, width, channels), uint8 0 to 255 or floats 0 to 1. Raises ValueError
-        for another shape than in training, or floats outside of [0, 1].
+        Of images (n, height, width, channels), integers 0 to 255 or floats 0 to 1. Raises
+        ValueError for others, or another shape than in training.
         """
         images = np.asarray(images)
         shape = tuple(self.decoder.image_shape)
         if images.ndim != 4 or images.shape[1:] != shape:
             raise ValueError(f"these images are {images.shape}, but should be (n, *{shape})")
-        if images.dtype.kind == "f" and images.size and not 0 <= images.min() <= images.max() <= 1:
-            raise ValueError("float images have intensities from 0 to 1")
+        kind, high = images.dtype.kind, 1 if images.dtype.kind == "f" else 255
+        if kind not in "fiu" or (images.size and not 0 <= images.min() <= images.max() <= high):
+            raise ValueError("images have intensities from 0 to 1, or as integers from 0 to 255")
         return self._encode(images)
 
     def decode(self, z):
@@ -70,7 +72,7 @@ class Trained:
 
         Intensities in [0, 1], of either script. Raises ValueError for another latent dimension.
         """
-        z = np.asarray(z)
+        z = np.asarray(z, float)
         if z.ndim != 2 or z.shape[1] != self.flags["latent_dim"]:
             shape = f"(n, {self.flags['latent_dim']})"
             raise ValueError(f"these latent vectors are {z.shape}, but should be {shape}")
@@ -136,7 +138,7 @@ def read_run(folder):
     folder = Path(folder)
     model = folder.resolve().name
     if model not in SCRIPTS:
-        raise UserError(f"{folder} is no run: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
+        raise UserError(f"{folder} is no run and has none: give OUTPUT_DIR/DATASET/cvae, or mmd.")
     script = importlib.import_module(SCRIPTS[model])
     try:
         settings = read_json(folder / "settings.json", SETTINGS)
@@ -151,7 +153,7 @@ def read_run(folder):
             raise UserError(f"there is no data set {settings['dataset']['name']!r}")
         settings["flags"] = _check_flags(script, settings["flags"])
     except UserError as error:
-        raise UserError(f"{folder / 'settings.json'} is damaged: {error}.") from error
+        raise UserError(f"{folder / 'settings.json'} is damaged: {error}. {MAKE_ANEW}") from error
     return Trained(folder, settings)
 
 
@@ -161,7 +163,7 @@ def _check_flags(script, flags):
         raise UserError(f"{min(unknown)!r} is no flag")
     found = vars(script.get_args(_words(flags, {})))
     for name, value in found.items():
-        if type(flags.get(name)) is not type(value) or flags[name] != value:
+        if name in flags and (type(flags[name]) is not type(value) or flags[name] != value):
             raise UserError(f"its flag {name} is {str(flags.get(name))[:50]!r}")
     return found
 
@@ -185,13 +187,13 @@ def _command(script, flags, folder):
 def _load(file, kind, latent_dim):
     """The Keras model in a file; raises UserError unless it is a whole one of that class."""
     if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
-        raise UserError(f"{file} is damaged: it is no whole zip archive.")
+        raise UserError(f"{file} is damaged: it is no whole zip archive. {MAKE_ANEW}")
     try:
         model = keras.saving.load_model(file, compile=False)
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # bad files raise many kinds
-        raise UserError(f"{file} is damaged: {reason(error)}.") from error
+        raise UserError(f"{file} is damaged: {reason(error)}. {MAKE_ANEW}") from error
     if not isinstance(model, kind) or model.latent_dim != latent_dim:
         expected = f"{kind.__module__}'s {kind.__name__} with {latent_dim} latent dimensions"
         raise UserError(f"{file} is not what its settings say, {expected}.")

@@ -70,8 +70,7 @@ def build():
 
 @pytest.fixture
 def digits():
-    """The bundled digits, uint8 (1500, 28, 28, 1)."""
-    return load_dataset("digits").train_images.numpy()
+    return load_dataset("digits").train_images.numpy()  # uint8 (1500, 28, 28, 1)
 
 
 @pytest.fixture
@@ -138,10 +137,7 @@ def put(path, make):
 
 
 class Script:
-    """A script on the digits, in a process that is forked where TensorFlow is loaded already.
-
-    Its output goes through a pipe or a terminal. Epochs are one pass over 60 images.
-    """
+    """A script on 60 digits, in a forked process that writes to a pipe or a terminal."""
 
     def __init__(self, model, out, *flags, prepare=(), terminal=False):
         context = multiprocessing.get_context("forkserver")

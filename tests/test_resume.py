@@ -18,6 +18,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import mmd_cvae
 from common.run import Run
@@ -27,18 +28,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import (
-    SCRIPTS,
-    Script,
-    both,
-    call,
-    cut,
-    environment,
-    few_digits,
-    losses,
-    put,
-    snapshot,
-)
+from conftest import SCRIPTS, Script, call, cut, environment, few_digits, losses, put, snapshot
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and forks")
 
@@ -231,7 +221,7 @@ def soak(seeds):
 
 
 @soak(range(100, 120))
-@both
+@pytest.mark.parametrize("model", SCRIPTS)
 def test_kills(model, seed, whole, tmp_path):
     """At random file operations and moments; exports are spoilt in between."""
     rng, run, kills, spoilt = random.Random(seed), folder(tmp_path, model), 0, False
@@ -358,15 +348,13 @@ def check_interrupted(out, number, status, output, epochs=EPOCHS):
 
 
 @soak(range(100, 127))
-@both
+@pytest.mark.parametrize("model", SCRIPTS)
 def test_signals(model, seed, whole, tmp_path):
     """SIGINT and SIGTERM at random moments, in a terminal and piped; some more than once."""
     rng = random.Random(seed)
     for i in range(5):
-        one, number = (
-            script(model, tmp_path, terminal=i % 2),
-            rng.choice([signal.SIGINT, signal.SIGTERM]),
-        )
+        number = rng.choice([signal.SIGINT, signal.SIGTERM])
+        one = script(model, tmp_path, terminal=i % 2)
         one.started.wait(60)
         time.sleep(rng.uniform(0, 3))
         if rng.random() < 0.3:  # an impatient hand
@@ -432,10 +420,8 @@ def test_a_second_process_is_refused_and_the_other_script_is_not(tmp_path):
 
 
 def test_a_file_system_that_lacks_locks(here, tmp_path, monkeypatch):
-    def flock(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    error = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=error))
     output = here("mmd", status=2)
     assert f"{folder(tmp_path, 'mmd')}/.lock cannot be locked: No locks available" in output
     assert "--output-dir" in output
@@ -463,20 +449,15 @@ def leave(run, name):
             path.unlink()
 
 
-def take_the_others(run, whole):
-    others = folder(whole, "cvae") / "checkpoints"
-    shutil.copytree(others, run / "checkpoints", dirs_exist_ok=True)
-
-
 DATA = "ckpt-2.data-00000-of-00001"
 REFUSALS = {
     "no checkpoint there is whole": lambda run, _: [*map(cut, run.glob("checkpoints/*.data*"))],
     "no checkpoint, but settings.json": lambda run, _: leave(run, "settings.json"),
     "no checkpoint, but mmd_grid_epoch_2.png": lambda run, _: leave(run, "mmd_grid_epoch_2.png"),
-    "model cvae there, mmd now": take_the_others,
-    "ckpt-2.index is there, but is no regular": (
-        lambda run, _: put(run / "checkpoints/ckpt-2.index", os.mkfifo)
+    "model cvae there, mmd now": lambda run, whole: shutil.copytree(
+        folder(whole, "cvae") / "checkpoints", run / "checkpoints", dirs_exist_ok=True
     ),
+    "ckpt-2.index is there, but": lambda run, _: put(run / "checkpoints/ckpt-2.index", os.mkfifo),
     f"{DATA} is there, but is no regular": lambda run, _: put(run / "checkpoints" / DATA, os.mkdir),
 }
 
@@ -531,15 +512,14 @@ def test_diverging_stops_the_run(model, flag, advice, here, tmp_path):
     assert not (folder(tmp_path, model) / "losses.csv").exists()
 
 
-def bad_weight(x, encoder, *_):
-    """Good terms, and a weight that is infinite."""
+def infinite_weight(x, encoder, *_):
     encoder.dense.bias.assign(np.full(2, np.inf))
     return tf.ones(3, "float64")
 
 
 @pytest.mark.parametrize(("model", "train_step", "named"), [
     ("cvae", lambda *_: tf.constant([np.nan, 1, 1, 1], "float64"), "logpx_z_total"),
-    ("mmd", bad_weight, "dense/bias"),
+    ("mmd", infinite_weight, "dense/bias"),
 ])  # fmt: skip
 def test_the_last_good_checkpoint_stays(model, train_step, named, here, whole, copied):
     run = copied(model)

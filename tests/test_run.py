@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+from unittest.mock import Mock
 
 import common.data.batches
 from common.data.batches import shuffled_batches
@@ -25,11 +26,10 @@ from conftest import SCRIPTS, Script, both, call, configuration, few_digits, los
 from matplotlib.image import imread
 
 FLAGS = ("--dataset", "digits", "--epochs", 3, "--plot-every", 2, "--learning-rate", "1e-3")
-LINES = {
-    "cvae": r"Losses \(epoch\): (\d+):  -\d+\.\d\d logpx_z_total,  -?\d+\.\d\d logpz_total,"
-    r"  -?\d+\.\d\d logqz_x_total,  \d+\.\d\d total",
-    "mmd": r"Losses \(epoch\): (\d+):  \d+\.\d{4} loss_nll_total,  \d+\.\d{4} loss_mmd_total,"
-    r"  \d+\.\d{4} total",
+EPOCH, N = r"Losses \(epoch\): (\d+):", r"-?\d+\.\d+"
+LINES = {  # their digits are compared with losses.csv
+    "cvae": rf"{EPOCH}  {N} logpx_z_total,  {N} logpz_total,  {N} logqz_x_total,  {N} total",
+    "mmd": rf"{EPOCH}  {N} loss_nll_total,  {N} loss_mmd_total,  {N} total",
 }
 TITLES = {"cvae": r"CVAE \(ELBO\)", "mmd": "MMD-VAE"}
 DATA = few_digits(train=300, test=80)
@@ -188,8 +188,6 @@ def test_what_differs_from_the_default_is_named(tmp_path, capsys):
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("CVAE (beta = 1) on digits (scikit-learn)")
     assert first.endswith("latent dimensions 3, learning rate 0.0001, float64")
-    ((_, *_, total),) = losses(tmp_path / "digits" / "cvae")
-    assert 300 < total < 784 * np.log(2) + 5  # nats an image
 
 
 def outside():
@@ -221,11 +219,9 @@ def test_a_finished_run_says_so_and_touches_no_result(model, trained, capsys):
     before, weights = snapshot(out), load_run(out / "digits" / model).fingerprint
     assert call(model, *FLAGS, "--output-dir", out) == 0
     text = capsys.readouterr().out
-    for part in ("Nothing left to train", "3 epochs", "--epochs is 3", "--epochs", "--fresh"):
+    for part in ("Nothing left to train: 3 epochs", "--epochs is 3", "larger --epochs", "--fresh"):
         assert part in text
-    after = snapshot(out)
-    assert before.keys() == after.keys()
-    changed = {path.suffix for path in before if before[path] != after[path]}
+    changed = {path.suffix for path, _ in before.items() ^ snapshot(out).items()}
     assert changed <= {".keras"}  # which tell the time
     assert load_run(out / "digits" / model).fingerprint == weights
 
@@ -244,32 +240,30 @@ def test_a_run_with_other_settings_is_refused(model, flags, shown, trained, monk
     monkeypatch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: data)
     assert call(model, *FLAGS, "--output-dir", trained[0], *flags) == 2
     error = capsys.readouterr().err
-    for part in (shown, "--output-dir", "--fresh"):
-        assert part in error
+    assert all(part in error for part in (shown, "--output-dir", "--fresh")), error
     assert len(error.splitlines()) == 2
     assert snapshot(trained[0]) == before
 
 
-def test_fresh_deletes_what_a_run_writes_and_nothing_else(runs, capsys):
+def test_fresh_deletes_what_a_run_writes_and_nothing_else(runs):
     assert call("cvae", *FLAGS, "--output-dir", runs, "--tensorboard") == 0
     run, other = runs / "digits" / "cvae", runs / "digits" / "mmd"
     kept = {"notes.txt", "checkpoints/ckpt-2 copy.index", "a/encoder.keras", "my.png"}
     kept.add("tensorboard/events.out.tfevents.1700000000.host.1.0.v2")
-    (run / "a").mkdir()
-    (run / "checkpoints" / "ckpt-9_temp").mkdir()
+    for name in ("a", "checkpoints/ckpt-9_temp"):
+        (run / name).mkdir()
     for name in (*kept, "cvae_grid.gif", "metrics.json", ".losses.partial.csv"):
         (run / name).touch()
     before = snapshot(other)
     flags = ("--epochs", 1, "--seed", 1, "--plot-every", 9, "--fresh")
     assert call("cvae", *flags, "--output-dir", runs) == 0
-    assert "(epoch): 1:" in capsys.readouterr().out
     assert snapshot(other) == before
     assert {path.as_posix() for path in snapshot(run)} == written("cvae", (0, 1), (0, 1)) | kept
     assert not (run / "checkpoints" / "ckpt-9_temp").exists()
 
 
 @pytest.mark.parametrize(("flags", "said"), [
-    (["--output-dir", "file"], "file"),  # and no folder
+    (["--output-dir", "file"], "error: file/digits/mmd: "),  # it is no folder
     (["--batch-size", 301], "--batch-size 301 is more than the 300 training images"),
     (["--tensorboard"], "pip install tensorboard"),
 ])  # fmt: skip
@@ -309,13 +303,10 @@ def check_events(run, model):
 def test_tensorboard_has_each_epoch_once(model, runs, monkeypatch):
     """Of a finished run; of one that is gone on with; once that was stopped; in the end."""
     flags = (*FLAGS, "--output-dir", runs, "--tensorboard")
-
-    def fail(*_, **__):
-        raise tf.errors.ResourceExhaustedError(None, None, "no space")
-
+    full = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "no space"))
     for epochs, status in ((3, 0), (3, 0), (5, 2), (5, 0)):
         with monkeypatch.context() as patch:
             if status:
-                patch.setattr(tf.train.Checkpoint, "write", fail)
+                patch.setattr(tf.train.Checkpoint, "write", full)
             assert call(model, *flags, "--epochs", epochs) == status
         check_events(runs / "digits" / model, model)

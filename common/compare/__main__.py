@@ -119,7 +119,8 @@ def output_files(output):
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path.parent)) from error
     for file in files:
-        if file.exists() and not (file.is_file() and all(other.exists() for other in files[1:])):
+        ours = stem == "comparison" or all(other.exists() for other in files[1:])
+        if file.exists() and not (file.is_file() and ours):
             raise UserError(f"{file} is there, not from a comparison: choose another --output.")
     return files
 

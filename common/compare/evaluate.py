@@ -181,7 +181,8 @@ def evaluate(run, reference, args, step):
 def _basis(run, args):
     """What a result is of."""
     models = run.fingerprint if run.encoder else None
-    return {"models": models, "iw": [args.iw_samples, args.iw_images], "version": VERSION}
+    iw, epochs = [args.iw_samples, args.iw_images], run.flags["epochs"]
+    return {"models": models, "epochs": epochs, "iw": iw, "version": VERSION}
 
 
 def kept_result(run, args):
