@@ -24,6 +24,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
 both = pytest.mark.parametrize("model", SCRIPTS)

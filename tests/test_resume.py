@@ -443,6 +443,14 @@ def test_truncated_and_foreign_checkpoints_are_passed_over_aloud(suffix, whole, 
     assert state(run) == state(folder(whole, "mmd"))
 
 
+def test_models_of_an_end_whose_checkpoint_is_damaged_go(copied, here, monkeypatch):
+    run = copied("mmd", done=True)
+    cut(run / "checkpoints" / f"ckpt-{EPOCHS}.index")
+    monkeypatch.setattr("common.run.Run.epochs", lambda _: [])  # as if stopped at once
+    here("mmd", "--epochs", 9)
+    assert not list(run.glob("*.keras"))
+
+
 def leave(run, name):
     for path in run.rglob("*"):
         if path.is_file() and path.name not in (name, ".lock"):

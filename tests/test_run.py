@@ -249,6 +249,7 @@ def test_fresh_deletes_what_a_run_writes_and_nothing_else(runs):
     assert call("cvae", *FLAGS, "--output-dir", runs, "--tensorboard") == 0
     run, other = runs / "digits" / "cvae", runs / "digits" / "mmd"
     kept = {"notes.txt", "checkpoints/ckpt-2 copy.index", "a/encoder.keras", "my.png"}
+    kept |= {"my_grid.gif", "my_clothes_epoch_3.png", ".my.partial.txt", "mmd_grid_epoch_1.png"}
     kept.add("tensorboard/events.out.tfevents.1700000000.host.1.0.v2")
     for name in ("a", "checkpoints/ckpt-9_temp"):
         (run / name).mkdir()
