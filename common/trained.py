@@ -44,9 +44,9 @@ class Trained:
         def to_input(images):
             return tf.cast(images, dtype) if images.dtype.kind == "f" else to_float(images, dtype)
 
-        self._encode = _by_batch(lambda x: encode(in_parts(encoder), x), to_input)
+        self._encode = by_batch(lambda x: encode(in_parts(encoder), x), to_input)
         to_latent = functools.partial(tf.cast, dtype=dtype)
-        self._decode = _by_batch(lambda z: decode(in_parts(decoder), z), to_latent)
+        self._decode = by_batch(lambda z: decode(in_parts(decoder), z), to_latent)
 
     def __repr__(self):
         flags = ", ".join(f"{name} {self.flags[name]}" for name in ("epochs", "seed", "latent_dim"))
@@ -90,11 +90,15 @@ class Trained:
     @property
     def fingerprint(self):
         """Of the weights, in hexadecimal."""
-        weights = (w.numpy().tobytes() for w in self.encoder.weights + self.decoder.weights)
-        return hashlib.sha256(b"".join(weights)).hexdigest()
+        return fingerprint(self.encoder.weights + self.decoder.weights)
 
 
-def _by_batch(function, prepare, size=1000):
+def fingerprint(weights):
+    """Of Keras variables, in hexadecimal."""
+    return hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()
+
+
+def by_batch(function, prepare, size=1000):
     """`function` of prepared rows, `size` at a time; whole batches go through a graph.
 
     There `in_parts` has several cores to work on.

@@ -40,9 +40,9 @@ from pathlib import Path
 
 from common import priors
 from common.cli import signals_wait
-from common.compare.evaluate import kept_result, measure, progress, read_reference
+from common.compare.evaluate import baselines, kept_result, measure, progress, read_reference
 from common.compare.figure import Column, show_comparison
-from common.compare.report import table, to_json, to_markdown
+from common.compare.report import judged, summary, table, to_json, to_markdown
 from common.data import TITLES
 from common.devices import set_up
 from common.files import UserError, replacing_unlocked
@@ -128,50 +128,65 @@ def output_files(output):
 def compare(args):
     """Read, measure, draw and write, as the flags say."""
     runs = [read(folder) for folder in find_runs(args.runs)]
-    results = [kept_result(run, args) for run in runs]
+    for run in runs:
+        if run.encoder is None:
+            kept_result(run, args)  # before anything takes its time
     files = output_files(args.output or runs[0].folder.parent / "comparison")
-    read_once = functools.cache(read_reference)
+    firsts = {run.dataset: run for run in reversed(runs)}  # the first run of each data set
 
-    def reference(run):
-        return read_once(run.dataset, args.data_dir or run.flags.get("data_dir"))
+    @functools.cache
+    def reference(name):
+        run = firsts[name]
+        return read_reference(name, args.data_dir or run.flags.get("data_dir"), run.folder.parent)
 
-    total = results.count(None) * 5 + len(runs)
+    total = len(runs) * 6 + len(firsts) * 7
     with progress(total) as bar, sklearn.config_context(working_memory=256):  # MB
 
         def step(run, text):
             bar.set_description(f"{run.folder}: {text}")
             bar.update()
 
-        real = {}
-        for i, run in enumerate(runs):
+        results = []
+        for run in runs:
             step(run, "data set")
-            real[f"real images, {run.title}"] = reference(run).real
-            results[i] = results[i] or measure(run, reference(run), args, step)
-    if len(real) == 1:
-        real = {"real images": real.popitem()[1]}
+            held_against = reference(run.dataset)
+            kept = kept_result(run, args, held_against.judge.fingerprint)
+            results.append(kept or measure(run, held_against, args, step))
+        several, baseline_columns, judges = len(firsts) > 1, {}, {}
+        for name, run in reversed(firsts.items()):
+            for title, values in baselines(run, reference(name), step).items():
+                title = f"{title}, {run.title}" if several else title
+                baseline_columns[title] = values
+            judges[run.title] = reference(name).judge.accuracy
     columns, shown = by_setting(results), []
     for title, group in columns.items():
         for run in [result.run for result in group if result.run.decoder][:1]:
-            data, flags = reference(run).data, run.flags
+            data, flags = reference(run.dataset).data, run.flags
             about = f"{run.title}, epoch {flags['epochs']}, seed {flags['seed']}"
             random_vector = priors.sample(64, flags["latent_dim"], 0, flags["dtype"])
             mean = run.encode(data.test_images)
             shown.append(Column(title, about, run.decode, random_vector, mean, data))
     with signals_wait():
-        write(files, columns, real, shown, args)
+        write(files, (columns, baseline_columns, judges), shown, args)
 
 
-def write(files, columns, real, shown, args):
-    """Write the figure, if there is something to show, and the two tables; print the table."""
+def write(files, found, shown, args):
+    """Write the figure, if there is something to show, and the two tables; print the table.
+
+    `found` are the columns, baselines and judges of report.py.
+    """
     png, markdown, numbers = files
+    columns, baseline_columns, judges = found
     with contextlib.ExitStack() as stack:
         if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
         file = stack.enter_context(replacing_unlocked(markdown))
-        file.write_text(to_markdown(columns, real, args, shown and png.name), encoding="utf-8")
+        file.write_text(to_markdown(*found, args, shown and png.name), encoding="utf-8")
         file = stack.enter_context(replacing_unlocked(numbers))
-        file.write_text(to_json(columns, real, args), encoding="utf-8")
-    print(table(columns, real))
+        file.write_text(to_json(*found, args), encoding="utf-8")
+    print(summary(columns, baseline_columns))
+    print(table(columns, baseline_columns))
+    print(judged(judges))
     print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
     old = f" {png} is an earlier one." if png.exists() else ""
     none = f"No figure: none of the runs has models.{old}"

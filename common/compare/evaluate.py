@@ -1,20 +1,23 @@
 """A trained run in numbers: the metrics of metrics.py, of what, and what is kept of them."""
 
 import contextlib
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import eager_cvae
 from common import priors
 from common.cli import signals_wait
 from common.compare import metrics
-from common.compare.report import CVAE_ALONE, METRICS, PRIOR_DRAWS
+from common.compare.judge import Judge, read_judge
+from common.compare.report import CVAE_ALONE, METRICS, PRIOR_DRAWS, SURE
 from common.data.batches import to_float
 from common.data.sources import Dataset, load_dataset
-from common.devices import in_batches, in_parts
+from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
-from common.trained import Trained
+from common.trained import SCRIPTS, Trained
 
 import numpy as np
 import tensorflow as tf
@@ -22,8 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from tqdm.auto import tqdm
 
-VERSION = 4  # of the metrics; what is kept of another one is measured anew
-DARKEST = 0.01  # of the test images; a cell of the grid that is darker than these counts as black
+VERSION = 5  # of the metrics; what is kept of another one is measured anew
 
 
 class Result(NamedTuple):
@@ -40,49 +42,92 @@ class Reference(NamedTuple):
 
     data: Dataset
     images: np.ndarray  # the test set's, float32 (n, height, width, channels) in [0, 1]
-    features: Callable  # from such images to points in the space of their manifold
-    manifold: metrics.Manifold
-    real: dict[str, float]  # metrics of real images in place of decoded ones
+    look: Callable  # from such images to points (n, dim) by space, and the judge's p (n, classes)
+    manifolds: dict  # of the test images by space: a metrics.Manifold, and the same pruned
+    judge: Judge
 
 
-def read_reference(name, data_dir):
-    """Load a data set, find the principal components and the manifold of its test images.
+def read_reference(name, data_dir, folder):
+    """Load a data set, and see its test images in the two spaces in which images are compared.
 
-    Raises UserError where the data set cannot be had (common.data.sources.load_dataset).
+    "pixels" is that of their first principal components, "judge" that of the features of the judge
+    that `folder` has or gets. Raises UserError where the data set cannot be had
+    (common.data.sources.load_dataset).
     """
     data = load_dataset(name, data_dir)
     images = to_float(data.test_images, "float32").numpy()
     pixels = images.reshape(len(images), -1)
     pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
-    manifold = metrics.manifold(pca.transform(pixels))
+    judge = read_judge(data, Path(folder), progress)
 
-    def features(images):
-        return pca.transform(images.reshape(len(images), -1))
+    def look(images):
+        features, p = judge.look(images)
+        return {"pixels": pca.transform(images.reshape(len(images), -1)), "judge": features}, p
 
-    others = to_float(data.train_images[:PRIOR_DRAWS], "float32").numpy()
-    real = reconstruction(images, images) | variety(others, images, features, manifold)
-    return Reference(data, images, features, manifold, real)
+    around = {space: metrics.manifold(points) for space, points in look(images)[0].items()}
+    manifolds = {space: (balls, metrics.pruned(balls)) for space, balls in around.items()}
+    return Reference(data, images, look, manifolds, judge)
 
 
 def reconstruction(images, preds):
     """How well test images (n, height, width, channels) come back, by name."""
-    sharpness = metrics.gradient_magnitude(preds) / metrics.gradient_magnitude(images)
     return {
         "mean squared error": metrics.mean_squared_error(images, preds),
         "cross entropy": metrics.binary_crossentropy(images, preds),
-        "sharpness, reconstructions": sharpness,
+        "edges kept": metrics.edges_kept(images, preds),
     }
 
 
-def variety(drawn, images, features, manifold):
-    """How `drawn` images resemble the test images, whose `manifold` that is, by name."""
-    fake = metrics.manifold(features(drawn))
-    return {
-        "precision": float(metrics.inside(fake.points, manifold).mean()),
-        "recall": float(metrics.inside(manifold.points, fake).mean()),
-        "coverage": metrics.coverage(fake.points, manifold),
-        "sharpness": metrics.gradient_magnitude(drawn) / metrics.gradient_magnitude(images),
+def likeness(drawn, own, cells, reference):
+    """How images decoded from draws of the prior are like the test images, by name.
+
+    And how precise are those from draws of the codes' `own` Gaussian, and in the `cells` of the
+    latent grid; all (n, height, width, channels).
+    """
+    spaces, p = reference.look(drawn)
+    (sure,) = np.nonzero(p.max(axis=1) >= SURE)
+    values = {
+        "classes": metrics.effective_number(p[sure].argmax(axis=1)),
+        "sure": len(sure) / len(p),
     }
+    others = {"own Gaussian": reference.look(own)[0], "grid": reference.look(cells)[0]}
+    for space, points in spaces.items():
+        around, narrow = reference.manifolds[space]
+        values[f"coverage, {space}"] = metrics.coverage(points, around)
+        values[f"precision, {space}"] = metrics.precision(points, narrow)
+        for name, other in others.items():
+            values[f"precision, {name}, {space}"] = metrics.precision(other[space], narrow)
+    around, _ = reference.manifolds["judge"]
+    values["Fréchet distance"] = metrics.frechet_distance(spaces["judge"], around.points)
+    return values
+
+
+def baselines(run, reference, step):
+    """What the rows say of real images, of noise, and of the network of `run` before training.
+
+    A dict from a column's title to its values by name.
+    """
+    data, images = reference.data, reference.images
+    real = to_float(data.train_images[:PRIOR_DRAWS], "float32").numpy()
+    noise = np.random.default_rng(0).random((PRIOR_DRAWS, *data.image_shape), dtype="float32")
+    step(run, "real images")
+    columns = {"real images": reconstruction(images, images)}
+    columns["real images"] |= likeness(real, real, real[:256], reference)
+    step(run, "white noise")
+    columns["white noise"] = likeness(noise, noise, noise[:256], reference)
+    before = untrained(run, data.image_shape)
+    return columns | {"untrained": evaluate(before, reference, None, step).values}
+
+
+def untrained(run, image_shape):
+    """The network of `run`, a common.trained.Trained, as it was before training."""
+    script, flags = importlib.import_module(SCRIPTS[run.model]), run.flags
+    with set_up(flags["seed"], flags["dtype"]):
+        encoder = script.Encoder(flags["latent_dim"])
+        decoder = script.Decoder(flags["latent_dim"], image_shape)
+        encoder(tf.zeros((1, *image_shape), flags["dtype"]))
+        decoder(tf.zeros((1, flags["latent_dim"]), flags["dtype"]))
+    return Trained(run.folder, run.settings, encoder, decoder, script.encode, script.decode)
 
 
 def bounds(run, images, mean, logvar, z, rng, args):
@@ -121,8 +166,11 @@ def bounds(run, images, mean, logvar, z, rng, args):
 
 
 def evaluate(run, reference, args, step):
-    """Measure one run, a Result; `step(run, word)` is told what begins."""
-    data, images, features, manifold, _ = reference
+    """Measure one run, a Result; `step(run, word)` is told what begins.
+
+    Without the bounds, which take most of the time, where `args`, the flags, is None.
+    """
+    data, images = reference.data, reference.images
     rng, dtype = tf.random.Generator.from_seed(0), run.flags["dtype"]
 
     def prior(n):  # the same for every run of so many latent dimensions
@@ -134,7 +182,8 @@ def evaluate(run, reference, args, step):
     if run.model == "cvae":
         mean, logvar = in_batches(lambda x: run.encoder(to_float(x, dtype)), data.test_images)
         z = eager_cvae.reparameterize(tf.constant(mean), logvar, rng)
-        values |= bounds(run, data.test_images, mean, logvar, z, rng, args)
+        if args:
+            values |= bounds(run, data.test_images, mean, logvar, z, rng, args)
         z = z.numpy()
     else:
         mean = z = run.encode(data.test_images)
@@ -164,43 +213,42 @@ def evaluate(run, reference, args, step):
     _, lift, _ = latent_plane(mean)
     cells = run.decode(lift(latent_grid()))
 
-    step(run, "manifolds")
-    values |= variety(run.decode(random_vector), images, features, manifold)
-    own_inside, in_manifold = (metrics.inside(features(some), manifold) for some in (own, cells))
-    cell_greys, greys = (some.mean(axis=(1, 2, 3), dtype=float) for some in (cells, images))
-    lit = cell_greys >= np.quantile(greys, DARKEST)
-    values["precision, own Gaussian"] = float(own_inside.mean())
-    values["grid in manifold"] = float(in_manifold.mean())
-    values["grid, not black"] = float((in_manifold & lit).mean())
+    step(run, "draws")
+    values |= likeness(run.decode(random_vector), own, cells, reference)
     return Result(run, values, centre.tolist(), covariance.tolist())
 
 
 # What is kept beside a run ----------------------------------------------------
 
 
-def _basis(run, args):
+def _basis(run, args, judge):
     """What a result is of."""
-    models = run.fingerprint if run.encoder else None
     iw, epochs = [args.iw_samples, args.iw_images], run.flags["epochs"]
-    return {"models": models, "epochs": epochs, "iw": iw, "version": VERSION}
+    models = run.fingerprint if run.encoder else None
+    return {"models": models, "judge": judge, "epochs": epochs, "iw": iw, "version": VERSION}
 
 
-def kept_result(run, args):
+def kept_result(run, args, judge=None):
     """What an earlier comparison with these flags left beside a run, as Result; None if nothing.
 
-    Raises UserError for a run of which there is nothing else, if it is not what is asked for.
+    `judge` is the fingerprint of the one to have it by. Of a run without models any judge will do,
+    and some of the metrics; raises UserError if what is kept of it is not what is asked for.
     """
-    file, basis, dim = run.folder / "metrics.json", _basis(run, args), run.flags["latent_dim"]
+    file, basis, dim = (
+        run.folder / "metrics.json",
+        _basis(run, args, judge),
+        run.flags["latent_dim"],
+    )
     names = set(METRICS) - (set() if run.model == "cvae" else CVAE_ALONE)
     moments = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
-    form = {"basis": dict, "values": dict.fromkeys(names, is_number), **moments}
     with contextlib.suppress(OSError, UserError):
-        kept = read_json(file, form)
-        if run.encoder is None:
-            basis["models"] = kept["basis"].get("models")
+        kept = read_json(file, {"basis": dict, "values": dict, **moments})
         values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
+        if run.encoder is None:
+            basis |= {key: kept["basis"].get(key) for key in ("models", "judge")}
+            names &= values.keys()
         whole = values.keys() == names and {dim} == {*map(len, (mean, covariance, *covariance))}
-        if whole and kept["basis"] == basis:
+        if whole and all(map(is_number, values.values())) and kept["basis"] == basis:
             return Result(run, {name: float(v) for name, v in values.items()}, mean, covariance)
     if run.encoder is None:
         raise UserError(
@@ -213,7 +261,8 @@ def kept_result(run, args):
 def measure(run, reference, args, step):
     """`evaluate`, and keep the result beside the run."""
     result = evaluate(run, reference, args, step)
-    kept = {"basis": _basis(run, args), **result._asdict()}
+    basis = _basis(run, args, reference.judge.fingerprint)
+    kept = {"basis": basis, **result._asdict()}
     del kept["run"]
     file = replacing_unlocked(run.folder / "metrics.json")
     with contextlib.suppress(OSError), signals_wait(), file as partial:  # it only saves time

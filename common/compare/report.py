@@ -1,31 +1,51 @@
 """A comparison's numbers: what each is, and the table, comparison.md and comparison.json of them.
 
-`columns` is everywhere a dict from a column's title to its runs' evaluate.Result, `real` one from
-the title of a column of real images to their values by the metrics' names.
+`columns` is everywhere a dict from a column's title to its runs' evaluate.Result, `baselines` one
+from the title of a column of BASELINES to its values by the metrics' names, `judges` one from a
+data set's title to its judge's accuracy.
 """
 
+import itertools
 import json
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 
 PRIOR_DRAWS = 10_000
-REAL = (
-    "what the test images would have if reconstructed perfectly, and the first training images, as "
-    "many as there are decoded draws (or all, if fewer), in place of these"
-)
+SURE = 0.9  # the judge's probability from which on it is sure of a class
+BASELINES = {
+    "real images": "what the test images would have if reconstructed perfectly, and the first "
+    "training images, as many as there are decoded draws (or all, if fewer), in place of these",
+    "white noise": "in place of decoded images, pixels drawn evenly from 0 to 1",
+    "untrained": "the first run's network before training",
+}
 
-# The rows, and their places after the decimal point; README.md says what each is
-METRICS = {
-    "mean squared error": 4, "cross entropy": 1, "ELBO": 1, "KL part of the ELBO": 2,
-    "ELBO, fewer images": 1, "importance-weighted bound": 1, "its effective samples": 0,
-    "latent mean to 0": 2, "largest latent sd": 2, "smallest latent sd": 2,
-    "KL(latent Gaussian, prior)": 3, "MMD^2 to prior": 5, "its standard error": 5,
-    "15 neighbours' accuracy": 3, "silhouette": 3, "precision": 3, "recall": 3, "coverage": 3,
-    "precision, own Gaussian": 3, "grid in manifold": 3, "grid, not black": 3, "sharpness": 3,
-    "sharpness, reconstructions": 3,
+# The rows, by what they are of, and their places after the decimal point; README.md says what each
+# is. What is measured to judge another row has no part in the summary
+GROUPS = {
+    "reconstruction": {
+        "mean squared error": 4, "cross entropy": 1, "edges kept": 3, "ELBO": 1,
+        "KL part of the ELBO": 2, "ELBO, fewer images": 1, "importance-weighted bound": 1,
+        "its effective samples": 0,
+    },
+    "latent space": {
+        "latent mean to 0": 2, "largest latent sd": 2, "smallest latent sd": 2,
+        "KL(latent Gaussian, prior)": 3, "MMD^2 to prior": 5, "its standard error": 5,
+        "15 neighbours' accuracy": 3, "silhouette": 3,
+    },
+    "draws": {
+        "Fréchet distance": 1, "precision, judge": 3, "precision, pixels": 3,
+        "coverage, judge": 3, "coverage, pixels": 3, "classes": 1, "sure": 3,
+    },
+    "beyond the prior": {
+        "precision, own Gaussian, judge": 3, "precision, own Gaussian, pixels": 3,
+        "precision, grid, judge": 3, "precision, grid, pixels": 3,
+    },
 }  # fmt: skip
+METRICS = {name: places for group in GROUPS.values() for name, places in group.items()}
+ASIDE = {"its effective samples", "its standard error", "ELBO, fewer images"}
 CVAE_ALONE = {
     "ELBO", "KL part of the ELBO", "ELBO, fewer images", "importance-weighted bound",
     "its effective samples",
@@ -44,10 +64,37 @@ def summarize(name, runs):
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
 
 
-def table(columns, real):
-    """An aligned Markdown table: a row a metric that any run has, a column a setting."""
+def _values(columns, baselines):
+    """By a column's title, its runs' values by name."""
     columns = {title: [result.values for result in group] for title, group in columns.items()}
-    columns |= {title: [values] for title, values in real.items()}
+    return columns | {title: [values] for title, values in baselines.items()}
+
+
+def summary(columns, baselines):
+    """Three lines: the row that differs most in each of three of GROUPS, and between which columns.
+
+    A difference is taken relative to the larger value, and is one where it exceeds twice the
+    pooled standard deviation, if there is any. A setting alone is held against the real images.
+    """
+    settings = _values(columns, {} if len(columns) > 1 else dict([*baselines.items()][:1]))
+    lines = []
+    for group, names in GROUPS.items():
+        most = (0.0, "")
+        for name in set(names) - ASIDE:
+            found = {title: summarize(name, runs) for title, runs in settings.items()}
+            found = {k: v for k, v in found.items() if v and np.isfinite(v[0])}
+            for (a, (x, x_sd)), (b, (y, y_sd)) in itertools.combinations(found.items(), 2):
+                if abs(x - y) > 2 * math.sqrt(((x_sd or 0) ** 2 + (y_sd or 0) ** 2) / 2):
+                    share = abs(x - y) / max(abs(x), abs(y))
+                    text = f"{x:.{METRICS[name]}f} ({a}), {y:.{METRICS[name]}f} ({b})"
+                    most = max(most, (share, f"{group}: {name} differs most, {text}"))
+        lines.append(most)
+    return "\n".join(text for share, text in sorted(lines, reverse=True)[:3] if share)
+
+
+def table(columns, baselines):
+    """An aligned Markdown table: a row a metric that any run has, a column a setting."""
+    columns = _values(columns, baselines)
 
     def cell(name, runs):
         summary = summarize(name, runs) or ()
@@ -66,11 +113,18 @@ def definitions(args):
     """What each metric is, by name: README.md's words, with the numbers that the flags set."""
     text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
     found = dict(re.findall(r"^- \*\*(.+)\*\*: (.+)$", text, re.MULTILINE))
-    numbers = {"samples": args.iw_samples, "images": args.iw_images, "draws": PRIOR_DRAWS}
+    numbers = {"samples": args.iw_samples, "images": args.iw_images}
+    numbers |= {"draws": PRIOR_DRAWS, "sure": SURE}
     return {name: found[name].format(**numbers) for name in METRICS}
 
 
-def to_markdown(columns, real, args, figure):
+def judged(judges):
+    """A line on the judges."""
+    found = ", ".join(f"{share:.1%} on {title}" for title, share in judges.items())
+    return f"The judge puts into their class, of the test images: {found}."
+
+
+def to_markdown(columns, baselines, judges, args, figure):
     """comparison.md: the figure (a PNG's name, if any), what runs it is of, the table, its rows."""
     lines = [f"# {' and '.join(columns)}", ""]
     if figure:
@@ -84,15 +138,18 @@ def to_markdown(columns, real, args, figure):
                 moments = [result.latent_mean, *result.latent_covariance]
                 mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in moments)
                 lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
-    lines += ["", table(columns, real), ""]
+    differences = [f"- {line}" for line in summary(columns, baselines).splitlines()]
+    lines += ["", *differences, "", table(columns, baselines), ""]
     if any(len(group) > 1 for group in columns.values()):
-        lines += ["Mean ± standard deviation (n - 1) over a column's runs.", ""]
-    lines += [f"Real images: {REAL}.", ""]
-    lines += [f"- **{name}**: {about}" for name, about in definitions(args).items()]
+        what = "those that were measured; of one alone, there is no deviation"
+        lines += [f"Mean ± standard deviation (n - 1) over a column's runs, {what}.", ""]
+    lines += [judged(judges), ""]
+    lines += [f"- {title.capitalize()}: {about}." for title, about in BASELINES.items()]
+    lines += ["", *(f"- **{name}**: {about}" for name, about in definitions(args).items())]
     return "\n".join(lines) + "\n"
 
 
-def to_json(columns, real, args):
+def to_json(columns, baselines, judges, args):
     """comparison.json: the same, unrounded, with each run's values; null where not finite."""
 
     def of_run(result):
@@ -112,7 +169,8 @@ def to_json(columns, real, args):
     content = {
         "definitions": definitions(args),
         "columns": [of_column(title, group) for title, group in columns.items()],
-        "real_images": {"definition": REAL, "columns": real},
+        "baselines": {"definitions": BASELINES, "columns": baselines},
+        "judges": judges,
     }
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no Infinity
     return json.dumps(finite, indent=2) + "\n"

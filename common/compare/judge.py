@@ -1,0 +1,125 @@
+"""The judge: a small classifier of a data set's images, in whose features images are compared."""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from common.cli import signals_wait
+from common.data.batches import gather_images, shuffled_batches, to_float
+from common.devices import in_parts, keras_in
+from common.files import regular, replacing_unlocked
+from common.trained import by_batch, fingerprint
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+VERSION = 1  # of what it is and how it is trained; one of another version is trained anew
+EPOCHS, BATCH, LEARNING_RATE = 10, 200, 2e-3
+
+
+class Judge(NamedTuple):
+    """A trained judge."""
+
+    look: Callable  # from images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
+    accuracy: float  # the share of the test images that it puts into their class
+    fingerprint: str  # of its weights, in hexadecimal
+
+
+def read_judge(data, folder, progress, seed=0):
+    """The `Judge` of a data set, a common.data.sources.Dataset with labels.
+
+    It is kept as judge.keras in `folder`, if that can be written. Where there is none, or one that
+    is damaged, or of other images, labels or another `seed`, it is trained: on one machine always
+    to the same bits. `progress(total, description)` makes a tqdm bar.
+    """
+    digest = hashlib.sha256(repr((VERSION, seed, data.class_names)).encode())
+    for array in (data.train_images, data.train_labels):
+        digest.update(np.ascontiguousarray(array))
+    file, name = folder / "judge.keras", f"judge_{digest.hexdigest()}"
+    model = _load(file, name)
+    if model is None:
+        with keras_in("float32"):
+            model = _train(name, data, progress, seed)
+        partial = replacing_unlocked(file)
+        with contextlib.suppress(OSError), signals_wait(), partial as path:  # it only saves time
+            model.save(path)
+
+    both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))
+
+    def features_and_p(images):
+        features, logits = both(images)
+        return features, tf.nn.softmax(logits)
+
+    look = by_batch(features_and_p, lambda images: tf.cast(images, "float32"))
+    _, p = look(data.test_images / np.float32(255))
+    accuracy = (p.argmax(axis=1) == data.test_labels).mean()
+    return Judge(look, float(accuracy), fingerprint(model.weights))
+
+
+def _load(file, name):
+    """The judge in a file, if it is whole and of that name; else None."""
+    with contextlib.suppress(Exception):  # whatever bad files raise
+        model = keras.saving.load_model(regular(file), compile=False)
+        finite = all(np.isfinite(weight).all() for weight in model.get_weights())
+        return model if model.name == name and finite else None
+
+
+def _train(name, data, progress, seed):
+    """A new judge, trained on the data set's training images and labels."""
+    model = _make(name, data.image_shape, len(data.class_names), seed)
+    n = len(data.train_images)
+    batches = [shuffled_batches(n, min(BATCH, n), seed, epoch) for epoch in range(1, EPOCHS + 1)]
+    batches = tf.concat(batches, axis=0)
+    falling = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, len(batches))
+    optimizer = keras.optimizers.Adam(falling)
+    optimizer.build(model.trainable_variables)
+    rng, labels = tf.random.Generator.from_seed(seed), tf.constant(data.train_labels)
+    with progress(len(batches), f"{data.title}: training the judge, once") as bar:
+        for batch in batches:
+            train_step(batch, data.train_images, labels, model, optimizer, rng)
+            bar.update()
+    return model
+
+
+def _make(name, image_shape, classes, seed):
+    """An untrained judge, images to logits, by the name that tells what it is trained on."""
+
+    def some(kind, *args, **kwargs):
+        initial = keras.initializers.GlorotUniform(seed=seed + len(model.weights))
+        model.add(kind(*args, activation="relu", kernel_initializer=initial, **kwargs))
+
+    model = keras.Sequential([keras.Input(image_shape)], name=name)
+    side = max(image_shape[:2])
+    some(layers.Conv2D, 32, 5, strides=2, padding="same")
+    for _ in range(max(0, math.ceil(math.log2(side / 16)))):  # until it is 8 x 8 or smaller
+        some(layers.Conv2D, 64, 3, strides=2, padding="same")
+    model.add(layers.Flatten())
+    some(layers.Dense, 64, name="features")
+    model.add(layers.Dense(classes, name="logits", kernel_initializer=keras.initializers.Zeros()))
+    return model
+
+
+@tf.function(autograph=False)
+def train_step(batch, images, labels, judge, optimizer, rng):
+    """Teach the judge one batch, and not to be sure of what is no picture.
+
+    Half of its images are blended with their own pixels in disorder, by a random share p, and the
+    label with "every class alike" by the same (after mixup, Zhang et al. 2018, and outlier
+    exposure, Hendrycks et al. 2019). A classifier that never saw such is as sure of noise as of
+    images.
+    """
+    x = to_float(gather_images(images, batch), "float32")
+    n, height, width, channels = x.shape
+    classes = judge.output_shape[-1]
+    order = tf.argsort(rng.uniform((height * width,)))
+    disorder = tf.gather(tf.reshape(x, (n, -1, channels)), order, axis=1)
+    p = rng.uniform((n, 1)) * tf.cast(tf.range(n)[:, tf.newaxis] < n // 2, "float32")
+    x += p[:, :, tf.newaxis, tf.newaxis] * (tf.reshape(disorder, x.shape) - x)
+    y = (1 - p) * tf.one_hot(tf.gather(labels, batch), classes) + p / classes
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(y, in_parts(judge)(x)))
+    optimizer.apply(tape.gradient(loss, judge.trainable_variables), judge.trainable_variables)
