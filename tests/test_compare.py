@@ -1,20 +1,24 @@
 """common/compare on runs of the digits: what it reads, measures, writes and refuses."""
 
+import contextlib
+import dataclasses
 import functools
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import common.data.batches
 import common.run
 import eager_cvae
 from common.compare import __main__ as compare
-from common.compare import evaluate, metrics
-from common.compare.report import CVAE_ALONE, METRICS, summarize
+from common.compare import evaluate, judge, metrics
+from common.compare.report import BASELINES, CVAE_ALONE, METRICS, summarize, summary
 from common.data.batches import to_float
 from common.devices import set_up
 from common.files import UserError
@@ -26,12 +30,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SCRIPTS, environment, few_digits
+from conftest import ROOT, SCRIPTS, both, cut, environment, few_digits, put
 from conftest import call as run_call
 from matplotlib.image import imread
+from scipy.linalg import eigvals
 from scipy.special import logsumexp
+from scipy.stats import entropy
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
+from tqdm.auto import tqdm
 
 some_digits = functools.partial(few_digits, train=300, test=80)  # quick runs, quickly compared
 QUICK = ("--iw-samples", "4", "--iw-images", "30")
@@ -68,6 +75,8 @@ def trained(tmp_path_factory):
         for script in SCRIPTS.values():
             patch.setattr(script, "load_dataset_or_digits", some_digits)
             script.main(["--dataset", "digits", "--epochs", "1", "--output-dir", str(out)])
+        patch.setattr(judge, "EPOCHS", 1)
+        judge.read_judge(some_digits(), out / "digits", evaluate.progress)
     tf.config.run_functions_eagerly(False)
     return out / "digits"
 
@@ -82,6 +91,8 @@ def runs(trained, tmp_path):
 def few(monkeypatch):
     monkeypatch.setattr(evaluate, "load_dataset", some_digits)
     monkeypatch.setattr(evaluate, "PRIOR_DRAWS", 300)
+    monkeypatch.setattr(common.data.batches, "EPOCH", 300)
+    monkeypatch.setattr(judge, "EPOCHS", 1)
 
 
 @pytest.fixture
@@ -149,10 +160,11 @@ def hand_made(model, images):
     return Trained(Path("out", model), settings, *nets, script.encode, script.decode)
 
 
-def in_manifold(points, around, k=3):
-    """Which of the points (n, dim) are in a ball to the k-th neighbour of `around`, by hand."""
+def precise(points, around, k=3):
+    """The share of points (n, dim) in the narrower half of balls around `around`, by hand."""
     radii = np.sort(np.linalg.norm(around[:, None] - around[None], axis=2), axis=1)[:, k]
-    return (np.linalg.norm(points[:, None] - around[None], axis=2) <= radii).any(axis=1)
+    inside = np.linalg.norm(points[:, None] - around[None], axis=2) <= radii
+    return inside[:, radii <= np.median(radii)].any(axis=1).mean()
 
 
 def crossentropy(x, preds):
@@ -160,7 +172,7 @@ def crossentropy(x, preds):
     return -(x * np.log(preds) + (1 - x) * np.log(1 - preds)).sum(axis=(1, 2, 3))
 
 
-def by_hand(run, data, args, draws):
+def by_hand(run, data, args, look, draws):
     """Every metric of a hand-made run, with NumPy and float64 where they are simple."""
     x = to_float(data.test_images, "float64").numpy()
     train = run.encoder(to_float(data.train_images, "float32"))
@@ -206,59 +218,111 @@ def by_hand(run, data, args, draws):
     preds, fakes, own, grid = map(decode, (mean, drawn, own, latent_grid()))
     values["mean squared error"] = ((x - preds) ** 2).mean()
     values["cross entropy"] = crossentropy(x, preds).mean()
+    values["edges kept"] = slope(x, preds)
     pixels = x.reshape(len(x), -1)
     middle = pixels.mean(axis=0)
     components = np.linalg.svd(pixels - middle, full_matrices=False)[2][:50]
-    real, fake, own, cells = (
-        (images.reshape(len(images), -1) - middle) @ components.T
-        for images in (x, fakes, own, grid)
+    spaces = {
+        "judge": lambda images: look(images)[0].astype(float),
+        "pixels": lambda images: (images.reshape(len(images), -1) - middle) @ components.T,
+    }
+    for name, places in spaces.items():
+        real = places(x)
+        values[f"precision, {name}"] = precise(places(fakes), real)
+        values[f"precision, own Gaussian, {name}"] = precise(places(own), real)
+        values[f"precision, grid, {name}"] = precise(places(grid), real)
+        values[f"coverage, {name}"] = metrics.coverage(places(fakes), metrics.manifold(real, 3))
+    a, b = (np.cov(spaces["judge"](images), rowvar=False) for images in (x, fakes))
+    apart = spaces["judge"](x).mean(axis=0) - spaces["judge"](fakes).mean(axis=0)
+    values["Fréchet distance"] = (
+        apart @ apart + np.trace(a + b) - 2 * np.sqrt(eigvals(a @ b).real.clip(0)).sum()
     )
-    values["precision"] = in_manifold(fake, real).mean()
-    values["recall"] = in_manifold(real, fake).mean()
-    values["coverage"] = metrics.coverage(fake, metrics.manifold(real, 3))
-    values["precision, own Gaussian"] = in_manifold(own, real).mean()
-    shown = in_manifold(cells, real)
-    lit = grid.mean(axis=(1, 2, 3)) >= np.quantile(pixels.mean(axis=1), evaluate.DARKEST)
-    values["grid in manifold"], values["grid, not black"] = shown.mean(), (shown & lit).mean()
-    slopes = metrics.gradient_magnitude(x)
-    values["sharpness"] = metrics.gradient_magnitude(fakes) / slopes
-    values["sharpness, reconstructions"] = metrics.gradient_magnitude(preds) / slopes
+    _, p = look(fakes)
+    sure = [row.argmax() for row in p if row.max() >= evaluate.SURE]
+    values["sure"] = len(sure) / len(p)
+    values["classes"] = math.exp(entropy([*Counter(sure).values()]))
     return values, centre, covariance
 
 
+def slope(x, preds):
+    """Of the gradients of one on the other's, by hand."""
+    products = [(np.diff(x, axis=i) * np.diff(preds, axis=i)).sum() for i in (1, 2)]
+    return sum(products) / sum((np.diff(x, axis=i) ** 2).sum() for i in (1, 2))
+
+
 @pytest.mark.parametrize("model", SCRIPTS)
-def test_values_are_those_of_the_models(model, monkeypatch):
-    assert evaluate.DARKEST == 0.01  # the "darkest hundredth" of the row's definition
-    monkeypatch.setattr(evaluate, "DARKEST", 0.5)  # the hand-made have no darker cells
+def test_values_are_those_of_the_models(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(judge, "EPOCHS", 40)
+    monkeypatch.setattr(evaluate, "SURE", 0.4)
     data, args = some_digits(), compare.get_args([*QUICK])
     run = hand_made(model, to_float(data.test_images[:40], "float32"))
-    found = evaluate.evaluate(run, evaluate.read_reference("digits", None), args, lambda *_: None)
-    values, mean, covariance = by_hand(run, data, args, draws=300)
+    reference = evaluate.read_reference("digits", None, tmp_path)
+    found = evaluate.evaluate(run, reference, args, lambda *_: None)
+    values, mean, covariance = by_hand(run, data, args, reference.judge.look, draws=300)
     assert set(METRICS) == set(values) | (CVAE_ALONE if model == "mmd" else set())
-    names = ("precision", "recall", "coverage", "precision, own Gaussian")
-    shares = [values[name] for name in (*names, "grid in manifold", "grid, not black")]
-    assert len(set(shares)) == 6, shares  # so that none can stand for another
-    assert 0.02 < min(shares) < max(shares) < 0.98, shares
+    shares = [value for name, value in values.items() if "prec" in name or "cover" in name]
+    assert 0.005 < min(shares) < max(shares) < 0.98, shares
+    assert 1.5 < values["classes"] < 9.5
     if model == "cvae":
         assert values["KL part of the ELBO"] > 1
         assert values["importance-weighted bound"] > values["ELBO, fewer images"] + 1
         assert 1.05 < values["its effective samples"] < args.iw_samples - 0.5
-    assert found.values == pytest.approx(values, rel=1e-4)
+    assert found.values == pytest.approx(values, rel=2e-4)
     np.testing.assert_allclose(found.latent_mean, mean, rtol=1e-4)
     np.testing.assert_allclose(found.latent_covariance, covariance, rtol=1e-4, atol=1e-5)
 
 
-def test_what_real_images_would_have():
-    data, (_, _, features, _, values) = some_digits(), evaluate.read_reference("digits", None)
-    x, others = (to_float(i, "float64").numpy() for i in (data.test_images, data.train_images))
-    assert values["mean squared error"] == 0
-    assert values["cross entropy"] == pytest.approx(crossentropy(x, x).mean(), rel=1e-3)
-    real, fake = features(x), features(others)
-    assert values["precision"] == pytest.approx(in_manifold(fake, real).mean(), abs=0.004)
-    assert values["recall"] == pytest.approx(in_manifold(real, fake).mean(), abs=0.013)
-    assert values["precision"] != values["recall"]
-    assert values["sharpness, reconstructions"] == 1
-    assert values["sharpness"] == pytest.approx(1, abs=0.1)
+def test_baselines_are_real_images_noise_and_the_network_before_training(trained, tmp_path):
+    run, reference = load_run(trained / "cvae"), evaluate.read_reference("digits", None, tmp_path)
+    columns, data = evaluate.baselines(run, reference, lambda *_: None), some_digits()
+    assert columns.keys() == BASELINES.keys()
+    real, noise, before = columns.values()
+    x = to_float(data.test_images, "float64").numpy()
+    assert (real["mean squared error"], real["edges kept"]) == (0, 1)
+    assert real["cross entropy"] == pytest.approx(crossentropy(x, x).mean(), rel=1e-3)
+    others = to_float(data.train_images, "float32").numpy()
+    around, features = (reference.judge.look(i)[0] for i in (reference.images, others))
+    assert real["precision, judge"] == pytest.approx(precise(features, around), abs=0.004)
+    assert real["precision, judge"] > 0.2 > noise["precision, judge"] == 0
+    assert CVAE_ALONE & before.keys() == set()
+    assert before["edges kept"] == pytest.approx(0, abs=0.01)
+
+
+@both
+def test_untrained_has_the_weights_that_a_run_begins_with(model, trained):
+    run = load_run(trained / model)
+    reader = tf.train.load_checkpoint(str(run.folder / "checkpoints" / "ckpt-0"))
+    begun = {k: reader.get_tensor(k) for k in reader.get_variable_to_shape_map() if "coder" in k}
+    weights = evaluate.untrained(run, (28, 28, 1))
+    for weight in weights.encoder.weights + weights.decoder.weights:
+        same = [v for v in begun.values() if np.array_equal(v, weight.numpy())]
+        assert same, weight.path
+
+
+def test_the_judge_is_made_once_for_the_very_data_and_the_same_each_time(monkeypatch, tmp_path):
+    data, trainings = some_digits(), []
+
+    def progress(total, text):
+        trainings.append(total)
+        return contextlib.nullcontext(tqdm(disable=True))
+
+    def read(data=data, **seed):
+        return judge.read_judge(data, tmp_path, progress, **seed).fingerprint
+
+    first, file = read(), tmp_path / "judge.keras"
+    assert (read(), trainings) == (first, [1])
+    whole = file.read_bytes()
+    for damage in (cut, lambda f: f.write_text("x"), lambda f: put(f, os.mkfifo), os.unlink):
+        damage(file)
+        assert read() == first
+    assert len(trainings) == 5
+    assert read(seed=1) != first
+    assert read(dataclasses.replace(data, train_labels=data.train_labels[::-1].copy())) != first
+    assert len(trainings) == 7
+    file.write_bytes(whole)
+    assert read() == first
+    assert len(trainings) == 7
+    assert judge.read_judge(data, tmp_path / "none", progress).fingerprint == first
 
 
 # What it writes ---------------------------------------------------------------
@@ -273,7 +337,7 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
     markdown = (folder / "three.md").read_text(encoding="utf-8")
     cells = rows(markdown)
     assert rows(out) == cells
-    assert cells[""] == ["CVAE", "MMD-VAE", "real images"]
+    assert cells[""] == ["CVAE", "MMD-VAE", *BASELINES]
     for words in (
         "three.png", "the first 30 test images", "4 samples each of the same images",
         *(f"`{place.as_posix()}`" for place in places), *(f"- **{name}**: " for name in METRICS),
@@ -297,6 +361,23 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
         assert mmd["standard_deviation"][name] == pytest.approx(sd)
         assert cells[name][1] == f"{mean:.{digits}f} ± {sd:.{digits}f}"
     assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
+
+
+def test_the_summary_names_what_differs_beyond_the_spread():
+    def column(*values):
+        return [evaluate.Result(None, one, [], []) for one in values]
+
+    columns = {
+        "A": column({"sure": 0.2, "classes": 2.0, "silhouette": 0.1, "edges kept": 0.3}),
+        "B": column(*({"sure": v, "classes": v, "silhouette": 0.11} for v in (0.2, 7.2))),
+    }
+    assert summary(columns, {}).splitlines() == [
+        "latent space: silhouette differs most, 0.100 (A), 0.110 (B)",
+    ]
+    columns["B"][0].values["sure"] = columns["B"][1].values["sure"] = 0.8
+    assert "draws: sure differs most, 0.200 (A), 0.800 (B)" in summary(columns, {})
+    alone = summary({"A": columns["A"]}, {"real images": {"sure": 0.8}, "white noise": {"sure": 0}})
+    assert alone == "draws: sure differs most, 0.200 (A), 0.800 (real images)"
 
 
 def test_a_standard_deviation_of_what_is_infinite_is_left_out():
@@ -329,7 +410,7 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(runs, ca
         "MMD-VAE, latent-dim 2, dtype float32",
         "CVAE, latent-dim 3, dtype float64, beta 2.0",
         "MMD-VAE, latent-dim 1, dtype float32",
-        "real images",
+        *BASELINES,
     ]
     for file in ("same.json", "same.md", "same.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
@@ -338,11 +419,13 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(runs, ca
 def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, call, monkeypatch):
     evaluated, original = [], evaluate.evaluate
     monkeypatch.setattr(
-        evaluate, "evaluate", lambda run, *args: evaluated.append(run.model) or original(run, *args)
+        evaluate,
+        "evaluate",
+        lambda *args: [args[2] and evaluated.append(args[0].model), original(*args)][1],
     )
     status, out, _ = call(runs / "mmd", *QUICK)
     assert status == 0
-    assert rows(out)[""] == ["MMD-VAE", "real images"]
+    assert rows(out)[""] == ["MMD-VAE", *BASELINES]
     assert comparisons(runs) == FILES
     written = []
     for _ in range(2):
@@ -361,23 +444,29 @@ def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, c
 def test_kept_metrics_that_are_not_whole_are_not_used(runs):
     run, alone = load_run(runs / "mmd"), read_run(runs / "mmd")
     args, file = compare.get_args([*QUICK]), runs / "mmd" / "metrics.json"
-    evaluate.measure(run, evaluate.read_reference("digits", None), args, lambda *_: None)
+    reference = evaluate.read_reference("digits", None, runs)
+    judged = reference.judge.fingerprint
+    evaluate.measure(run, reference, args, lambda *_: None)
     for one in (run, alone):
-        assert evaluate.kept_result(one, args).values["silhouette"] < 1
+        assert evaluate.kept_result(one, args, judged).values["silhouette"] < 1
     kept = json.loads(file.read_text())
     basis, values, covariance = kept["basis"], kept["values"], kept["latent_covariance"]
-    fewer = {name: value for name, value in values.items() if name != "sharpness"}
+    fewer = {name: value for name, value in values.items() if name != "sure"}
     changes = [{"basis": 3}, {"basis": basis | {"version": 1}}, {"basis": basis | {"epochs": 9}}]
-    changes += [{"values": 3}, {"values": fewer}]
+    changes += [{"values": 3}]
     for value in ("abc", None, 10**400, float("nan")):
         changes.append({"values": values | {"silhouette": value}})
     for value in (covariance[:-1], [*covariance, "abc"]):
         changes.append({"latent_covariance": value})
+    file.write_text(json.dumps(kept | {"values": fewer}))
+    assert evaluate.kept_result(run, args, judged) is None
+    assert evaluate.kept_result(alone, args).values == fewer  # it has no more to give
+    assert evaluate.kept_result(run, args, "another judge") is None
     damaged = [json.dumps(kept | change) for change in (*changes, {"latent_mean": 3})]
     for text in (*damaged, "[" * 100_000, "", None):
         file.unlink()
         os.mkfifo(file) if text is None else file.write_text(text)
-        assert evaluate.kept_result(run, args) is None, text
+        assert evaluate.kept_result(run, args, judged) is None, text
         with pytest.raises(UserError, match="train it anew"):
             evaluate.kept_result(alone, args)
 
@@ -402,16 +491,23 @@ def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, 
     assert "png" not in (runs / "table.md").read_text(encoding="utf-8")
 
 
+COMMAND = """
+import runpy, common.data.batches
+common.data.batches.EPOCH = 600  # the judge has little time
+runpy.run_module("common.compare", run_name="__main__")
+"""
+
+
 def test_without_arguments_the_two_runs_in_outputs(runs, tmp_path):
-    """The command itself, as a process; real digits, default place."""
+    """The program, as a process; real digits, default place."""
     folder = (tmp_path / "out").rename(tmp_path / "outputs") / "digits"
     done = subprocess.run(
-        [sys.executable, "-m", "common.compare", *QUICK],
+        [sys.executable, "-c", COMMAND, *QUICK],
         cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert rows(done.stdout)[""] == ["CVAE", "MMD-VAE", "real images"]
+    assert done.returncode == 0, done.stderr
+    assert rows(done.stdout)[""] == ["CVAE", "MMD-VAE", *BASELINES]
     assert comparisons(folder) == FILES
     assert imread(folder / "comparison.png").shape[1] > 1800
 

@@ -3,12 +3,13 @@
 import math
 
 from common.compare import metrics
-from common.compare.metrics import coverage, gradient_magnitude, inside, manifold
+from common.compare.metrics import coverage, manifold, precision, pruned
 from common.losses import normal_loglik
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.linalg import sqrtm
 from scipy.stats import multivariate_normal
 
 
@@ -155,7 +156,7 @@ def test_manifold_reaches_to_the_kth_neighbour_beside_the_point_itself():
     np.testing.assert_allclose(manifold(points, k=2).radii, [3, 2, 3, 6])
     around = manifold(points, k=1)
     np.testing.assert_allclose(around.radii, [1, 1, 2, 4])
-    assert inside(np.array([[-1.0], [-1.1], [2.5], [11.0], [11.1]]), around).mean() == 3 / 5
+    assert precision(np.array([[-1.0], [-1.1], [2.5], [11.0], [11.1]]), around) == 3 / 5
     for others, share in (
         ([[0.5]], 2 / 4),
         ([[11.0]], 1 / 4),  # at the edge
@@ -165,31 +166,68 @@ def test_manifold_reaches_to_the_kth_neighbour_beside_the_point_itself():
         assert coverage(np.array(others), around) == share
 
 
-def test_precision_recall_and_coverage_of_good_and_bad_decoders():
+def test_precision_and_coverage_of_good_and_bad_decoders():
     left, right = draws(200, 5), draws(200, 5, seed=1) + 100
     real = manifold(np.concatenate([left, right]))
     one = left[0] + 1e-3 * draws(50, 5, seed=2)  # one image again and again, all but the same
-    rare = np.concatenate([draws(50, 5, seed=3) - 500, np.full((1, 5), 500.0)])
-    for fakes, precision, recall, covered in [
-        (real.points + 1e-6, 1, 1, 1),
-        (one, 1, 1 / 400, None),
-        (np.full((50, 5), 50.0), 0, 0, 0),  # in nobody's ball
-        (left, 1, 0.5, 0.5),  # one of two kinds
-        (np.concatenate([left, left + 1000]), 0.5, 0.5, 0.5),
-        (rare, 0, 1, 0),  # a far one with a wide ball makes up recall, not coverage
+    for fakes, precise, covered in [
+        (real.points + 1e-6, 1, 1),
+        (one, 1, None),
+        (np.full((50, 5), 50.0), 0, 0),  # in nobody's ball
+        (left, 1, 0.5),  # one of two kinds
+        (np.concatenate([left, left + 1000]), 0.5, 0.5),
     ]:
-        fake = manifold(fakes)
-        assert inside(fakes, real).mean() == precision
-        assert inside(real.points, fake).mean() == recall
+        assert precision(fakes, real) == precise
         assert covered in (None, coverage(fakes, real))
 
 
-# Sharpness --------------------------------------------------------------------
+def test_pruned_leaves_the_balls_of_outliers_out():
+    points = np.concatenate([draws(99, 3), [[1000.0, 0, 0]]])
+    around, middle = manifold(points), np.array([[500.0, 0, 0]])  # of nothing, in the widest ball
+    assert precision(middle, around) == 1
+    narrow = pruned(around)
+    assert precision(middle, narrow) == 0
+    radii = np.sort(np.linalg.norm(points[:, None] - points, axis=2), axis=1)[:, 3]
+    kept = radii <= np.median(radii)
+    assert kept.sum() == 50
+    np.testing.assert_array_equal(narrow.points, points[kept])
+    np.testing.assert_allclose(narrow.radii, radii[kept])
 
 
-def test_gradient_magnitude_of_ramps():
-    across = np.broadcast_to(np.arange(28)[:, None] / 100, (2, 28, 28, 1))
-    # TensorFlow's last difference is 0: of 28 columns, 27 have one
-    assert gradient_magnitude(3 * across) == pytest.approx(0.03 * 27 / 28)
-    both = 0.01 * (math.sqrt(2) * 27 * 27 + 2 * 27) / 28**2
-    assert gradient_magnitude(across + np.swapaxes(across, 1, 2)) == pytest.approx(both)
+# A judge's features -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_frechet_distance_against_its_closed_forms(dim):
+    x, root, move = draws(500, dim), draws(dim, dim, seed=2), np.arange(1, dim + 1)
+    a = np.atleast_2d(np.cov(x, rowvar=False))
+    assert metrics.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(x, 3 * x) == pytest.approx(  # covariances that commute
+        4 * np.trace(a) + 4 * (x.mean(axis=0) ** 2).sum()
+    )
+    y = x @ root + move
+    cross = np.trace(sqrtm(a @ root.T @ a @ root).real)
+    apart = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
+    expected = apart + np.trace(a) + np.trace(root.T @ a @ root) - 2 * cross
+    assert metrics.frechet_distance(x, y) == pytest.approx(expected)
+    assert metrics.frechet_distance(y, x) == pytest.approx(expected)
+
+
+def test_effective_number_of_classes():
+    assert metrics.effective_number(np.array([], int)) == 0
+    assert metrics.effective_number(np.array([3, 3])) == 1
+    assert metrics.effective_number(np.repeat([1, 5, 9], 7)) == pytest.approx(3)
+    assert metrics.effective_number(np.array([0, 0, 0, 1])) == pytest.approx(4 / 3**0.75)
+
+
+# Edges ------------------------------------------------------------------------
+
+
+def test_edges_kept_are_a_slope():
+    images, other = np.random.default_rng(0).random((2, 50, 28, 28, 1))
+    assert metrics.edges_kept(images, images) == 1
+    assert metrics.edges_kept(images, 0.3 * images + 0.4) == pytest.approx(0.3)
+    assert metrics.edges_kept(images, other) == pytest.approx(0, abs=0.02)
+    blend = 0.7 * images + 0.3 * other
+    assert metrics.edges_kept(images, blend) == pytest.approx(0.7, abs=0.02)
+    assert metrics.edges_kept(images, np.swapaxes(images, 1, 2)) < 0.1

@@ -212,7 +212,7 @@ def edges_kept(images, preds):
     The slope of the regression of the one's gradients on the other's, pixel by pixel and without
     an intercept: 1 if they are the same, less for blur, 0 for edges that are elsewhere.
     """
-    gradients = (tf.image.image_gradients(tf.convert_to_tensor(i)) for i in (images, preds))
+    gradients = (tf.image.image_gradients(tf.cast(i, "float32")) for i in (images, preds))
     products = [
         (tf.reduce_sum(d * e), tf.reduce_sum(d * d)) for d, e in zip(*gradients, strict=True)
     ]

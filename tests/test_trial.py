@@ -1,0 +1,79 @@
+"""A trial of the comparison's rows on images: what is worse has to look worse in every one."""
+
+import json
+import os
+
+import common.data.batches
+from common.compare import evaluate
+from common.compare.report import GROUPS
+from common.data.batches import to_float
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+MORE_IS_WORSE = {"mean squared error", "cross entropy", "Fréchet distance"}
+OF_IMAGES = {"mean squared error", "cross entropy", "edges kept"}
+OF_IMAGES |= GROUPS["draws"].keys() | GROUPS["beyond the prior"].keys()
+real_data = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="no TFDS_DATA_DIR")
+
+
+def blends(images, kind, rng):
+    """Images in five steps from themselves to white noise, or to the average of two of them."""
+    other = rng.random(images.shape, dtype="float32") if kind == "noise" else images[::-1]
+    most = 1 if kind == "noise" else 0.5
+    return [images + most * step * (other - images) for step in np.linspace(0, 1, 5)]
+
+
+@pytest.mark.parametrize("kind", ["noise", "each other"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits",
+        *(pytest.param(n, marks=[pytest.mark.soak, real_data]) for n in ("mnist", "fashion_mnist")),
+    ],
+)
+def test_blends_are_worse_the_more_they_are_blended(name, kind, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.getbasetemp() / name
+    folder.mkdir(exist_ok=True)
+    if name == "digits":
+        monkeypatch.setattr(common.data.batches, "EPOCH", 6_000)
+    reference = evaluate.read_reference(name, None, folder)
+    assert reference.judge.accuracy > {"digits": 0.9, "mnist": 0.985, "fashion_mnist": 0.9}[name]
+    data, rng = reference.data, np.random.default_rng(0)
+    train = to_float(data.train_images[:15_000], "float32").numpy()
+    found = []
+    for drawn in np.array_split(train, 3):
+        back = blends(reference.images, kind, rng)
+        for step, images in enumerate(blends(drawn, kind, rng)):
+            values = evaluate.likeness(images, images, images, reference)
+            values |= evaluate.reconstruction(reference.images, back[step])
+            found.append(values)
+    assert found[0].keys() == OF_IMAGES
+    for row in OF_IMAGES:
+        values = np.array([one[row] for one in found]).reshape(3, 5)
+        values = values if row in MORE_IS_WORSE else -values
+        spread = values.std(axis=0, ddof=1)
+        worse = np.diff(values.mean(axis=0))
+        floor = (np.abs(values.mean(axis=0)) < 0.01)[:-1] & (row not in MORE_IS_WORSE)
+        beyond = 2 * np.sqrt((spread[1:] ** 2 + spread[:-1] ** 2) / 2 / 3)
+        assert (floor | (worse > beyond)).all(), (row, np.abs(values).round(4).tolist())
+
+
+def test_noise_and_the_untrained_network_are_beyond_every_trained_model_of_the_study():
+    file = ROOT / "outputs" / "reference" / "fashion_mnist" / "comparison.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert len(content["columns"]) == 3
+    assert {"real images", "white noise", "untrained"} == content["baselines"]["columns"].keys()
+    for row in OF_IMAGES:
+        sign = 1 if row in MORE_IS_WORSE else -1
+        models = [
+            run["metrics"][row]
+            for c in content["columns"]
+            for run in c["runs"]
+            if row in run["metrics"]
+        ]
+        assert len(models) >= 3, row
+        for title in ("white noise", "untrained"):
+            if row in (values := content["baselines"]["columns"][title]):
+                assert sign * values[row] > max(sign * value for value in models), (row, title)
