@@ -61,14 +61,15 @@ def name():
 def in_parts(model):
     """A function that returns what `model` does, with the same gradients, within rounding.
 
-    On a CPU it computes parts of the batch: a core that works through a part waits less than cores
-    that share out every operation. On a GPU, or with fewer than 10 rows a part or an unknown
-    number, it is plain `model`, which maps (n, ...) to (n, ...), or a tuple of them, row by row.
+    In a graph on a CPU it computes parts of the batch: a core that works through a part waits less
+    than cores that share out every operation. Elsewhere, or with fewer than 10 rows a part or an
+    unknown number, it is plain `model`, which maps (n, ...) to (n, ...), or a tuple of them, row by
+    row.
     """
 
     def call(x):
         n = x.shape[0]
-        if on_gpu() or n is None or n < 10 * PARTS:
+        if tf.executing_eagerly() or on_gpu() or n is None or n < 10 * PARTS:
             return model(x)
         sizes = [len(range(part, n, PARTS)) for part in range(PARTS)]
         outputs = [model(part) for part in tf.split(x, sizes)]

@@ -26,7 +26,7 @@ def get_args(argv=None):
     number = {"type": whole_number(1, 100_000), "metavar": "N"}
     what = "for the importance-weighted bound (default: %(default)s)"
     flag("--iw-samples", default=500, help=f"samples an image {what}", **number)
-    flag("--iw-images", default=1000, help=f"images of the test set {what}", **number)
+    flag("--iw-images", default=400, help=f"images of the test set {what}", **number)
     return parser.parse_args(argv)
 
 
@@ -140,7 +140,7 @@ def compare(args):
         return read_reference(name, args.data_dir or run.flags.get("data_dir"), run.folder.parent)
 
     total = len(runs) * 6 + len(firsts) * 7
-    with progress(total) as bar, sklearn.config_context(working_memory=256):  # MB
+    with progress(total) as bar, sklearn.config_context(working_memory=64):  # MB
 
         def step(run, text):
             bar.set_description(f"{run.folder}: {text}")

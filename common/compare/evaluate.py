@@ -84,21 +84,20 @@ def likeness(drawn, own, cells, reference):
     And how precise are those from draws of the codes' `own` Gaussian, and in the `cells` of the
     latent grid; all (n, height, width, channels).
     """
-    spaces, p = reference.look(drawn)
+    points, p = reference.look(drawn)
     (sure,) = np.nonzero(p.max(axis=1) >= SURE)
+    around, narrow = reference.manifolds["judge"]
     values = {
+        "Fréchet distance": metrics.frechet_distance(points["judge"], around.points),
         "classes": metrics.effective_number(p[sure].argmax(axis=1)),
         "sure": len(sure) / len(p),
+        "precision": metrics.precision(points["judge"], narrow),
     }
-    others = {"own Gaussian": reference.look(own)[0], "grid": reference.look(cells)[0]}
-    for space, points in spaces.items():
-        around, narrow = reference.manifolds[space]
-        values[f"coverage, {space}"] = metrics.coverage(points, around)
-        values[f"precision, {space}"] = metrics.precision(points, narrow)
-        for name, other in others.items():
-            values[f"precision, {name}, {space}"] = metrics.precision(other[space], narrow)
-    around, _ = reference.manifolds["judge"]
-    values["Fréchet distance"] = metrics.frechet_distance(spaces["judge"], around.points)
+    for name, images in {"own Gaussian": own, "grid": cells}.items():
+        seen, _ = reference.look(images)
+        values[f"precision, {name}"] = metrics.precision(seen["judge"], narrow)
+    for space, (around, _) in reference.manifolds.items():
+        values[f"coverage, {space}"] = metrics.coverage(points[space], around)
     return values
 
 

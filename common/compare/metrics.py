@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from common import priors
+from common.devices import in_batches
 from common.losses import compute_kernel, normal_loglik
 
 import keras
@@ -15,12 +16,12 @@ import tensorflow as tf
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-KERNEL_ELEMENTS = 2**22  # of compute_kernel's differences at a time: 32 MB in float64
+KERNEL_ELEMENTS = 2**21  # of compute_kernel's differences at a time: 16 MB in float64
 
 
 def mean_squared_error(x, preds):
     """Mean over pixels and images of (x - preds)^2; both (n, height, width, channels)."""
-    return float(tf.reduce_mean(keras.losses.mean_squared_error(x, preds)))
+    return _mean(keras.losses.mean_squared_error, x, preds)
 
 
 def binary_crossentropy(x, preds):
@@ -29,7 +30,13 @@ def binary_crossentropy(x, preds):
     Both are (n, height, width, channels) intensities in [0, 1]. At its least, where `preds` is `x`,
     it is not 0 but the entropy of the grey pixels. Keras keeps `preds` 1e-7 clear of 0 and 1.
     """
-    return float(tf.reduce_mean(keras.losses.binary_crossentropy(x, preds))) * x[0].size
+    return _mean(keras.losses.binary_crossentropy, x, preds) * x[0].size
+
+
+def _mean(loss, x, preds):
+    """The mean of a loss of pixels (n, height, width), over pixels and images."""
+    by_image = in_batches(lambda *some: tf.reduce_mean(loss(*some), axis=(1, 2)), x, preds)
+    return float(by_image.mean(dtype=float))
 
 
 def bernoulli_loglik(x, logits):
@@ -212,9 +219,10 @@ def edges_kept(images, preds):
     The slope of the regression of the one's gradients on the other's, pixel by pixel and without
     an intercept: 1 if they are the same, less for blur, 0 for edges that are elsewhere.
     """
-    gradients = (tf.image.image_gradients(tf.cast(i, "float32")) for i in (images, preds))
-    products = [
-        (tf.reduce_sum(d * e), tf.reduce_sum(d * d)) for d, e in zip(*gradients, strict=True)
-    ]
-    kept, there = np.sum(products, axis=0, dtype=float)
-    return float(kept / there)
+    kept = there = 0.0
+    for first in range(0, len(images), 1000):  # gradients take four times as much as images
+        some = (tf.cast(i[first : first + 1000], "float32") for i in (images, preds))
+        for d, e in zip(*map(tf.image.image_gradients, some), strict=True):
+            kept += float(tf.reduce_sum(d * e))
+            there += float(tf.reduce_sum(d * d))
+    return kept / there

@@ -36,13 +36,10 @@ GROUPS = {
         "15 neighbours' accuracy": 3, "silhouette": 3,
     },
     "draws": {
-        "Fréchet distance": 1, "precision, judge": 3, "precision, pixels": 3,
-        "coverage, judge": 3, "coverage, pixels": 3, "classes": 1, "sure": 3,
+        "Fréchet distance": 1, "precision": 3, "coverage, judge": 3, "coverage, pixels": 3,
+        "classes": 1, "sure": 3,
     },
-    "beyond the prior": {
-        "precision, own Gaussian, judge": 3, "precision, own Gaussian, pixels": 3,
-        "precision, grid, judge": 3, "precision, grid, pixels": 3,
-    },
+    "beyond the prior": {"precision, own Gaussian": 3, "precision, grid": 3},
 }  # fmt: skip
 METRICS = {name: places for group in GROUPS.values() for name, places in group.items()}
 ASIDE = {"its effective samples", "its standard error", "ELBO, fewer images"}
