@@ -165,7 +165,7 @@ def train_step(x, encoder, decoder, optimizer, rng):
 def main(argv=None):
     """Train and draw, as the flags say; return the run as common.trained.load_run does."""
     args = get_args(argv)
-    data = load_dataset_or_digits(args.dataset, args.data_dir)
+    data = load_dataset_or_digits(args.dataset, args.data_dir, args.images, args.image_size)
     images = data.train_images
 
     with set_up(args.seed, args.dtype):

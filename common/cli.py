@@ -7,6 +7,7 @@ import difflib
 import faulthandler
 import importlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -15,7 +16,6 @@ import threading
 import warnings
 from pathlib import Path
 
-from common.data import TITLES
 from common.files import UserError, reason
 
 # Flags ------------------------------------------------------------------------
@@ -75,8 +75,15 @@ def make_parser(script, description):
     ):
         metavar = "X" if isinstance(default, float) else "N"
         flag(name, f"{help} {d}", type=kind, default=default, metavar=metavar)
-    help = "data to train on (default: fashion_mnist, or digits where it cannot be had)"
-    flag("--dataset", help, choices=list(TITLES))
+    data = parser.add_mutually_exclusive_group()
+    help = "digits, or a data set of TFDS that has images, such as cifar10 or emnist/letters "
+    help += "(default: fashion_mnist, or digits where it cannot be had)"
+    data.add_argument("--dataset", help=help, metavar="NAME", type=dataset)
+    help = "a folder of pictures to train on instead; sub-folders are classes"
+    data.add_argument("--images", help=help, metavar="DIR", type=path)
+    help = "size to bring images to, multiples of 4 from 8 to 256 (default: their own, or the "
+    help += "nearest such; 64x64 if they differ)"
+    flag("--image-size", help, metavar="HxW", type=image_size)
     help = "folder of TFDS data sets; what is missing is downloaded there (default: the "
     help += "environment's TFDS_DATA_DIR, else ~/tensorflow_datasets)"
     flag("--data-dir", help, type=path, metavar="DIR")
@@ -107,6 +114,24 @@ def _between(kind, low, high, what):
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
 
     return parse
+
+
+def dataset(text):
+    """An argparse type: a name as TFDS gives them, NAME or NAME/CONFIG."""
+    if re.fullmatch(r"\w+(/[\w.-]*\w)?", text, re.ASCII):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no name of a data set; a folder of pictures is --images DIR"
+    )
+
+
+def image_size(text):
+    """An argparse type: "HxW", or one number for both, as "HxW"."""
+    height, _, width = text.lower().partition("x")
+    sides = [int(side) if side.isdecimal() else 0 for side in (height, width or height)]
+    if all(side in range(8, 257, 4) for side in sides):
+        return "{}x{}".format(*sides)
+    raise argparse.ArgumentTypeError(f"{text!r} is not HxW, multiples of 4 from 8 to 256")
 
 
 def path(text):

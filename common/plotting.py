@@ -6,10 +6,11 @@ every run on one data set, so that two PNGs laid side by side compare like with 
 
 `decode` is everywhere a function from latent vectors (n, latent_dim) to intensities (n, h, w,
 channels), `random_vector` 64 draws of N(0, I), (64, latent_dim), `mean` the means (n, latent_dim)
-of the test images, `labels` (n,) integers into `class_names`.
+of the test images, `labels` (n,) integers into `class_names`; None where there are no classes.
 """
 
 import contextlib
+import warnings
 
 import matplotlib
 import numpy as np
@@ -21,14 +22,18 @@ from sklearn.decomposition import PCA
 GRID = np.linspace(-4, 4, 16)  # along either axis of the latent grid
 _EDGE = 4 + (GRID[1] - GRID[0]) / 2
 GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 runs down
-LONGEST = 1000  # pixels that the longer side of a panel of images may have, if it can
+LONGEST = 1000  # pixels of the longer side of a panel of images; twice that where it has to be
+MOST_NAMES = 20  # of classes, in a legend
+MOST_BLOCKS = 10  # of reconstructions
 
 
 @contextlib.contextmanager
 def matplotlib_defaults():
     """Have matplotlib as it is installed, whatever the user's settings; also a decorator."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False  # names of data and classes may have a $
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # or letters that its font lacks
         yield
 
 
@@ -102,6 +107,8 @@ def strips(points, labels, class_names, height=1):
     Within a strip of four fifths of `height` the points rise as they come; all strips are around 0.
     """
     points, middle = points.copy(), (len(class_names) - 1) / 2
+    if labels is None:
+        points[:, 1] = height * np.linspace(-0.4, 0.4, len(points))
     for place, name in enumerate(sorted(class_names)):
         (found,) = np.nonzero(labels == class_names.index(name))
         points[found, 1] = height * (np.linspace(-0.4, 0.4, len(found)) + middle - place)
@@ -109,7 +116,15 @@ def strips(points, labels, class_names, height=1):
 
 
 def first_of_each_class(labels, classes, n=8):
-    """Where the first `n` images of each class are, indices (classes, n); -1 for what it lacks."""
+    """Where the first `n` images of each class are, indices (classes, n); -1 for what it lacks.
+
+    Of the first `MOST_BLOCKS` classes; without any, of so many times `n` images as they come.
+    `labels` are (m,), of m images, or then m alone.
+    """
+    if not classes:
+        indices = np.arange(MOST_BLOCKS * n).reshape(-1, n)
+        return np.where(indices < labels, indices, -1)[: -(-labels // n)]
+    classes = min(classes, MOST_BLOCKS)
     indices = np.full((classes, n), -1)
     for label in range(classes):
         found = np.flatnonzero(labels == label)[:n]
@@ -137,10 +152,13 @@ def show_latent_space(mean, labels, class_names, title):
         points = strips(points, labels, class_names)
     figure, axes = _new_figure(title, 740, 740, left=84, right=176, bottom=60, labels=axis_labels)
     scatter(axes, points, labels, class_names, s=9)
-    axes.legend(
-        handles=class_handles(class_names), title="class", fontsize=12, title_fontsize=13,
-        frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
-    )  # fmt: skip
+    if class_names:
+        n = len(class_names)
+        axes.legend(
+            handles=class_handles(class_names, 15), fontsize=12, title_fontsize=13, frameon=False,
+            title=f"{MOST_NAMES} of {n} classes" if n > MOST_NAMES else "class",
+            loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
+        )  # fmt: skip
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, 0.54 * (high - low)
     half = np.maximum(half, 0.5) if latent_dim == 1 else half.max() or 1
@@ -176,24 +194,25 @@ def show_grid(decode, mean, title):
 def show_reconstructions(decode, mean, images, labels, class_names, title):
     """The first 8 test images of each class, each above its reconstruction; intensities absolute.
 
-    Of `images`, (n, h, w, channels) uint8. The classes stand two in a row, in the order of
-    `class_names`. A class with fewer than 8 images leaves white what it cannot fill.
+    Of `images`, (n, h, w, channels) uint8. The first ten classes stand two in a row, in the order
+    of `class_names`, or else the first 80 images. A class with fewer than 8 images leaves white
+    what it cannot fill.
     """
-    indices = first_of_each_class(labels, len(class_names))
+    indices = first_of_each_class(labels if class_names else len(images), len(class_names))
     present, chosen = indices >= 0, indices[indices >= 0]
-    rows = np.ones((len(class_names), 2, 8, *images.shape[1:]))
+    rows = np.ones((len(indices), 2, 8, *images.shape[1:]))
     rows[:, 0][present] = images[chosen] / 255
     rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))
-    heading, gutter = 12, 6
+    heading, gutter = 12 if class_names else 0, 6
     blocks = [tile(np.concatenate(row), columns=8) for row in rows]  # (2 h, 8 w, channels) each
     blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0), (0, 0)), constant_values=1)
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
     axes.set_axis_off()
     down, across = np.add(blocks.shape[1:3], gutter)  # to the next block
-    for i, name in enumerate(class_names):
+    for i, name in enumerate(class_names[: len(rows)]):
         x, y = i % 2 * across, i // 2 * down + heading
-        axes.text(x, y - 3, name, size=12, va="baseline")
+        axes.text(x, y - 3, shorten(name, 40), size=12, va="baseline")
     height, width, _ = canvas.shape
     legend = "upper row: test images; lower row: decoded from their means"
     axes.text(width / 2, height + 6, legend, size=12, ha="center", va="top")
@@ -227,7 +246,9 @@ def grid_canvas(decode, lift):
 
 def show(axes, canvas, extent=None):
     """Fill `axes` with a canvas in absolute intensities, grey where it has one channel."""
-    absolute = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    shrunk = len(canvas) > np.ceil(axes.get_window_extent().height)
+    interpolation = "antialiased" if shrunk else "nearest"
+    absolute = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": interpolation}
     axes.imshow(canvas, aspect="auto", extent=extent, **absolute)
 
 
@@ -239,27 +260,44 @@ def class_colors(class_names):
     return dict(zip(sorted(class_names), colors, strict=True))
 
 
-def class_handles(class_names):
-    """A dot a class for a legend, in alphabetical order."""
+def class_handles(class_names, longest):
+    """A dot a class for a legend, in alphabetical order, with names of up to `longest` characters.
+
+    Of more than `MOST_NAMES` classes, so many, from the first to the last, as far as can be alike.
+    """
+    colors, n = [*class_colors(class_names).items()], len(class_names)
+    shown = np.linspace(0, n - 1, min(n, MOST_NAMES)).round().astype(int)
     return [
-        Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=name)
-        for name, color in class_colors(class_names).items()
+        Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=label)
+        for name, color in (colors[i] for i in shown)
+        for label in [" " * name.startswith("_") + shorten(name, longest)]  # "_" would hide it
     ]
+
+
+def shorten(name, longest):
+    """A name in so many characters, in one line."""
+    name = " ".join(name.split())
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def scatter(axes, points, labels, class_names, s):
     """Points (n, 2) in their classes' colours, of area `s`, over a faint grid."""
     colors = class_colors(class_names)
-    axes.scatter(*points.T, s=s, c=[colors[class_names[i]] for i in labels], linewidths=0)
+    c = [colors[class_names[i]] for i in labels] if class_names else "tab:blue"
+    axes.scatter(*points.T, s=s, c=c, linewidths=0)
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
 def _image_figure(title, canvas, extent=None, **around):
-    """`_new_figure` of one canvas, an image pixel a block of as many as `LONGEST` allows."""
+    """`_new_figure` of one canvas, an image pixel a block of as many as `LONGEST` allows.
+
+    A canvas of more than twice that is shrunk to it.
+    """
     height, width, _ = canvas.shape
-    zoom = max(1, LONGEST // max(height, width))
-    figure, axes = _new_figure(title, zoom * width, zoom * height, **around)
+    longest = max(height, width)
+    zoom = max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest
+    figure, axes = _new_figure(title, round(zoom * width), round(zoom * height), **around)
     show(axes, canvas, extent)
     return figure, axes
 

@@ -23,7 +23,7 @@ from common import devices, priors
 from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
-from common.plotting import draw_figures, save_figure
+from common.plotting import draw_figures, save_figure, shorten
 from common.trained import Trained
 
 import numpy as np
@@ -32,9 +32,12 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
-# Flags that may differ when a run is continued, because they leave its arithmetic alone (--dataset
-# may be left out; name and size of the data set stand for it)
-FREE_FLAGS = {"epochs", "dataset", "data_dir", "output_dir", "plot_every", "tensorboard", "fresh"}
+# Flags that may differ when a run is continued, because they leave its arithmetic alone (for those
+# of the data stand its name, size, shape and fingerprint)
+FREE_FLAGS = {
+    "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
+    "tensorboard", "fresh",
+}  # fmt: skip
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 KEPT = 3  # checkpoints
 WRITTEN = (  # by a run called NAME to its folder, as --fresh deletes it
@@ -73,7 +76,7 @@ class Run:
         n, batch_size = len(data.train_images), args.batch_size
         if batch_size > n:
             what = f"the {n} training images of {data.title}"
-            raise UserError(f"--batch-size {batch_size} is more than {what}")
+            raise UserError(f"--batch-size {batch_size} is more than {what}: give {n} at most.")
         if args.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard wants that package: pip install tensorboard")
         self.name, self.title, self.args, self.data = name, title, args, data
@@ -88,7 +91,7 @@ class Run:
             "model": name,
             "flags": vars(args).copy(),
             "dataset": {"name": data.name, "title": data.title, **sizes}
-            | {"image_shape": list(data.image_shape)},
+            | {"image_shape": list(data.image_shape), "fingerprint": data.fingerprint},
             "epoch": {"batches": passes * (n // batch_size), "passes": passes},
             "versions": {"python": platform.python_version(), **versions},
             "device": devices.name(),
@@ -183,6 +186,9 @@ class Run:
         print(f"{self.title} on {self.data.title}, {self.settings['device']}: {', '.join(flags)}")
         passes = f"{epoch['passes']} passes" if epoch["passes"] > 1 else "1 pass"
         batches = f"{epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} images"
+        shape = " x ".join(map(str, self.data.image_shape))
+        for note in [*self.data.notes, *[f"images of {shape}"][: shape != "28 x 28 x 1"]]:
+            print(f"Data: {note}.")
         print(f"An epoch: {batches}. To epoch {args.epochs}, in {self.folder}.", flush=True)
 
     def epochs(self):
@@ -309,6 +315,7 @@ class Run:
     def _refuse_other(self, settings):
         """Raise UserError if the folder holds a run with other settings."""
         there, now = _arithmetic(settings), _arithmetic(self.settings)
+        there.setdefault("fingerprint", now["fingerprint"])  # runs used to be kept without it
         differing = [
             f"{name} {there.get(name)} there, {now.get(name)} now"
             for name in {**there, **now}
@@ -344,7 +351,11 @@ class Run:
                 (self.folder / "decoder.keras").unlink(missing_ok=True)
 
     def _export_figures(self):
-        args, decode, title = self.args, self.trained.decode, f"{self.title}, {self.data.title}"
+        args, decode, title = (
+            self.args,
+            self.trained.decode,
+            f"{self.title}, {shorten(self.data.title, 40)}",
+        )
         # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
         random_vector = priors.sample(64, args.latent_dim, args.seed, args.dtype)
         mean, title = self.trained.encode(self.data.test_images), f"{title}, epoch {self.epoch}"

@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 from common import priors
-from common.data import TITLES
 from common.data.batches import to_float
 from common.data.sources import load_dataset
 from common.devices import in_batches, in_parts, keras_in
@@ -84,8 +83,22 @@ class Trained:
         return z, self.decode(z)
 
     def data(self, data_dir=None):
-        """Its common.data.sources.Dataset; `data_dir` is the folder to read it from, if moved."""
-        return load_dataset(self.dataset, data_dir or self.flags.get("data_dir"))
+        """Its common.data.sources.Dataset; `data_dir` is the folder to read it from, if moved.
+
+        That is TFDS's, or the folder of pictures. Raises what load_dataset raises, and UserError
+        if the images are others than in training.
+        """
+        flags, images = self.flags, self.flags["images"]
+        data = load_dataset(
+            flags["dataset"] or self.dataset, data_dir or flags["data_dir"],
+            images and (data_dir or images), flags["image_size"],
+        )  # fmt: skip
+        if data.fingerprint != self.settings["dataset"].get("fingerprint", data.fingerprint):
+            raise UserError(
+                f"the images of {self.title} have changed since the run in {self.folder} was "
+                "trained.\nGive the folder of those with --data-dir, or train it anew."
+            )
+        return data
 
     @property
     def fingerprint(self):
@@ -148,13 +161,12 @@ def read_run(folder):
         settings = read_json(folder / "settings.json", SETTINGS)
     except (FileNotFoundError, NotADirectoryError):
         dataset = folder.resolve().parent.name
-        command = _command(script, {"dataset": dataset} if dataset in TITLES else {}, folder)
+        named = {} if dataset == folder.resolve().parents[1].name else {"dataset": dataset}
+        command = _command(script, named, folder)
         raise UserError(f"there is no run in {folder}. To train one:\n{command}") from None
     try:
         if settings["model"] != model:
             raise UserError(f"it is of a run called {settings['model']!r}")
-        if settings["dataset"]["name"] not in TITLES:
-            raise UserError(f"there is no data set {settings['dataset']['name']!r}")
         settings["flags"] = _check_flags(script, settings["flags"])
     except UserError as error:
         raise UserError(f"{folder / 'settings.json'} is damaged: {error}. {MAKE_ANEW}") from error

@@ -86,7 +86,7 @@ def short_epochs(monkeypatch):
     monkeypatch.setattr(common.data.batches, "EPOCH", 1)
 
 
-def few_digits(name="digits", data_dir=None, train=60, test=40):
+def few_digits(*_, train=60, test=40):
     """The first of the digits' training and test images: short epochs, for many runs."""
     data, sizes = load_dataset("digits"), {"train": train, "test": test}
     parts = [(f"{part}_{what}", n) for part, n in sizes.items() for what in ("images", "labels")]

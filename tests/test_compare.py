@@ -15,11 +15,13 @@ from pathlib import Path
 
 import common.data.batches
 import common.run
+import common.trained
 import eager_cvae
 from common.compare import __main__ as compare
 from common.compare import evaluate, judge, metrics
 from common.compare.report import BASELINES, CVAE_ALONE, METRICS, summarize, summary
 from common.data.batches import to_float
+from common.data.images import progress
 from common.devices import set_up
 from common.files import UserError
 from common.losses import normal_loglik
@@ -76,7 +78,7 @@ def trained(tmp_path_factory):
             patch.setattr(script, "load_dataset_or_digits", some_digits)
             script.main(["--dataset", "digits", "--epochs", "1", "--output-dir", str(out)])
         patch.setattr(judge, "EPOCHS", 1)
-        judge.read_judge(some_digits(), out / "digits", evaluate.progress)
+        judge.read_judge(some_digits(), out / "digits", progress)
     tf.config.run_functions_eagerly(False)
     return out / "digits"
 
@@ -101,7 +103,7 @@ def few(monkeypatch):
         return REMEMBERED[key]
 
     monkeypatch.setattr(compare, "baselines", remembered)
-    monkeypatch.setattr(evaluate, "load_dataset", some_digits)
+    monkeypatch.setattr(common.trained, "load_dataset", some_digits)
     monkeypatch.setattr(evaluate, "PRIOR_DRAWS", 300)
     monkeypatch.setattr(common.data.batches, "EPOCH", 300)
     monkeypatch.setattr(judge, "EPOCHS", 1)
@@ -268,7 +270,7 @@ def test_values_are_those_of_the_models(model, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate, "SURE", 0.4)
     data, args = some_digits(), compare.get_args([*QUICK])
     run = hand_made(model, to_float(data.test_images[:40], "float32"))
-    reference = evaluate.read_reference("digits", None, tmp_path)
+    reference = evaluate.read_reference(some_digits(), tmp_path)
     found = evaluate.evaluate(run, reference, args, lambda *_: None)
     values, mean, covariance = by_hand(run, data, args, reference.judge.look, draws=300)
     assert set(METRICS) == set(values) | (CVAE_ALONE if model == "mmd" else set())
@@ -285,7 +287,7 @@ def test_values_are_those_of_the_models(model, monkeypatch, tmp_path):
 
 
 def test_baselines_are_real_images_noise_and_the_network_before_training(trained, tmp_path):
-    run, reference = load_run(trained / "cvae"), evaluate.read_reference("digits", None, tmp_path)
+    run, reference = load_run(trained / "cvae"), evaluate.read_reference(some_digits(), tmp_path)
     columns, data = evaluate.baselines(run, reference, lambda *_: None), some_digits()
     assert columns.keys() == BASELINES.keys()
     real, noise, before = columns.values()
@@ -293,7 +295,7 @@ def test_baselines_are_real_images_noise_and_the_network_before_training(trained
     assert (real["mean squared error"], real["edges kept"]) == (0, 1)
     assert real["cross entropy"] == pytest.approx(crossentropy(x, x).mean(), rel=1e-3)
     others = to_float(data.train_images, "float32").numpy()
-    around, features = (reference.judge.look(i)[0] for i in (reference.images, others))
+    around, features = (reference.judge.look(i)[0] for i in (x, others))
     assert real["precision"] == pytest.approx(precise(features, around), abs=0.004)
     assert real["precision"] > 0.2 > noise["precision"] == 0
     assert CVAE_ALONE & before.keys() == set()
@@ -456,7 +458,7 @@ def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, c
 def test_kept_metrics_that_are_not_whole_are_not_used(runs):
     run, alone = load_run(runs / "mmd"), read_run(runs / "mmd")
     args, file = compare.get_args([*QUICK]), runs / "mmd" / "metrics.json"
-    reference = evaluate.read_reference("digits", None, runs)
+    reference = evaluate.read_reference(some_digits(), runs)
     judged = reference.judge.fingerprint
     evaluate.measure(run, reference, args, lambda *_: None)
     for one in (run, alone):
@@ -504,19 +506,21 @@ def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, 
 
 
 COMMAND = """
-import runpy, common.data.batches, common.compare.report
+import runpy, common.data.batches, common.compare.report, common.trained
+from tests.test_compare import some_digits
 common.data.batches.EPOCH = 600  # the judge has little time
 common.compare.report.PRIOR_DRAWS = 300
+common.trained.load_dataset = some_digits
 runpy.run_module("common.compare", run_name="__main__")
 """
 
 
 def test_without_arguments_the_two_runs_in_outputs(runs, tmp_path):
-    """The program, as a process; real digits, default place."""
+    """The program, as a process, default place."""
     folder = (tmp_path / "out").rename(tmp_path / "outputs") / "digits"
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, *QUICK],
-        cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)),
+        cwd=tmp_path, env=environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -551,7 +555,7 @@ def test_runs_that_are_not_there(runs, call, tmp_path, monkeypatch):
     check_error(call(), "no run in outputs/fashion_mnist/cvae", "python eager_cvae.py")
     for name in ("digits", "mnist"):
         shutil.copytree(runs, tmp_path / "outputs" / name)
-    check_error(call(), "mnist and digits", "which")
+    check_error(call(), "digits and mnist", "which")
     (runs / "mmd" / "decoder.keras").unlink()
     check_error(call(runs), "not finished", "python mmd_cvae.py")
     assert not list(tmp_path.rglob("*comparison*"))

@@ -98,7 +98,7 @@ def test_the_real_data(name, offline):
     assert np.bincount(data.test_labels).tolist() == COUNTS[name]
 
 
-@pytest.mark.parametrize(("name", "shape"), [("fashion_mnist", (12, 20, 3)), ("mnist", (5, 7, 1))])
+@pytest.mark.parametrize(("name", "shape"), [("fashion_mnist", (12, 20, 3)), ("mnist", (8, 28, 1))])
 def test_a_prepared_folder_is_read_wherever_named(name, shape, tmp_path, monkeypatch, offline):
     written = prepare(tmp_path, name, shape)
     assert any(tmp_path.rglob("label.labels.txt")) == (name == "fashion_mnist")  # no MNIST has it
@@ -114,11 +114,17 @@ def test_a_prepared_folder_is_read_wherever_named(name, shape, tmp_path, monkeyp
 
 def test_a_missing_data_set_is_prepared_by_tfds(tmp_path, monkeypatch):
     asked = []
+
+    def builder(name, data_dir):
+        prepare(data_dir, name)
+        made = tfds.builder_from_directory(data_dir / name / "3.0.1")
+        made.download_and_prepare = lambda: asked.append("prepared")
+        return made
+
     monkeypatch.setattr("common.data.tfds._check_network", asked.append)
-    with tfds.testing.mock_data(num_examples=70):
-        data = load_dataset("mnist", tmp_path)
-    check(data, "mnist", 70, 70)
-    assert [url.split(":")[0] for url in asked] == ["https"]
+    monkeypatch.setattr(tfds, "builder", builder)
+    check(load_dataset("mnist", tmp_path), "mnist", 40, 20)
+    assert [one.split(":")[0] for one in asked] == ["https", "prepared"]
 
 
 @pytest.mark.parametrize(("name", "silent"), [("fashion_mnist", False), ("mnist", True), (None, 0)])

@@ -90,11 +90,12 @@ def test_a_run_writes_what_it_should(model, trained):
         "epochs": 3, "batch_size": 100, "learning_rate": 1e-3, "latent_dim": 2,
         "dataset": "digits", "data_dir": None, "output_dir": str(trained[0]), "seed": 0,
         "plot_every": 2, "dtype": "float32", "tensorboard": False, "fresh": False,
+        "images": None, "image_size": None,
     }  # fmt: skip
     assert settings["flags"] == flags | ({"beta": None} if model == "cvae" else {})
     assert settings["dataset"] == {
         "name": "digits", "title": "digits (scikit-learn)", "train_images": 300, "test_images": 80,
-        "image_shape": [28, 28, 1],
+        "image_shape": [28, 28, 1], "fingerprint": DATA.fingerprint,
     }  # fmt: skip
     assert settings["epoch"] == {"batches": 6, "passes": 2}
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__}

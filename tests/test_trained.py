@@ -8,7 +8,7 @@ import shlex
 import shutil
 
 import common.data.batches
-from common.data.sources import Dataset
+from common.data.sources import Dataset, load_dataset
 from common.files import UserError
 from common.run import Run
 from common.trained import load_run, read_run
@@ -94,6 +94,9 @@ def test_a_run_encodes_decodes_and_samples(model, case, trained):
 def test_its_data_and_wrong_images_and_latent_vectors(trained):
     run = load_run(trained("mmd", (2, "float32")))
     assert "digits" in repr(run)
+    with pytest.raises(UserError, match="images of digits .* have changed"):
+        run.data()  # of all the digits, a few of which it is trained on
+    run.settings["dataset"]["fingerprint"] = load_dataset("digits").fingerprint
     assert len(run.data().train_images) == 1500
     x = np.zeros((4, 28, 28, 1))
     shapes = (x[0], x[..., 0], x[:, :27], np.zeros((4, 28, 28, 3)))

@@ -7,6 +7,7 @@ import common.data.batches
 from common.compare import evaluate
 from common.compare.report import GROUPS
 from common.data.batches import to_float
+from common.data.sources import load_dataset
 
 import numpy as np
 import pytest
@@ -38,16 +39,16 @@ def test_blends_are_worse_the_more_they_are_blended(name, kind, tmp_path_factory
     folder.mkdir(exist_ok=True)
     if name == "digits":
         monkeypatch.setattr(common.data.batches, "EPOCH", 6_000)
-    reference = evaluate.read_reference(name, None, folder)
+    reference = evaluate.read_reference(load_dataset(name), folder)
     assert reference.judge.accuracy > {"digits": 0.9, "mnist": 0.985, "fashion_mnist": 0.9}[name]
     data, rng = reference.data, np.random.default_rng(0)
     train = to_float(data.train_images[:15_000], "float32").numpy()
     found = []
     for drawn in np.array_split(train, 3):
-        back = blends(reference.images, kind, rng)
+        back = blends(to_float(reference.images, "float32").numpy(), kind, rng)
         for step, images in enumerate(blends(drawn, kind, rng)):
-            values = evaluate.likeness(images, images, images, reference)
-            values |= evaluate.reconstruction(reference.images, back[step])
+            values = evaluate.likeness([images], [images], [images], reference)
+            values |= evaluate.reconstruction(reference.images, lambda i: i, back[step])
             found.append(values)
     assert found[0].keys() == OF_IMAGES
     rows = OF_IMAGES

@@ -11,9 +11,10 @@ from common import priors
 from common.cli import signals_wait
 from common.compare import metrics
 from common.compare.judge import Judge, read_judge
-from common.compare.report import CVAE_ALONE, METRICS, PRIOR_DRAWS, SURE
+from common.compare.report import CVAE_ALONE, METRICS, OF_CLASSES, PRIOR_DRAWS, SURE
 from common.data.batches import to_float
-from common.data.sources import Dataset, load_dataset
+from common.data.images import progress
+from common.data.sources import Dataset
 from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
@@ -23,9 +24,10 @@ import numpy as np
 import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
-from tqdm.auto import tqdm
 
 VERSION = 5  # of the metrics; what is kept of another one is measured anew
+MOST_IMAGES = 10_000  # of a test set, for some metrics take their square
+MOST_PIXELS = 1_024  # of images whose principal components are found exactly
 
 
 class Result(NamedTuple):
@@ -41,40 +43,68 @@ class Reference(NamedTuple):
     """A data set and what all its runs are held against."""
 
     data: Dataset
-    images: np.ndarray  # the test set's, float32 (n, height, width, channels) in [0, 1]
-    look: Callable  # from such images to points (n, dim) by space, and the judge's p (n, classes)
+    images: np.ndarray  # test images, uint8 (n, height, width, channels)
+    look: Callable  # from batches of images to points (n, dim) by space, and the judge's p
     manifolds: dict  # of the test images by space: a metrics.Manifold, and the same pruned
-    judge: Judge
+    judge: Judge | None  # None without labels
 
 
-def read_reference(name, data_dir, folder):
-    """Load a data set, and see its test images in the two spaces in which images are compared.
+def read_reference(data, folder):
+    """See the test images of a data set in the two spaces in which images are compared.
 
     "pixels" is that of their first principal components, "judge" that of the features of the judge
-    that `folder` has or gets. Raises UserError where the data set cannot be had
-    (common.data.sources.load_dataset).
+    that `folder` has or gets, if there are labels.
     """
-    data = load_dataset(name, data_dir)
-    images = to_float(data.test_images, "float32").numpy()
+    images = data.test_images[:MOST_IMAGES]
+    judge = read_judge(data, Path(folder), progress) if data.class_names else None
     pixels = images.reshape(len(images), -1)
-    pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
-    judge = read_judge(data, Path(folder), progress)
+    if pixels.shape[1] <= MOST_PIXELS:
+        pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh")
+    else:  # in bounded memory
+        pixels = pixels[:2000]
+        pca = PCA(min(50, *pixels.shape), svd_solver="randomized", random_state=0)
+    pca.fit(pixels / np.float32(255))
 
-    def look(images):
-        features, p = judge.look(images)
-        return {"pixels": pca.transform(images.reshape(len(images), -1)), "judge": features}, p
+    def look_at(images):
+        points = {"pixels": pca.transform(images.reshape(len(images), -1))}
+        features, p = judge.look(images) if judge else (np.zeros(0), np.zeros(0))
+        return points | ({"judge": features} if judge else {}), p
 
-    around = {space: metrics.manifold(points) for space, points in look(images)[0].items()}
+    def look(batches):
+        found, p = zip(*map(look_at, batches), strict=True)
+        return {k: np.concatenate([one[k] for one in found]) for k in found[0]}, np.concatenate(p)
+
+    points, _ = look(map(to_float32, in_turn(images)))
+    around = {space: metrics.manifold(found) for space, found in points.items()}
     manifolds = {space: (balls, metrics.pruned(balls)) for space, balls in around.items()}
     return Reference(data, images, look, manifolds, judge)
 
 
-def reconstruction(images, preds):
-    """How well test images (n, height, width, channels) come back, by name."""
+def in_turn(rows, size=1000):
+    """Slices of an array, so long each."""
+    return (rows[first : first + size] for first in range(0, len(rows), size))
+
+
+def to_float32(images):
+    """Intensities in [0, 1] of uint8 images."""
+    return to_float(images, "float32").numpy()
+
+
+def reconstruction(images, decode, mean):
+    """How well test images, uint8 (n, height, width, channels), come back by `decode(mean)`."""
+
+    def by_image(images, mean):
+        x, preds = to_float(images, "float32"), tf.cast(decode(mean), "float32")
+        errors = metrics.mean_squared_error(x, preds), metrics.binary_crossentropy(x, preds)
+        return *errors, *metrics.edges(x, preds)
+
+    error, entropy, kept, there = (
+        found.mean(dtype=float) for found in in_batches(by_image, images, mean)
+    )
     return {
-        "mean squared error": metrics.mean_squared_error(images, preds),
-        "cross entropy": metrics.binary_crossentropy(images, preds),
-        "edges kept": metrics.edges_kept(images, preds),
+        "mean squared error": float(error),
+        "cross entropy": float(entropy),
+        "edges kept": float(kept / there) if there else 1.0,
     }
 
 
@@ -82,22 +112,26 @@ def likeness(drawn, own, cells, reference):
     """How images decoded from draws of the prior are like the test images, by name.
 
     And how precise are those from draws of the codes' `own` Gaussian, and in the `cells` of the
-    latent grid; all (n, height, width, channels).
+    latent grid; all are batches of images (k, height, width, channels).
     """
     points, p = reference.look(drawn)
-    (sure,) = np.nonzero(p.max(axis=1) >= SURE)
-    around, narrow = reference.manifolds["judge"]
-    values = {
-        "Fréchet distance": metrics.frechet_distance(points["judge"], around.points),
-        "classes": metrics.effective_number(p[sure].argmax(axis=1)),
-        "sure": len(sure) / len(p),
-        "precision": metrics.precision(points["judge"], narrow),
-    }
-    for name, images in {"own Gaussian": own, "grid": cells}.items():
-        seen, _ = reference.look(images)
-        values[f"precision, {name}"] = metrics.precision(seen["judge"], narrow)
+    values = {}
+    if reference.judge:
+        (sure,) = np.nonzero(p.max(axis=1) >= SURE)
+        around, _ = reference.manifolds["judge"]
+        values = {
+            "Fréchet distance": metrics.frechet_distance(points["judge"], around.points),
+            "classes": metrics.effective_number(p[sure].argmax(axis=1)),
+            "sure": len(sure) / len(p),
+        }
     for space, (around, _) in reference.manifolds.items():
         values[f"coverage, {space}"] = metrics.coverage(points[space], around)
+    space = "judge" if reference.judge else "pixels"
+    _, narrow = reference.manifolds[space]
+    values["precision"] = metrics.precision(points[space], narrow)
+    for name, batches in {"own Gaussian": own, "grid": cells}.items():
+        seen, _ = reference.look(batches)
+        values[f"precision, {name}"] = metrics.precision(seen[space], narrow)
     return values
 
 
@@ -107,13 +141,20 @@ def baselines(run, reference, step):
     A dict from a column's title to its values by name.
     """
     data, images = reference.data, reference.images
-    real = to_float(data.train_images[:PRIOR_DRAWS], "float32").numpy()
-    noise = np.random.default_rng(0).random((PRIOR_DRAWS, *data.image_shape), dtype="float32")
+    rng = np.random.default_rng(0)
+
+    def real(n):
+        return map(to_float32, in_turn(data.train_images[:n]))
+
+    def noise(n):
+        return (rng.random((len(k), *data.image_shape), "float32") for k in in_turn(range(n)))
+
     step(run, "real images")
-    columns = {"real images": reconstruction(images, images)}
-    columns["real images"] |= likeness(real, real, real[:256], reference)
+    columns = {"real images": reconstruction(images, to_float32, images)}
+    columns["real images"] |= likeness(real(PRIOR_DRAWS), real(PRIOR_DRAWS), real(256), reference)
     step(run, "white noise")
-    columns["white noise"] = likeness(noise, noise, noise[:256], reference)
+    drawn = noise(PRIOR_DRAWS), noise(PRIOR_DRAWS), noise(256)
+    columns["white noise"] = likeness(*drawn, reference)
     before = untrained(run, data.image_shape)
     return columns | {"untrained": evaluate(before, reference, None, step).values}
 
@@ -176,16 +217,15 @@ def evaluate(run, reference, args, step):
         return priors.sample(n, run.flags["latent_dim"], 0, dtype).numpy()
 
     step(run, "encoding")
-    train = run.encode(data.train_images)
     values = {}
     if run.model == "cvae":
-        mean, logvar = in_batches(lambda x: run.encoder(to_float(x, dtype)), data.test_images)
+        mean, logvar = in_batches(lambda x: run.encoder(to_float(x, dtype)), images)
         z = eager_cvae.reparameterize(tf.constant(mean), logvar, rng)
         if args:
-            values |= bounds(run, data.test_images, mean, logvar, z, rng, args)
+            values |= bounds(run, images, mean, logvar, z, rng, args)
         z = z.numpy()
     else:
-        mean = z = run.encode(data.test_images)
+        mean = z = run.encode(images)
 
     step(run, "latent space")
     centre, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
@@ -201,19 +241,22 @@ def evaluate(run, reference, args, step):
     }
 
     step(run, "classes")
-    accuracy = metrics.neighbour_accuracy(train, data.train_labels, mean, data.test_labels)
-    values["15 neighbours' accuracy"] = accuracy
-    values["silhouette"] = float(silhouette_score(mean, data.test_labels))
+    if data.class_names:
+        labels, train = data.test_labels[: len(images)], run.encode(data.train_images)
+        accuracy = metrics.neighbour_accuracy(train, data.train_labels, mean, labels)
+        values["15 neighbours' accuracy"] = accuracy
+        several = 1 < len(np.unique(labels)) < len(labels)
+        values["silhouette"] = float(silhouette_score(mean, labels)) if several else 0.0
 
     step(run, "decoding")
-    values |= reconstruction(images, run.decode(mean))
-    random_vector = prior(PRIOR_DRAWS)
-    own = run.decode(metrics.to_gaussian(random_vector, centre, covariance))
-    _, lift, _ = latent_plane(mean)
-    cells = run.decode(lift(latent_grid()))
+    values |= reconstruction(images, run.decode, mean)
 
     step(run, "draws")
-    values |= likeness(run.decode(random_vector), own, cells, reference)
+    random_vector = prior(PRIOR_DRAWS)
+    own = metrics.to_gaussian(random_vector, centre, covariance)
+    _, lift, _ = latent_plane(mean)
+    places = random_vector, own, lift(latent_grid())
+    values |= likeness(*(map(run.decode, in_turn(z)) for z in places), reference)
     return Result(run, values, centre.tolist(), covariance.tolist())
 
 
@@ -230,8 +273,9 @@ def _basis(run, args, judge):
 def kept_result(run, args, judge=None):
     """What an earlier comparison with these flags left beside a run, as Result; None if nothing.
 
-    `judge` is the fingerprint of the one to have it by. Of a run without models any judge will do,
-    and some of the metrics; raises UserError if what is kept of it is not what is asked for.
+    `judge` is the fingerprint of the one to have it by, None without labels. Of a run without
+    models any judge will do, and some of the metrics; raises UserError if what is kept of it is
+    not what is asked for.
     """
     file, basis, dim = (
         run.folder / "metrics.json",
@@ -239,6 +283,7 @@ def kept_result(run, args, judge=None):
         run.flags["latent_dim"],
     )
     names = set(METRICS) - (set() if run.model == "cvae" else CVAE_ALONE)
+    names -= set() if judge or run.encoder is None else OF_CLASSES
     moments = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
     with contextlib.suppress(OSError, UserError):
         kept = read_json(file, {"basis": dict, "values": dict, **moments})
@@ -260,15 +305,11 @@ def kept_result(run, args, judge=None):
 def measure(run, reference, args, step):
     """`evaluate`, and keep the result beside the run."""
     result = evaluate(run, reference, args, step)
-    basis = _basis(run, args, reference.judge.fingerprint)
+    judge = reference.judge and reference.judge.fingerprint
+    basis = _basis(run, args, judge)
     kept = {"basis": basis, **result._asdict()}
     del kept["run"]
     file = replacing_unlocked(run.folder / "metrics.json")
     with contextlib.suppress(OSError), signals_wait(), file as partial:  # it only saves time
         write_json(partial, kept)
     return result
-
-
-def progress(total, description=None):
-    """A tqdm bar; silent when stderr is no terminal."""
-    return tqdm(total=total, desc=description, leave=False, disable=None, dynamic_ncols=True)

@@ -43,7 +43,10 @@ def show_comparison(columns):
     titles = [textwrap.wrap(column.title, int(side / 14 / zoom)) for column in columns]
     abouts = [textwrap.wrap(column.about, int(side / 9.5 / zoom)) for column in columns]
     classes = dict.fromkeys(column.data.class_names for column in columns)
-    ticks, legend, square = 50 * zoom, 52 * zoom, [side] * len(columns)
+    classes = [names for names in classes if names]
+    ticks, square = 50 * zoom, [side] * len(columns)
+    most_rows = max([-(-min(len(n), plotting.MOST_NAMES) // 5) for n in classes], default=0)
+    legend = 26 * most_rows * zoom
     legends = len(classes) * legend
     contents = [_contents(column) for column in columns]
     heights = [[side * len(canvas) / canvas.shape[1] for canvas in found[2:]] for found in contents]
@@ -81,7 +84,8 @@ def show_comparison(columns):
     under = figure.axes[len(columns)].get_position().y0 - ticks / height
     for i, class_names in enumerate(classes):
         figure.legend(
-            handles=plotting.class_handles(class_names), ncols=5, fontsize=11 * zoom, frameon=False,
+            handles=plotting.class_handles(class_names, side // 32), ncols=5,
+            fontsize=11 * zoom, frameon=False,
             loc="upper center", bbox_to_anchor=(0.5, under - i * legend / height),
             handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
         )  # fmt: skip
@@ -91,19 +95,22 @@ def show_comparison(columns):
 def _contents(column):
     """The points (n, 2) of the latent space, the prior's centre (2,) among them, three canvases.
 
-    Of random clothes, the latent grid, and the first image of each class above its reconstruction.
+    Of random clothes, the latent grid, and the first image of each of ten classes (or ten images)
+    above its reconstruction.
     """
     points, lift, _ = plotting.latent_plane(np.asarray(column.mean))
     labels, names = column.data.test_labels, column.data.class_names
     if column.mean.shape[1] == 1:
-        points = plotting.strips(points, labels, names, height=6 / len(names))
+        points = plotting.strips(points, labels, names, height=6 / max(1, len(names)))
         centre = np.zeros(2)
     else:
         origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
         centre = -(np.array(ends) - origin) @ origin
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
-    _, firsts = np.unique(labels, return_index=True)
-    both = [column.data.test_images[firsts] / 255, column.decode(column.mean[firsts])]
+    images = column.data.test_images
+    firsts = np.unique(labels, return_index=True)[1] if names else np.arange(len(images))
+    firsts = firsts[: plotting.MOST_BLOCKS]
+    both = [images[firsts] / 255, column.decode(column.mean[firsts])]
     pairs = plotting.tile(np.concatenate(both), columns=len(firsts), gutter=2)
     return points, centre, clothes, plotting.grid_canvas(column.decode, lift), pairs
 

@@ -7,7 +7,6 @@ import math
 from typing import NamedTuple
 
 from common import priors
-from common.devices import in_batches
 from common.losses import compute_kernel, normal_loglik
 
 import keras
@@ -20,23 +19,18 @@ KERNEL_ELEMENTS = 2**21  # of compute_kernel's differences at a time: 16 MB in f
 
 
 def mean_squared_error(x, preds):
-    """Mean over pixels and images of (x - preds)^2; both (n, height, width, channels)."""
-    return _mean(keras.losses.mean_squared_error, x, preds)
+    """Mean over pixels of (x - preds)^2, of (n, height, width, channels): (n,)."""
+    return tf.reduce_mean(keras.losses.mean_squared_error(x, preds), axis=(1, 2))
 
 
 def binary_crossentropy(x, preds):
-    """-sum_pixels x log preds + (1 - x) log(1 - preds), mean over images: nats an image.
+    """-sum_pixels x log preds + (1 - x) log(1 - preds): (n,), nats an image.
 
     Both are (n, height, width, channels) intensities in [0, 1]. At its least, where `preds` is `x`,
     it is not 0 but the entropy of the grey pixels. Keras keeps `preds` 1e-7 clear of 0 and 1.
     """
-    return _mean(keras.losses.binary_crossentropy, x, preds) * x[0].size
-
-
-def _mean(loss, x, preds):
-    """The mean of a loss of pixels (n, height, width), over pixels and images."""
-    by_image = in_batches(lambda *some: tf.reduce_mean(loss(*some), axis=(1, 2)), x, preds)
-    return float(by_image.mean(dtype=float))
+    by_pixel = keras.losses.binary_crossentropy(x, preds)  # mean over channels
+    return tf.reduce_sum(by_pixel, axis=(1, 2)) * x.shape[3]
 
 
 def bernoulli_loglik(x, logits):
@@ -213,16 +207,14 @@ def effective_number(labels):
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(labels) else 0.0
 
 
-def edges_kept(images, preds):
-    """How much of the edges of images comes back in `preds`, both (n, height, width, channels).
+def edges(images, preds):
+    """What tells how much of the edges of images comes back in `preds`.
 
-    The slope of the regression of the one's gradients on the other's, pixel by pixel and without
-    an intercept: 1 if they are the same, less for blur, 0 for edges that are elsewhere.
+    Of each image, the sum over pixels of the product of both's gradients, and of the square of the
+    image's: (n,) each, of (n, height, width, channels). The sum of the ones over the sum of the
+    others is the slope of a regression without intercept: 1 if the edges are the same, less for
+    blur, 0 for edges that are elsewhere.
     """
-    kept = there = 0.0
-    for first in range(0, len(images), 1000):  # gradients take four times as much as images
-        some = (tf.cast(i[first : first + 1000], "float32") for i in (images, preds))
-        for d, e in zip(*map(tf.image.image_gradients, some), strict=True):
-            kept += float(tf.reduce_sum(d * e))
-            there += float(tf.reduce_sum(d * d))
-    return kept / there
+    pairs = zip(*map(tf.image.image_gradients, (images, preds)), strict=True)
+    products = [(d * e, d * d) for d, e in pairs]
+    return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))

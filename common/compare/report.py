@@ -43,6 +43,10 @@ GROUPS = {
 }  # fmt: skip
 METRICS = {name: places for group in GROUPS.values() for name, places in group.items()}
 ASIDE = {"its effective samples", "its standard error", "ELBO, fewer images"}
+OF_CLASSES = {
+    "15 neighbours' accuracy", "silhouette", "Fréchet distance", "coverage, judge", "classes",
+    "sure",
+}  # fmt: skip
 CVAE_ALONE = {
     "ELBO", "KL part of the ELBO", "ELBO, fewer images", "importance-weighted bound",
     "its effective samples",
@@ -116,7 +120,9 @@ def definitions(args):
 
 
 def judged(judges):
-    """A line on the judges."""
+    """A line on the judges; none without labels."""
+    if not judges:
+        return "Without classes there is no judge: the rows are those that need none."
     found = ", ".join(f"{share:.1%} on {title}" for title, share in judges.items())
     return f"The judge puts into their class, of the test images: {found}."
 

@@ -1,30 +1,53 @@
 """Data sets in: uint8 images, labels and class names out, whatever their shape."""
 
+import functools
+import hashlib
+import re
 import sys
+import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
-from common.data import TITLES, digits, tfds
+from common.data import TITLES, digits, pictures, tfds
+from common.data.images import ALIGNMENT
+from common.layers import on_gpu
 
 import numpy as np
 import tensorflow as tf
 
+LONGEST_NAME = 80  # characters
+
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """A data set in memory: uint8 images (n, height, width, channels), int64 labels (n,)."""
+    """A data set in memory: uint8 images (n, height, width, channels), int64 labels (n,).
 
-    name: str  # as in --dataset, and in paths
+    Without classes, labels are None, and class_names empty.
+    """
+
+    name: str  # in paths
     title: str  # as in figures
     train_images: tf.Tensor  # once where TensorFlow computes, and nowhere else
-    train_labels: np.ndarray  # into class_names
+    train_labels: np.ndarray | None  # into class_names
     test_images: np.ndarray
-    test_labels: np.ndarray
+    test_labels: np.ndarray | None
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # on what was done to it
 
     @property
     def image_shape(self):
         """(height, width, channels)."""
         return tuple(self.test_images.shape[1:])
+
+    @functools.cached_property
+    def fingerprint(self):
+        """Of images, labels and classes, in hexadecimal."""
+        digest = hashlib.sha256(repr((self.image_shape, self.class_names)).encode())
+        for array in (
+            self.train_images.numpy(), self.train_labels, self.test_images, self.test_labels
+        ):  # fmt: skip
+            digest.update(b"none" if array is None else np.ascontiguousarray(array))
+        return digest.hexdigest()
 
     def __repr__(self):
         shape = " x ".join(map(str, self.image_shape))
@@ -32,34 +55,57 @@ class Dataset:
         return f"<{self.title}: {n:,} + {m:,} images of {shape}, {classes} classes>"
 
 
-def load_dataset(name, data_dir=None):
+def load_dataset(name, data_dir=None, images=None, image_size=None):
     """Load a `Dataset` whole.
 
     Args:
-        name: "fashion_mnist" or "mnist", read by TFDS, which downloads and prepares them first
-            where they are missing; or "digits", which scikit-learn brings along.
+        name: "digits", which scikit-learn brings along; or a data set of TFDS with images, such as
+            "fashion_mnist" or "emnist/letters", which TFDS downloads and prepares first where it
+            is missing. Of no account with `images`.
         data_dir: TFDS's folder; else the environment's TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        images: a folder of pictures, to read instead (pictures.load).
+        image_size: "HxW" to bring the images to; None: what images.choose_size says.
 
     Raises:
         UserError: the folder that was named is not there; no such data set in it, and no download
-            either, known within seconds; there, but damaged or another one.
+            either, known within seconds; there, but damaged or another one; nothing to train on;
+            too much for the memory.
     """
-    if name == "digits":
-        train, test, class_names = digits.load()
+    if images:
+        title = Path(images).resolve().name
+        train, test, class_names, notes = pictures.load(images, image_size)
+    elif name == "digits":
+        title = TITLES[name]
+        train, test, class_names, notes = digits.load(image_size)
     else:
-        train, test, class_names = tfds.load(name, data_dir)
-    arrays = train[0], train[1].numpy(), test[0].numpy(), test[1].numpy()
-    return Dataset(name, TITLES[name], *arrays, class_names)
+        title = TITLES.get(name, name)
+        train, test, class_names, notes = tfds.load(name, data_dir, image_size)
+    with_tensor = _to_tensor(train[0]), *train[1:]
+    name = path_name(title if images else name)
+    return Dataset(name, title, *with_tensor, *test, class_names, tuple(notes))
 
 
-def load_dataset_or_digits(name, data_dir=None):
+def _to_tensor(images):
+    """Where TensorFlow computes; on a CPU in the same memory if it can, without a copy."""
+    if on_gpu() or images.ctypes.data % ALIGNMENT:
+        return tf.constant(images)
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+
+
+def path_name(name):
+    """A name that is safe in a path: letters, digits and `_-.`, none of the last two in front."""
+    safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).lstrip("-.")
+    return safe.encode()[:LONGEST_NAME].decode(errors="ignore") or "images"
+
+
+def load_dataset_or_digits(name, data_dir=None, images=None, image_size=None):
     """`load_dataset`, where `name` may be None: Fashion-MNIST if it can be had, else the digits.
 
     Says on stderr when it goes on with the digits, which it does where no folder was named either.
     Raises what `load_dataset` raises.
     """
     try:
-        return load_dataset(name or "fashion_mnist", data_dir)
+        return load_dataset(name or "fashion_mnist", data_dir, images, image_size)
     except tfds.UnavailableError as error:
         if name or tfds.named_folder(data_dir):
             raise
@@ -67,4 +113,4 @@ def load_dataset_or_digits(name, data_dir=None):
             f"{error}\nGoing on with scikit-learn's digits instead: this is not Fashion-MNIST.",
             file=sys.stderr,
         )
-        return load_dataset("digits")
+        return load_dataset("digits", image_size=image_size)
