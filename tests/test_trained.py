@@ -94,7 +94,7 @@ def test_a_run_encodes_decodes_and_samples(model, case, trained):
 def test_its_data_and_wrong_images_and_latent_vectors(trained):
     run = load_run(trained("mmd", (2, "float32")))
     assert "digits" in repr(run)
-    with pytest.raises(UserError, match="images of digits .* have changed"):
+    with pytest.raises(UserError, match="have changed since"):
         run.data()  # of all the digits, a few of which it is trained on
     run.settings["dataset"]["fingerprint"] = load_dataset("digits").fingerprint
     assert len(run.data().train_images) == 1500
