@@ -92,6 +92,12 @@ def read(folder):
     return run if kept_alone else load_run(folder)
 
 
+def images_of(run):
+    """What tells the images of one run from those of another: name, shape, fingerprint."""
+    dataset = run.settings["dataset"]
+    return dataset["name"], str(dataset.get("image_shape")), dataset.get("fingerprint")
+
+
 def by_setting(results):
     """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart.
 
@@ -102,7 +108,8 @@ def by_setting(results):
         run = result.run
         flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
         words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v is not None]
-        groups.setdefault((NAMES[run.model], run.title, *words), []).append(result)
+        shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
+        groups.setdefault((NAMES[run.model], run.title, shape, *words), []).append(result)
     shared = set.intersection(*map(set, groups))
     return {
         ", ".join([model, *(word for word in words if word not in shared)]): group
@@ -138,7 +145,7 @@ def compare(args):
         if run.encoder is None:
             kept_result(run, args)  # before anything takes its time
     files = output_files(args.output or runs[0].folder.parent / "comparison")
-    firsts = {run.dataset: run for run in reversed(runs)}  # the first run of each data set
+    firsts = {images_of(run): run for run in reversed(runs)}  # the first run of each data set
 
     @functools.cache
     def reference(name):
@@ -155,7 +162,7 @@ def compare(args):
         results = []
         for run in runs:
             step(run, "data set")
-            held_against = reference(run.dataset)
+            held_against = reference(images_of(run))
             judge = held_against.judge
             kept = kept_result(run, args, judge and judge.fingerprint)
             results.append(kept or measure(run, held_against, args, step))
@@ -169,7 +176,7 @@ def compare(args):
     columns, shown = by_setting(results), []
     for title, group in columns.items():
         for run in [result.run for result in group if result.run.decoder][:1]:
-            data, flags = reference(run.dataset).data, run.flags
+            data, flags = reference(images_of(run)).data, run.flags
             about = f"{run.title}, epoch {flags['epochs']}, seed {flags['seed']}"
             random_vector = priors.sample(64, flags["latent_dim"], 0, flags["dtype"])
             mean = run.encode(data.test_images)
