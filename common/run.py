@@ -186,8 +186,7 @@ class Run:
         print(f"{self.title} on {self.data.title}, {self.settings['device']}: {', '.join(flags)}")
         passes = f"{epoch['passes']} passes" if epoch["passes"] > 1 else "1 pass"
         batches = f"{epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} images"
-        shape = " x ".join(map(str, self.data.image_shape))
-        for note in [*self.data.notes, *[f"images of {shape}"][: shape != "28 x 28 x 1"]]:
+        for note in self.data.notes:
             print(f"Data: {note}.")
         print(f"An epoch: {batches}. To epoch {args.epochs}, in {self.folder}.", flush=True)
 
