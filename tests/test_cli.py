@@ -45,6 +45,7 @@ RANGES = {"epochs": 10**6, "plot_every": 10**6, "latent_dim": 1000, "batch_size"
 @example([("", "a\nb")])
 @example([("--output-dir", "a\udcff")])
 @example([("--plot-every", "1000000"), ("--epochs", "1")])
+@example([("--dataset", "0")])
 def test_any_command_line(pairs):
     argv = [part for pair in pairs for part in pair]
     output, args, status, error = io.StringIO(), None, None, None
@@ -60,9 +61,10 @@ def test_any_command_line(pairs):
         assert 0 <= args.seed < 2**32
         assert 0 < args.learning_rate < math.inf
         assert args.beta is None or 0 <= args.beta < math.inf
-        assert args.dataset in (None, *GOOD[:3])
+        assert args.dataset is None or re.fullmatch(r"[\w./-]+", args.dataset, re.ASCII)
+        assert args.dataset is None or args.images is None
         assert args.dtype in GOOD[3:]
-        for folder in (args.output_dir, args.data_dir or "x"):
+        for folder in (args.output_dir, args.data_dir or "x", args.images or "x"):
             assert folder.encode().strip()
             assert not folder.startswith("~/")
     elif error:
