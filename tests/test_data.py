@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import time
+from unittest.mock import Mock
 
 import common.data.batches
 import common.data.tfds
@@ -24,6 +25,8 @@ REAL_DATA = os.environ.get("TFDS_DATA_DIR", "")
 CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 CLASS_NAMES = {name: tuple("0123456789") for name in TITLES}
 CLASS_NAMES["fashion_mnist"] = tuple(CLOTHES.split(","))
+CIFAR = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
+CLASS_NAMES["cifar10"] = tuple(CIFAR.split(","))
 
 
 def prepare(data_dir, name="fashion_mnist", shape=(28, 28, 1), brightest=255):
@@ -43,6 +46,41 @@ def prepare(data_dir, name="fashion_mnist", shape=(28, 28, 1), brightest=255):
         features=tfds.features.FeaturesDict(features),
     )  # fmt: skip
     return images
+
+
+def store(data_dir, name, splits, image, label=None):
+    """A TFDS data set of splits, a dict to lists of images, and of labels where there is `label`.
+
+    `image` and `label` are features of TFDS.
+    """
+    features = {"image": image} | ({"label": label} if label else {})
+
+    def examples(images, labels=()):
+        labels = iter(labels)
+        for one in images:
+            yield {"image": one} | ({"label": next(labels)} if label else {})
+
+    signature = {name: of.get_tensor_spec() for name, of in features.items()}
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name, "1.0.0", data_dir=data_dir,
+        split_datasets={
+            split: tf.data.Dataset.from_generator(
+                lambda images=images: examples(*images), output_signature=signature
+            )
+            for split, images in splits.items()
+        },
+        features=tfds.features.FeaturesDict(features),
+    )  # fmt: skip
+
+
+def known(monkeypatch, name, **attributes):
+    """Have TFDS know a data set of that name."""
+    kind = Mock(VERSION="1.0.0", BUILDER_CONFIGS=[], MANUAL_DOWNLOAD_INSTRUCTIONS=None)
+    kind.configure_mock(**attributes)
+    builder_cls = tfds.builder_cls
+    monkeypatch.setattr(
+        tfds, "builder_cls", lambda asked: kind if asked == name else builder_cls(asked)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +124,7 @@ def test_digits():
 
 
 COUNTS = {"fashion_mnist": [1000] * 10}
+COUNTS["cifar10"] = [1000] * 10
 COUNTS["mnist"] = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
@@ -94,7 +133,12 @@ def test_the_real_data(name, offline):
     if not os.path.isdir(os.path.join(REAL_DATA, name)):
         pytest.skip(f"TFDS_DATA_DIR has no {name}")
     data = load_dataset(name)
-    check(data, name, 60_000, 10_000)
+    if name == "cifar10":
+        check(data, name, 50_000, 10_000, (32, 32, 3))
+        means = data.train_images.numpy().mean(axis=(0, 1, 2)) / 255
+        np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=1e-4)
+    else:
+        check(data, name, 60_000, 10_000)
     assert np.bincount(data.test_labels).tolist() == COUNTS[name]
 
 
@@ -125,6 +169,114 @@ def test_a_missing_data_set_is_prepared_by_tfds(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "builder", builder)
     check(load_dataset("mnist", tmp_path), "mnist", 40, 20)
     assert [one.split(":")[0] for one in asked] == ["https", "prepared"]
+
+
+def test_sizes_that_differ_are_brought_to_one_and_every_seventh_is_held_out(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    tones = rng.permutation(30) * 8
+    images = [np.full((rng.integers(20, 90), 40, 3), tone, np.uint8) for tone in tones]
+    known(monkeypatch, "walls")
+    store(tmp_path, "walls", {"train": (images,)}, tfds.features.Image(shape=(None, None, 3)))
+    data = load_dataset("walls", tmp_path)
+    assert (data.image_shape, data.class_names) == ((64, 64, 3), ())
+    assert (len(data.train_images), len(data.test_images)) == (26, 4)
+    assert data.train_labels is data.test_labels is None
+    assert (data.name, data.title) == ("walls", "walls")
+    both = [data.train_images.numpy()[:, 0, 0, 0], data.test_images[:, 9, 9, 2]]
+    assert sorted(np.concatenate(both)) == sorted(tones)  # each image once
+    stored = tfds.builder_from_directory(tmp_path / "walls" / "1.0.0").as_dataset("train")
+    order = [example["image"][0, 0, 0] for example in tfds.as_numpy(stored)]
+    np.testing.assert_array_equal(both[1], order[6::7])
+    assert len(data.notes) == 2
+    assert "several sizes are brought to 64 x 64" in data.notes[0]
+    assert "every 7th" in data.notes[1]
+    assert load_dataset("walls", tmp_path, image_size="8x12").image_shape == (8, 12, 3)
+    assert load_dataset("walls", tmp_path).fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize(("stored", "channels"), [(1, 1), (3, 3), (4, 3)])
+def test_images_of_a_size_that_is_no_multiple_of_4(stored, channels, tmp_path, monkeypatch):
+    images = [np.full((30, 21, stored), 5 * k, np.uint8) for k in range(9)]
+    if stored == 4:
+        for image in images:
+            image[..., 3] = 255  # nothing shines through
+    known(monkeypatch, "odd")
+    splits = {"train": (images, range(9)), "test": (images[:3], range(3))}
+    label = tfds.features.ClassLabel(names=[f"class {k}" for k in range(9)])
+    store(tmp_path, "odd", splits, tfds.features.Image(shape=(30, 21, stored)), label)
+    data = load_dataset("odd", tmp_path)
+    assert data.image_shape == (32, 20, channels)
+    assert data.notes == (
+        "images of 30 x 21 are brought to 32 x 20, cut at the edges to keep proportions",
+    )
+    for of, labels in (
+        (data.train_images.numpy(), data.train_labels), (data.test_images, data.test_labels)
+    ):  # fmt: skip
+        np.testing.assert_array_equal(
+            of, np.broadcast_to(5 * labels[:, None, None, None], of.shape)
+        )
+    assert data.class_names[8] == "class 8"
+
+
+def test_labels_that_are_no_classes_and_some_that_are_missing(tmp_path, monkeypatch):
+    images = [np.full((8, 8, 1), k, np.uint8) for k in range(14)]
+    image = tfds.features.Image(shape=(8, 8, 1))
+    known(monkeypatch, "plain")
+    age = tfds.features.Scalar(np.int64)
+    store(tmp_path, "plain", {"train": (images, range(14))}, image, age)
+    assert load_dataset("plain", tmp_path).class_names == ()
+    known(monkeypatch, "unlabelled")
+    splits = {"train": (images, [0, 1] * 7), "test": (images, [-1] * 14)}
+    store(tmp_path, "unlabelled", splits, image, tfds.features.ClassLabel(num_classes=2))
+    data = load_dataset("unlabelled", tmp_path)
+    assert data.train_labels is data.test_labels is None
+    assert "some of its images have no class" in data.notes[0]
+
+
+UNSUITABLE = {  # what TFDS says of the data set: what is said of it
+    "no image": "no feature `image` of 8 bits.*\nIts features are: speech",
+    "16 bits": "no feature `image` of 8 bits",
+    "no train": "no split `train`, only test",
+    "by hand": "has to be downloaded by hand, to .*manual, and is not there.\n.*Register, and wait",
+    "a package": "wants a package: .*\nTry: pip install nosuch",
+}
+
+
+@pytest.mark.parametrize(("case", "said"), UNSUITABLE.items())
+def test_a_data_set_that_cannot_be_used_gets_a_line_that_says_why(
+    case, said, tmp_path, monkeypatch, offline
+):
+    known(monkeypatch, "some", MANUAL_DOWNLOAD_INSTRUCTIONS="Register, and\n  wait.")
+    image = tfds.features.Image(shape=(8, 8, 1), dtype=np.uint16 if case == "16 bits" else np.uint8)
+    images = [np.zeros((8, 8, 1), image.np_dtype)] * 9
+    if case == "no image":
+        speech = tf.data.Dataset.from_tensor_slices({"speech": np.zeros(9, np.int64)})
+        tfds.dataset_builders.store_as_tfds_dataset(
+            "some", "1.0.0", data_dir=tmp_path, split_datasets={"train": speech},
+            features=tfds.features.FeaturesDict({"speech": np.int64}),
+        )  # fmt: skip
+    elif case in ("16 bits", "no train"):
+        store(tmp_path, "some", {"test" if case == "no train" else "train": (images,)}, image)
+    elif case == "a package":
+        error = ModuleNotFoundError("No module named 'nosuch'", name="nosuch")
+        monkeypatch.setattr(tfds, "builder_cls", Mock(side_effect=error))
+    with pytest.raises(UserError, match=f"(?s)some.*{said}") as error:
+        load_dataset("some", tmp_path)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+NEAR = {"fashion_mnst": "fashion_mnist", "cifar": "cifar10", "emnist/leters": "emnist/letters",
+        "digit": "digits", "xqzzwv": "no data set 'xqzzwv'"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "said"), NEAR.items())
+def test_an_unknown_name_gets_the_nearest_ones(name, said, tmp_path, offline):
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        load_dataset(name, tmp_path)
+    assert time.monotonic() - start < 60
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize(("name", "silent"), [("fashion_mnist", False), ("mnist", True), (None, 0)])

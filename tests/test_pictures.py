@@ -1,16 +1,21 @@
 """common/data/pictures.py and images.py: folders of pictures, sizes, what is refused."""
 
 import os
+import re
 import unicodedata
 
+import common.compare.__main__ as compare
 from common.cli import image_size
 from common.data import images, pictures
 from common.data.images import choose_size, fit, read_split
 from common.data.sources import load_dataset, path_name
 from common.files import UserError
+from common.plotting import show_latent_space
+from common.trained import load_run
 
 import numpy as np
 import pytest
+from conftest import SCRIPTS, call, snapshot
 from PIL import Image
 
 RED, GREEN, BLUE = (220, 20, 30), (10, 200, 40), (20, 40, 210)
@@ -131,7 +136,7 @@ def test_classes_are_sub_folders_one_level(tmp_path):
     assert data.class_names == ("-b %", "c.d", "Äpfel")
     assert np.bincount(data.train_labels).tolist() == [6, 6, 6]
     assert np.bincount(data.test_labels).tolist() == [1, 1, 1]
-    assert data.notes[1].startswith("4 files are passed over")  # deeper, loose, notes, the pipe
+    assert data.notes[1].endswith("not in a class: 4 files")  # deeper, loose, notes, the pipe
 
 
 def test_train_and_test_are_the_split_where_both_are_there(tmp_path):
@@ -187,7 +192,7 @@ def test_folders_that_will_not_do(tmp_path, monkeypatch):
     check_error(tmp_path, "no pictures")
     check_error(tmp_path / "nowhere", "no folder", "--images")
     (tmp_path / "notes.txt").write_text("x")
-    check_error(tmp_path, "no pictures, but 1 other files")
+    check_error(tmp_path, "no pictures, but 1 file of another kind")
     for i, form in enumerate(("NFC", "NFD")):
         save(tmp_path / unicodedata.normalize(form, "Äpfel"), f"{i}.png")
     check_error(tmp_path, "one name", "Äpfel")
@@ -273,3 +278,63 @@ def test_pictures_are_read_some_at_a_time_in_order(tmp_path, monkeypatch):
     data = load(tmp_path)
     assert data.train_images.numpy()[:, 0, 0, 0].tolist() == [i for i in range(20) if i % 7 != 6]
     assert data.test_images[:, 0, 0, 0].tolist() == [6, 13]
+
+
+# A run on them ----------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of 70 small pictures in colour, some with a line through."""
+    folder, rng = tmp_path / "my photos, größer", np.random.default_rng(0)
+    for i in range(70):
+        image = paint(tuple(map(int, rng.integers(0, 256, 3))), (40 + i, 40))
+        save(folder, f"{i:02}.{'jpg' if i % 2 else 'png'}", image)
+    (folder / "notes.txt").write_text("of a journey")
+    return folder
+
+
+def test_a_run_a_comparison_and_a_folder_that_has_changed(photos, tmp_path, capsys, short_epochs):
+    out, name = tmp_path / "out", "my_photos_größer"
+    flags = ("--images", photos, "--image-size", 8, "--batch-size", 30, "--output-dir", out)
+    for model in SCRIPTS:
+        assert call(model, *flags, "--epochs", 1) == 0
+    said, errors = capsys.readouterr()
+    assert not errors
+    for line in (
+        "MMD-VAE on my photos, größer, CPU",
+        "Data: images of several sizes are brought to 8 x 8, cut at the edges to keep proportions.",
+        "Data: passed over, as no pictures or not in a class: 1 file.",
+        "Data: every 7th picture is held out for testing.",
+        "An epoch: 2 batches of 30, 1 pass over 60 images.",
+    ):
+        assert line in said
+    run = load_run(out / name / "mmd")
+    assert run.decode(run.encode(run.data().test_images)).shape == (10, 8, 8, 3)
+    assert not show_latent_space(run.encode(run.data().test_images), None, (), "").axes[0].legend_
+    assert len(list(run.folder.glob("*.png"))) == 8
+
+    assert call(compare.main, out / name, "--iw-samples", 2) == 0
+    table = capsys.readouterr().out
+    assert "| coverage, pixels " in table
+    assert not re.search(r"^\| (15|silhouette|Fréchet|coverage, judge|classes|sure)", table, re.M)
+
+    assert call("mmd", *flags, "--epochs", 2) == 0
+    assert not capsys.readouterr().err
+    before = snapshot(out)
+    save(photos, "20.png", paint(BLUE))
+    assert call("mmd", *flags, "--epochs", 3) == 2
+    error = capsys.readouterr().err
+    assert "holds a run with other settings: fingerprint" in error
+    assert len(error.splitlines()) == 2
+    assert snapshot(out) == before
+    with pytest.raises(UserError, match="have changed since"):
+        run.data()
+    (photos / "20.png").unlink()
+    assert call("mmd", *flags, "--epochs", 3) == 2  # with one fewer it is another folder, too
+    assert snapshot(out) == before
+
+    assert call("mmd", "--images", tmp_path / "none", "--output-dir", tmp_path / "other") == 2
+    assert call("mmd", *flags[:4], "--output-dir", tmp_path / "other") == 2
+    assert "--batch-size 100 is more than the 59 training images" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

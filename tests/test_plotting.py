@@ -237,9 +237,10 @@ def test_latent_space_of_means_that_are_all_the_same(latent_dim):
 
 def column(title, latent_dim=2, centre=0.0, names=DIGITS, shape=(28, 28, 1), decode=decode_ends):
     rng = np.random.default_rng(latent_dim)
-    images, labels = rng.integers(0, 256, (2000, *shape), "u1"), rng.integers(0, len(names), 2000)
+    images = rng.integers(0, 256, (200 if max(shape) > 64 else 2000, *shape), "u1")
+    labels = rng.integers(0, len(names), len(images)) if names else None
     data = Dataset("name", "Title", images, labels, images, labels, names)
-    random_vector, mean = (rng.normal(size=(n, latent_dim)) for n in (64, 2000))
+    random_vector, mean = (rng.normal(size=(n, latent_dim)) for n in (64, len(images)))
     about = "Fashion-MNIST, epoch 50, seed 0"
     return Column(title, about, decode, random_vector, mean + centre, data)
 
@@ -312,14 +313,55 @@ def test_figures_are_the_same_bytes_whatever_the_users_settings(caplog):
     assert "findfont" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("shape", "classes"), [((64, 64, 3), 47), ((28, 20, 1), 1), ((8, 8, 3), 3)]
-)
+SHAPES = [
+    ((64, 64, 3), 47),
+    ((28, 20, 1), 1),
+    ((8, 8, 3), 3),
+    ((128, 128, 3), 20),
+    ((28, 20, 1), 0),
+]
+
+
+@pytest.mark.parametrize(("shape", "classes"), SHAPES)
 def test_other_shapes_and_numbers_of_classes(shape, classes):
     rng, names = np.random.default_rng(0), tuple(f"class {i}" for i in range(classes))
     assert len(set(map(tuple, class_colors(names).values()))) == classes
     shown = column("a", names=names, shape=shape, decode=lambda z: rng.random((len(z), *shape)))
     figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, "t")
-    assert all(map(png, figures.values()))
+    for figure in figures.values():
+        height, width, _ = imread(io.BytesIO(png(figure))).shape
+        assert min(height, width) > 250
+        assert max(height, width) < 2500
+    figures["comparison"] = show_comparison([shown])
+    assert png(figures["comparison"])
     canvas = figures["clothes"].axes[0].images[0].get_array()
     assert canvas.shape[:2] == (8 * shape[0] + 42, 8 * shape[1] + 42)
+    for kind in ("latentspace", "comparison"):
+        legends = [*figures[kind].legends, *(axes.get_legend() for axes in figures[kind].axes)]
+        legends = [legend for legend in legends if legend]
+        assert len(legends) == (classes > 0)
+        for legend in legends:
+            texts = [text.get_text() for text in legend.get_texts()]
+            assert len(texts) == min(classes, 20)
+            assert texts[0] == "class 0"
+    if classes:
+        heading = figures["latentspace"].axes[0].get_legend().get_title().get_text()
+        assert heading == ("20 of 47 classes" if classes == 47 else "class")
+    blocks = figures["reconstructions"].axes[0].texts[:-1]  # the last one says what is what
+    assert [text.get_text() for text in blocks] == [f"class {i}" for i in range(min(classes, 10))]
+
+
+def test_without_classes_all_points_are_of_one_colour_and_the_first_80_images_reconstructed():
+    shown = column("a", names=(), shape=(8, 8, 3), decode=lambda z: np.zeros((len(z), 8, 8, 3)))
+    data = shown.data
+    figures = draw_figures(shown.decode, shown.mean, shown.random_vector, data, "t")
+    (points,) = figures["latentspace"].axes[0].collections
+    assert len(np.unique(points.get_facecolors(), axis=0)) == 1
+    canvas = figures["reconstructions"].axes[0].images[0].get_array()
+    assert canvas.shape[:2] == (5 * 16 + 4 * 6, 2 * 64 + 6)
+    for k in (0, 9, 30, 79):  # blocks of eight, two in a row
+        block, place = divmod(k, 8)
+        top, left = block // 2 * 22, block % 2 * 70 + place * 8
+        shown_at = canvas[top : top + 8, left : left + 8]
+        np.testing.assert_allclose(shown_at, data.test_images[k] / 255)
+        np.testing.assert_array_equal(canvas[top + 8 : top + 16, left : left + 8], 0)

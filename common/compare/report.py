@@ -83,7 +83,11 @@ def summary(columns, baselines):
         most = (0.0, "")
         for name in set(names) - ASIDE:
             found = {title: summarize(name, runs) for title, runs in settings.items()}
-            found = {k: v for k, v in found.items() if v and np.isfinite(v[0])}
+            found = {
+                title: (round(both[0], METRICS[name]), both[1])  # as the table has it
+                for title, both in found.items()
+                if both and np.isfinite(both[0])
+            }
             for (a, (x, x_sd)), (b, (y, y_sd)) in itertools.combinations(found.items(), 2):
                 if abs(x - y) > 2 * math.sqrt(((x_sd or 0) ** 2 + (y_sd or 0) ** 2) / 2):
                     share = abs(x - y) / max(abs(x), abs(y))
@@ -148,7 +152,9 @@ def to_markdown(columns, baselines, judges, args, figure):
         lines += [f"Mean ± standard deviation (n - 1) over a column's runs, {what}.", ""]
     lines += [judged(judges), ""]
     lines += [f"- {title.capitalize()}: {about}." for title, about in BASELINES.items()]
-    lines += ["", *(f"- **{name}**: {about}" for name, about in definitions(args).items())]
+    present = set().union(*itertools.chain(*_values(columns, baselines).values()))
+    about = definitions(args)
+    lines += ["", *(f"- **{name}**: {about[name]}" for name in METRICS if name in present)]
     return "\n".join(lines) + "\n"
 
 

@@ -49,7 +49,7 @@ def load(folder, image_size=None):
         by_class = [classes for classes, _ in found]
         for part, classes in zip(both if split else [folder], by_class, strict=True):
             if not classes:
-                aside = f", but {passed_over:,} other files" * bool(passed_over)
+                aside = f", but {_files(passed_over)} of another kind" * bool(passed_over)
                 raise UserError(
                     f"{part} has no pictures{aside}.\nGive a folder of {', '.join(FORMATS)} "
                     "files, or one of sub-folders of these, a class each."
@@ -72,7 +72,7 @@ def load(folder, image_size=None):
         parts = [(_first_channel(images), labels) for images, labels in parts]
     notes = [note] if note else []
     if passed_over:
-        notes.append(f"{passed_over:,} files are passed over, no pictures or not in a class")
+        notes.append(f"passed over, as no pictures or not in a class: {_files(passed_over)}")
     if not split:
         notes.append("every 7th picture is held out for testing")
     return *parts, class_names, notes
@@ -112,6 +112,10 @@ def _find(folder, pool):
             )
     n -= sum(map(len, classes.values()))
     return {_name(entry): found for entry, found in classes.items()}, n
+
+
+def _files(n):
+    return f"{n:,} file{'s' * (n != 1)}"
 
 
 def _entries(folder):

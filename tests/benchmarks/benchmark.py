@@ -2,13 +2,16 @@
 
     pip install -r tests/benchmarks/requirements.txt
     python -m tests.benchmarks.benchmark --json benchmark.json
+    python -m tests.benchmarks.benchmark --image-shape 64x64x3
 
-About 15 minutes on two cores. README.md beside this file says what is measured and was found.
+About 15 minutes on two cores, three times that for the larger images, of which the steps and the
+memory are measured. README.md beside this file says what is measured and was found.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -22,7 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent.parent
-GFLOP = 3.27  # a batch of 100 images: 16.35 million multiply-adds an image, forward and backward
+IMAGE_SHAPE = (28, 28, 1)
 EPOCH = 60_000  # images that an epoch trains on, or all where there are more
 PRODUCT = 2 * 2048**3 / 1e9  # GFLOP
 TORCH = [(last, compiled) for last in (False, True) for compiled in (False, True)]
@@ -39,14 +42,37 @@ CONTESTANTS += [*(torch_name(*variant) for variant in TORCH), "JAX jit", "JAX ji
 SHARE = {"Keras model.fit": 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}  # of the steps a turn
 
 
+def macs(image_shape):
+    """Million multiply-adds an image in one pass of each layer, with the CVAE's 4 outputs."""
+    height, width, channels = image_shape
+    (h1, w1), (h2, w2) = [((height - a) // b, (width - a) // b) for a, b in ((1, 2), (3, 4))]
+    taps, quarter = 9 * 32 * 64, height * width // 16
+    multiply_adds = {
+        "conv1": h1 * w1 * 9 * channels * 32,
+        "conv2": h2 * w2 * taps,
+        "dense1": h2 * w2 * 64 * 4,
+        "dense2": 2 * quarter * 32,
+        "deconv1": quarter * taps,
+        "deconv2": 4 * quarter * taps,
+        "deconv3": 16 * quarter * 9 * 32 * channels,
+    }
+    return {name: each / 1e6 for name, each in multiply_adds.items()}
+
+
+def gflop(image_shape):
+    """Of a batch of 100, forward and backward; nothing asks for a gradient to the images."""
+    layers = macs(image_shape)
+    return 2 * 100 * (3 * sum(layers.values()) - layers["conv1"]) / 1000
+
+
 # Training steps ---------------------------------------------------------------
 
 
-def contestant(pipe, name, model):
+def contestant(pipe, name, model, image_shape):
     """In a process of its own: answer a number of batches with the seconds they took."""
     with contextlib.ExitStack() as stack:
         try:
-            run, product = make(name, model, stack)
+            run, product = make(name, model, image_shape, stack)
             run(20)
             pipe.send("ready")
         except Exception as error:  # a package that is missing, or whatever it comes up with
@@ -59,14 +85,14 @@ def contestant(pipe, name, model):
             pipe.send(answer)
 
 
-def make(name, model, stack):
+def make(name, model, image_shape, stack):
     """A contestant's training on a number of batches; for ours, also so many matrix products.
 
     What it needs while it trains is entered in `stack`, a contextlib.ExitStack.
     """
     import numpy as np
 
-    images = np.random.default_rng(0).integers(0, 256, (6000, 28, 28, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (6000, *image_shape), dtype=np.uint8)
     if "JAX" in name:
         from tests.benchmarks import jax_vae
 
@@ -97,7 +123,7 @@ def seconds(run, times):
     return time.perf_counter() - start
 
 
-def measure_steps(model, turns, steps):
+def measure_steps(model, image_shape, turns, steps):
     """A dict from contestant to its seconds a batch in each turn; "product" is the floor's.
 
     A contestant that cannot start is left out, and said why.
@@ -106,7 +132,8 @@ def measure_steps(model, turns, steps):
     pipes = {}
     for name in tqdm(CONTESTANTS, desc=f"{model}: compiling", leave=False):
         pipes[name], other = context.Pipe()
-        context.Process(target=contestant, args=(other, name, model), daemon=True).start()
+        args = other, name, model, image_shape
+        context.Process(target=contestant, args=args, daemon=True).start()
         other.close()
         if (answer := pipes[name].recv()) != "ready":
             tqdm.write(f"Without {name}: {answer}", file=sys.stderr)
@@ -134,11 +161,12 @@ def compare_steps(found):
     return rows
 
 
-def floor(found):
+def floor(found, image_shape):
     """Quartiles of the product's GFLOP/s and of the fraction of it that the step reaches."""
     rates = [PRODUCT / t for t in found["product"]]
     pairs = zip(found["as shipped"], rates, strict=True)
-    return quartiles(rates), quartiles([GFLOP / t / rate for t, rate in pairs])
+    work = gflop(image_shape)
+    return quartiles(rates), quartiles([work / t / rate for t, rate in pairs])
 
 
 def quartiles(values):
@@ -151,7 +179,7 @@ def quartiles(values):
 # Stops the clock after the first batch, or after an epoch. `images` replaces the data set.
 LAUNCHER = """
 import sys, time
-script, images, first_batch, *sys.argv[1:] = sys.argv[1:]
+script, images, shape, first_batch, *sys.argv[1:] = sys.argv[1:]
 from common.cli import start
 start(lambda: None)
 import importlib
@@ -159,7 +187,8 @@ script = importlib.import_module(script)
 if int(images):
     import numpy as np, tensorflow as tf
     from common.data.sources import Dataset
-    made = np.random.default_rng(0).integers(0, 256, (int(images), 28, 28, 1), dtype=np.uint8)
+    shape = int(images), *map(int, shape.split("x"))
+    made = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     few, labels = made[:100].copy(), np.zeros(100, int)
     data = Dataset("digits", "noise", tf.constant(made), labels, few, labels, tuple("0123456789"))
     del made
@@ -201,17 +230,19 @@ def command(*words):
     return time.perf_counter() - start, usage.ru_maxrss * unit / 2**20, output
 
 
-def launch(script, *flags, images=0, first_batch=False):
+def launch(script, *flags, images=0, image_shape=IMAGE_SHAPE, first_batch=False):
     """A script under LAUNCHER: seconds, megabytes, seconds of figures and of training steps."""
     with tempfile.TemporaryDirectory() as folder:
         flags = (*flags, "--epochs", 1, "--output-dir", folder)
-        took, memory, output = command("-c", LAUNCHER, script, images, int(first_batch), *flags)
+        shape = "x".join(map(str, image_shape))
+        words = "-c", LAUNCHER, script, images, shape, int(first_batch), *flags
+        took, memory, output = command(*words)
     figures, steps = output.split("TOOK ")[1].split()
     return took, memory, float(figures), float(steps)
 
 
 def measure_commands(turns):
-    """Dicts of start-up, memory and figures, and of growth with the data."""
+    """Dicts of start-up, memory and figures."""
     data_dir = os.environ.get("TFDS_DATA_DIR")
     datasets = ["digits"] + ["fashion_mnist"] * bool(data_dir)
     start, bare = {}, []
@@ -225,31 +256,36 @@ def measure_commands(turns):
     for script in tqdm(("eager_cvae", "mmd_cvae"), desc="an epoch", leave=False):
         took, memory, figures, _ = launch(script, "--dataset", datasets[-1])
         whole[script] = {"seconds": took, "megabytes": memory, "figures": figures / 2}
+    return {"import": bare, "start": start, "epoch": whole, "dataset": datasets[-1]}
+
+
+def measure_growth(image_shape):
+    """By the number of images: a dict of an epoch's seconds and the peak megabytes."""
     growth = {}
     for images in tqdm([15_000 * k for k in (1, 2, 4, 8)], desc="growth", leave=False):
-        _, memory, _, steps = launch("mmd_cvae", "--dataset", "digits", images=images)
+        kind = {"images": images, "image_shape": image_shape}
+        _, memory, _, steps = launch("mmd_cvae", "--dataset", "digits", **kind)
         growth[images] = {"seconds": steps, "megabytes": memory}
-    return {"import": bare, "start": start, "epoch": whole, "dataset": datasets[-1],
-            "growth": growth}  # fmt: skip
+    return growth
 
 
 # Tables -----------------------------------------------------------------------
 
 
-def print_steps(model, found):
+def print_steps(model, found, image_shape):
     """The table of a model's contestants and the floor."""
     print(f"\n{model}: a batch of 100\n")
     print("| | ms (quartiles) | images/s | times the time of ours (quartiles) |\n|---|---|---|---|")
     for name, ms, low, high, rate, r_low, ratio, r_high in compare_steps(found):
         times = "" if name == "as shipped" else f"{ratio:.2f} ({r_low:.2f} to {r_high:.2f})"
         print(f"| {name} | {ms:.1f} ({low:.1f} to {high:.1f}) | {rate:,.0f} | {times} |")
-    rates, fractions = floor(found)
+    rates, fractions = floor(found, image_shape)
     print(f"\nmatrix product: {rates[1]:.0f} GFLOP/s ({rates[0]:.0f} to {rates[2]:.0f})")
     print(f"fraction of the floor: {fractions[1]:.0%} ({fractions[0]:.0%} to {fractions[2]:.0%})")
 
 
 def print_commands(found):
-    """Start-up, memory, figures, growth."""
+    """Start-up, memory, figures."""
     bare = statistics.median(found["import"])
     print(
         f"\nimport tensorflow: {bare:.1f} s\nto the first batch, figures before training included:"
@@ -262,13 +298,24 @@ def print_commands(found):
             f"{script}, one epoch of {found['dataset']}: peak memory {one['megabytes']:.0f} MB, "
             f"figures of an epoch {one['figures']:.1f} s"
         )
-    growth = list(found["growth"].items())
+
+
+def print_growth(found, image_shape):
+    """Memory and time by the number of images."""
+    growth = list(found.items())
     (few, least), (many, most) = growth[0], growth[-1]
-    slope = (most["megabytes"] - least["megabytes"]) * 2**20 / ((many - few) * 784)
+    values = (many - few) * math.prod(image_shape)
+    slope = (most["megabytes"] - least["megabytes"]) * 2**20 / values
     for images, one in growth:
         each = 1000 * one["seconds"] / max(images, EPOCH)
         print(f"{images:7,} images: {one['megabytes']:.0f} MB, {each:.3f} ms an image")
-    print(f"memory: {slope:.2f} bytes a pixel")
+    print(f"memory: {slope:.2f} bytes a pixel and channel")
+
+
+def image_shape(text):
+    """An argparse type: height, width and channels."""
+    height, width, channels = map(int, text.split("x"))
+    return height, width, channels
 
 
 def main():
@@ -276,12 +323,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file for all the single readings")
     parser.add_argument("--turns", type=int, default=15, help="(default: %(default)s)")
+    shape = {"metavar": "HxWxC", "default": IMAGE_SHAPE, "type": image_shape}
+    parser.add_argument("--image-shape", help="(default: 28x28x1)", **shape)
     args = parser.parse_args()
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     processor = (names or [platform.processor()])[0]
-    record = {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version()}
+    record = {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version(),
+              "image_shape": args.image_shape}  # fmt: skip
     print(f"{processor}, {os.cpu_count()} cores")
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
         print(f"Something else is running: the load is {os.getloadavg()[0]:.1f}.", file=sys.stderr)
@@ -293,9 +343,12 @@ def main():
         return measured
 
     for model in ("cvae", "mmd"):
-        print_steps(model, keep(model, measure_steps(model, args.turns, steps=20)))
+        found = measure_steps(model, args.image_shape, args.turns, steps=20)
+        print_steps(model, keep(model, found), args.image_shape)
     if hasattr(os, "wait4"):
-        print_commands(keep("commands", measure_commands(turns=3)))
+        if args.image_shape == IMAGE_SHAPE:
+            print_commands(keep("commands", measure_commands(turns=3)))
+        print_growth(keep("growth", measure_growth(args.image_shape)), args.image_shape)
     else:
         print("Start-up and memory are not measured on Windows.", file=sys.stderr)
 

@@ -18,14 +18,17 @@ def make(model, images, phases):
         phases: whether deconv1 and deconv2 are `in_phases`.
     """
     latents = 4 if model == "cvae" else 2
+    height, width, channels = images.shape[1:]
+    quarter = height // 4, width // 4
+    flat = ((height - 3) // 4) * ((width - 3) // 4) * 64
     shapes = {
-        "conv1": (3, 3, 1, 32),
+        "conv1": (3, 3, channels, 32),
         "conv2": (3, 3, 32, 64),
-        "dense1": (6 * 6 * 64, latents),
-        "dense2": (2, 7 * 7 * 32),
+        "dense1": (flat, latents),
+        "dense2": (2, 32 * quarter[0] * quarter[1]),
         "deconv1": (3, 3, 32, 64),
         "deconv2": (3, 3, 64, 32),
-        "deconv3": (3, 3, 32, 1),
+        "deconv3": (3, 3, 32, channels),
     }
     initial = jax.nn.initializers.glorot_uniform()
     keys = jax.random.split(jax.random.key(0), len(shapes))
@@ -39,7 +42,7 @@ def make(model, images, phases):
     order = np.random.default_rng(0).permutation(len(images))
     upsample = in_phases if phases else partial(lax.conv_transpose, strides=(2, 2), padding=SAME)
     loss_of = {"cvae": cvae_loss, "mmd": mmd_loss}[model]
-    loss_of = partial(loss_of, decode=partial(decode, upsample=upsample))
+    loss_of = partial(loss_of, decode=partial(decode, upsample=upsample, quarter=quarter))
 
     @partial(jax.jit, donate_argnums=0)
     def train_step(state, images, rows, key):
@@ -64,7 +67,7 @@ def make(model, images, phases):
 
 
 def encode(weights, x):
-    """(n, 28, 28, 1) to (n, latents)."""
+    """(n, height, width, channels) to (n, latents)."""
     for name in ("conv1", "conv2"):
         x = lax.conv_general_dilated(
             x, weights[name]["kernel"], (2, 2), VALID, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -100,10 +103,10 @@ def in_phases(x, kernel):
     return y.reshape(n, 2 * height, 2 * width, features)
 
 
-def decode(weights, z, upsample):
-    """(n, 2) to logits (n, 28, 28, 1)."""
+def decode(weights, z, upsample, quarter):
+    """(n, 2) to logits (n, height, width, channels); `quarter` is of height and width."""
     x = jax.nn.relu(z @ weights["dense2"]["kernel"] + weights["dense2"]["bias"])
-    x = x.reshape(-1, 7, 7, 32)
+    x = x.reshape(-1, *quarter, 32)
     for name in ("deconv1", "deconv2"):
         x = jax.nn.relu(upsample(x, weights[name]["kernel"]) + weights[name]["bias"])
     x = lax.conv_transpose(x, weights["deconv3"]["kernel"], (1, 1), SAME)

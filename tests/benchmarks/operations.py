@@ -1,6 +1,7 @@
 """Where a training step's time goes: TensorFlow's profile of the steps as shipped, by operation.
 
     python -m tests.benchmarks.operations cvae
+    python -m tests.benchmarks.operations cvae 64x64x3
 
 For every kind of operation the milliseconds a batch, added up over threads, and for convolutions
 the rate. Without a GPU; about half a minute.
@@ -15,9 +16,10 @@ from pathlib import Path
 from common.cli import run_script, start
 
 if __name__ == "__main__":
-    start(lambda: sys.argv[1:] in (["cvae"], ["mmd"]) or sys.exit(__doc__))
+    start(lambda: sys.argv[1:2] in (["cvae"], ["mmd"]) or sys.exit(__doc__))
 
 from common.devices import set_up
+from tests.benchmarks.benchmark import image_shape, macs
 from tests.benchmarks.tensorflow_vae import make_shipped
 
 import numpy as np
@@ -25,13 +27,11 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
 STEPS = 20
-# Million multiply-adds an image in one pass
-MACS = {"conv1": 0.049, "conv2": 0.664, "deconv1": 0.903, "deconv2": 3.613, "deconv3": 0.226}
 
 
-def profile(model):
+def profile(model, shape):
     """Milliseconds a batch of each operation, by its name in the graph and its type."""
-    images = np.random.default_rng(0).integers(0, 256, (6000, 28, 28, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (6000, *shape), dtype=np.uint8)
     run = make_shipped(model, images)
     run(STEPS)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,15 +51,16 @@ def profile(model):
 
 def main():
     """Print the table."""
-    (model,) = sys.argv[1:]
+    model, *shape = sys.argv[1:]
+    shape = image_shape(*shape or ["28x28x1"])
     with set_up(0, "float32"):
-        found = profile(model)
-    total = sum(found.values())
+        found = profile(model, shape)
+    layers, total = macs(shape), sum(found.values())
     print(f"{model}: {total:.1f} ms a batch of 100, threads added up\n")
     print("|    ms |    % | GFLOP/s | operation |\n|---|---|---|---|")
     for (name, kind), ms in found.most_common(30):
-        layer = next((layer for layer in MACS if f"/{layer}/" in name and "Conv2D" in kind), None)
-        rate = f"{2 * 100 * MACS[layer] / 1000 / ms * 1000:7.0f}" if layer else " " * 7
+        layer = next((layer for layer in layers if f"/{layer}/" in name and "Conv2D" in kind), None)
+        rate = f"{2 * 100 * layers[layer] / 1000 / ms * 1000:7.0f}" if layer else " " * 7
         print(f"| {ms:5.2f} | {ms / total:4.0%} | {rate} | {kind}, {name} |")
 
 

@@ -1,6 +1,6 @@
 """The scripts' training steps as shipped, and two other ways to write them in TensorFlow.
 
-`make` functions take "cvae" or "mmd" and uint8 images (n, 28, 28, 1), and return a function that
+`make` functions take "cvae" or "mmd" and uint8 images (n, height, width, channels), and return a function that
 trains on a number of batches of 100 and returns when that is done. All within
 `common.devices.set_up`.
 """
@@ -23,7 +23,7 @@ def make_parts(model, images):
     """The script, its models, optimizer, generator and further arguments, and the images."""
     script = SCRIPTS[model]
     encoder, decoder = script.Encoder(2), script.Decoder(2, images.shape[1:])
-    encoder(tf.zeros((1, 28, 28, 1)))
+    encoder(tf.zeros((1, *images.shape[1:])))
     decoder(tf.zeros((1, 2)))
     optimizer = script.make_optimizer(1e-4, encoder, decoder)
     rng = tf.random.Generator.from_seed(0)

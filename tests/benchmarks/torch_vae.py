@@ -15,24 +15,27 @@ def make(model, images, channels_last, compiled):
         compiled: whether forward and backward pass go through torch.compile.
     """
     torch.manual_seed(0)
+    height, width, channels = images.shape[1:]
+    quarter = height // 4, width // 4
+    flat = ((height - 3) // 4) * ((width - 3) // 4) * 64
     images = torch.from_numpy(images).permute(0, 3, 1, 2)
     encoder = nn.Sequential(
-        nn.Conv2d(1, 32, 3, 2),
+        nn.Conv2d(channels, 32, 3, 2),
         nn.ReLU(),
         nn.Conv2d(32, 64, 3, 2),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(6 * 6 * 64, 4 if model == "cvae" else 2),
+        nn.Linear(flat, 4 if model == "cvae" else 2),
     )
     decoder = nn.Sequential(
-        nn.Linear(2, 7 * 7 * 32),
+        nn.Linear(2, 32 * quarter[0] * quarter[1]),
         nn.ReLU(),
-        nn.Unflatten(1, (32, 7, 7)),
+        nn.Unflatten(1, (32, *quarter)),
         nn.ConvTranspose2d(32, 64, 3, 2, padding=1, output_padding=1),
         nn.ReLU(),
         nn.ConvTranspose2d(64, 32, 3, 2, padding=1, output_padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(32, 1, 3, padding=1),
+        nn.ConvTranspose2d(32, channels, 3, padding=1),
     )
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
