@@ -336,5 +336,5 @@ def test_a_run_a_comparison_and_a_folder_that_has_changed(photos, tmp_path, caps
 
     assert call("mmd", "--images", tmp_path / "none", "--output-dir", tmp_path / "other") == 2
     assert call("mmd", *flags[:4], "--output-dir", tmp_path / "other") == 2
-    assert "--batch-size 100 is more than the 59 training images" in capsys.readouterr().err
+    assert "--batch-size 100 is more than the 60 training images" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

@@ -1,7 +1,7 @@
 """The scripts' training steps as shipped, and two other ways to write them in TensorFlow.
 
-`make` functions take "cvae" or "mmd" and uint8 images (n, height, width, channels), and return a function that
-trains on a number of batches of 100 and returns when that is done. All within
+`make` functions take "cvae" or "mmd" and uint8 images (n, height, width, channels), and return a
+function that trains on a number of batches of 100 and returns when that is done. All within
 `common.devices.set_up`.
 """
 
