@@ -14,15 +14,19 @@ from pathlib import Path
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as the programs do, on few cores
 
 import common.data.batches
+import common.run
 import eager_cvae
 import mmd_cvae
 from common.cli import run_script
 from common.data.sources import load_dataset
 from common.devices import set_up
+from common.run import FIGURES
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 ROOT = Path(__file__).parent.parent
@@ -91,6 +95,17 @@ def few_digits(*_, train=60, test=40):
     data, sizes = load_dataset("digits"), {"train": train, "test": test}
     parts = [(f"{part}_{what}", n) for part, n in sizes.items() for what in ("images", "labels")]
     return dataclasses.replace(data, **{name: getattr(data, name)[:n] for name, n in parts})
+
+
+def small_figures(decode, mean, random_vector, data, title):
+    """Figures that are soon drawn, and show the state as well as plotting.draw_figures's."""
+    images, figures = decode(random_vector), {}
+    for kind in FIGURES:
+        shown = np.asarray(mean if kind == "latentspace" else images)
+        figures[kind] = Figure(figsize=(4, 1))
+        figures[kind].figimage(shown.reshape(len(shown), -1))
+        figures[kind].text(0, 0.9, title)
+    return figures
 
 
 def call(main, *argv):
@@ -205,6 +220,7 @@ def _script(model, flags, theirs, started, prepare):
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)  # once it is done, nothing is left to stop
     common.data.batches.EPOCH = 1
+    common.run.draw_figures = small_figures
     SCRIPTS[model].load_dataset_or_digits = few_digits
     if prepare:
         function, *args = prepare

@@ -28,7 +28,18 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SCRIPTS, Script, call, cut, environment, few_digits, losses, put, snapshot
+from conftest import (
+    SCRIPTS,
+    Script,
+    call,
+    cut,
+    environment,
+    few_digits,
+    losses,
+    put,
+    small_figures,
+    snapshot,
+)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills and forks")
 
@@ -51,6 +62,7 @@ def here(tmp_path, monkeypatch, short_epochs, capsys):
 
     def here(model, *flags, status=0):
         monkeypatch.setattr(SCRIPTS[model], "load_dataset_or_digits", few_digits)
+        monkeypatch.setattr("common.run.draw_figures", small_figures)
         found = call(model, *FLAGS, "--output-dir", tmp_path, *flags)
         output = "".join(capsys.readouterr())
         assert found == status, output
