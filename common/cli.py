@@ -62,12 +62,7 @@ def make_parser(script, description):
     d = "(default: %(default)s)"
     for name, kind, default, help in (
         ("--epochs", whole_number(1, 10**6), 50, "train up to this epoch"),
-        (
-            "--batch-size",
-            whole_number(1, 10_000),
-            100,
-            "images a batch; a last short one is dropped",
-        ),
+        ("--batch-size", whole_number(1, 10_000), 100, "images a batch, a last short one dropped"),
         ("--learning-rate", number(1e-37, 1e37), 1e-4, "Adam's"),
         ("--latent-dim", whole_number(1, 1000), 2, "latent dimensions"),
         ("--seed", whole_number(0, 2**32 - 1), 0, "of weights, shuffle and noise"),

@@ -350,14 +350,11 @@ class Run:
                 (self.folder / "decoder.keras").unlink(missing_ok=True)
 
     def _export_figures(self):
-        args, decode, title = (
-            self.args,
-            self.trained.decode,
-            f"{self.title}, {shorten(self.data.title, 40)}",
-        )
+        args, decode = self.args, self.trained.decode
+        title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {self.epoch}"
         # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
         random_vector = priors.sample(64, args.latent_dim, args.seed, args.dtype)
-        mean, title = self.trained.encode(self.data.test_images), f"{title}, epoch {self.epoch}"
+        mean = self.trained.encode(self.data.test_images)
         for kind, figure in draw_figures(decode, mean, random_vector, self.data, title).items():
             with replacing(self._figure(kind, self.epoch)) as file:
                 save_figure(figure, file)
