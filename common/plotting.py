@@ -10,6 +10,7 @@ of the test images, `labels` (n,) integers into `class_names`; None where there 
 """
 
 import contextlib
+import math
 import warnings
 
 import matplotlib
@@ -25,6 +26,7 @@ GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 run
 LONGEST = 1000  # pixels of the longer side of a panel of images; twice that where it has to be
 MOST_NAMES = 20  # of classes, in a legend
 MOST_BLOCKS = 10  # of reconstructions
+NARROWEST = 620  # pixels of a figure, for its title
 
 
 @contextlib.contextmanager
@@ -155,7 +157,8 @@ def show_latent_space(mean, labels, class_names, title):
     if class_names:
         n = len(class_names)
         axes.legend(
-            handles=class_handles(class_names, 15), fontsize=12, title_fontsize=13, frameon=False,
+            handles=class_handles(class_names, 15), title_fontsize=13, frameon=False,
+            fontsize=12 if max(map(len, class_names)) <= 12 else 9,
             title=f"{MOST_NAMES} of {n} classes" if n > MOST_NAMES else "class",
             loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
         )  # fmt: skip
@@ -203,8 +206,9 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     rows = np.ones((len(indices), 2, 8, *images.shape[1:]))
     rows[:, 0][present] = images[chosen] / 255
     rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))
-    heading, gutter = 12 if class_names else 0, 6
-    blocks = [tile(np.concatenate(row), columns=8) for row in rows]  # (2 h, 8 w, channels) each
+    gutter, blocks = 6, [tile(np.concatenate(row), columns=8) for row in rows]  # (2 h, 8 w, ..)
+    pixel = 1 / zoom(*tile(np.array(blocks), columns=2, gutter=gutter).shape[:2])  # of the figure
+    heading = math.ceil(24 * pixel) if class_names else 0
     blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0), (0, 0)), constant_values=1)
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
@@ -212,10 +216,10 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     down, across = np.add(blocks.shape[1:3], gutter)  # to the next block
     for i, name in enumerate(class_names[: len(rows)]):
         x, y = i % 2 * across, i // 2 * down + heading
-        axes.text(x, y - 3, shorten(name, 40), size=12, va="baseline")
+        axes.text(x, y - 6 * pixel, shorten(name, 40), size=12, va="baseline")
     height, width, _ = canvas.shape
     legend = "upper row: test images; lower row: decoded from their means"
-    axes.text(width / 2, height + 6, legend, size=12, ha="center", va="top")
+    axes.text(width / 2, height + 12 * pixel, legend, size=12, ha="center", va="top")
     return figure
 
 
@@ -289,15 +293,19 @@ def scatter(axes, points, labels, class_names, s):
     axes.set_axisbelow(True)
 
 
-def _image_figure(title, canvas, extent=None, **around):
-    """`_new_figure` of one canvas, an image pixel a block of as many as `LONGEST` allows.
+def zoom(height, width):
+    """How many pixels of a figure one of a canvas has: a whole number, as `LONGEST` allows.
 
     A canvas of more than twice that is shrunk to it.
     """
-    height, width, _ = canvas.shape
     longest = max(height, width)
-    zoom = max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest
-    figure, axes = _new_figure(title, round(zoom * width), round(zoom * height), **around)
+    return max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest
+
+
+def _image_figure(title, canvas, extent=None, **around):
+    """`_new_figure` of one canvas."""
+    size = [round(zoom(*canvas.shape[:2]) * side) for side in canvas.shape[1::-1]]
+    figure, axes = _new_figure(title, *size, **around)
     show(axes, canvas, extent)
     return figure, axes
 
@@ -307,7 +315,8 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
 
     Panel edges on whole pixels keep an image crisp that is shown at a whole multiple of its size.
     """
-    top = 48
+    top, aside = 48, max(0, NARROWEST - left - panel_width - right) // 2
+    left, right = left + aside, right + aside
     width, height = left + panel_width + right, bottom + panel_height + top
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     panel = (left / width, bottom / height, panel_width / width, panel_height / height)

@@ -40,6 +40,7 @@ FREE_FLAGS = {
 }  # fmt: skip
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 KEPT = 3  # checkpoints
+LEAST_TEST_IMAGES = 4  # so that each has the three neighbours that a comparison asks for
 WRITTEN = (  # by a run called NAME to its folder, as --fresh deletes it
     r"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
     r"tensorboard/events\.out\.tfevents\..+\.NAME|"
@@ -71,9 +72,14 @@ class Run:
             trackables: optimizer, encoder, decoder and random generator: the state of the run.
 
         Raises:
-            UserError: the training images do not fill a batch, or a package is missing.
+            UserError: too few test images, or training images for a batch; a package is missing.
         """
         n, batch_size = len(data.train_images), args.batch_size
+        if (m := len(data.test_images)) < LEAST_TEST_IMAGES:
+            raise UserError(
+                f"{data.title} has {m} images for testing, and at least {LEAST_TEST_IMAGES} are "
+                "wanted.\nGive more: where there is no test set, every 7th is taken."
+            )
         if batch_size > n:
             what = f"the {n} training images of {data.title}"
             raise UserError(f"--batch-size {batch_size} is more than {what}: give {n} at most.")
@@ -316,7 +322,9 @@ class Run:
         there, now = _arithmetic(settings), _arithmetic(self.settings)
         there.setdefault("fingerprint", now["fingerprint"])  # runs used to be kept without it
         differing = [
-            f"{name} {there.get(name)} there, {now.get(name)} now"
+            "its images have changed"
+            if name == "fingerprint"
+            else f"{name} {there.get(name)} there, {now.get(name)} now"
             for name in {**there, **now}
             if there.get(name) != now.get(name)
         ]

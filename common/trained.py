@@ -89,6 +89,11 @@ class Trained:
         if the images are others than in training.
         """
         flags, images = self.flags, self.flags["images"]
+        if images and not data_dir and not Path(images).is_dir():
+            raise UserError(
+                f"the pictures of {self.title} are no longer in {images}, where the run in "
+                f"{self.folder} found them.\nSay where they are with --data-dir."
+            )
         data = load_dataset(
             flags["dataset"] or self.dataset, data_dir or flags["data_dir"],
             images and (data_dir or images), flags["image_size"],

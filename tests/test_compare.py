@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import common.data.batches
 import common.run
@@ -19,7 +20,15 @@ import common.trained
 import eager_cvae
 from common.compare import __main__ as compare
 from common.compare import evaluate, judge, metrics
-from common.compare.report import BASELINES, CVAE_ALONE, METRICS, summarize, summary
+from common.compare.report import (
+    BASELINES,
+    CVAE_ALONE,
+    METRICS,
+    remarks,
+    summarize,
+    summary,
+    table,
+)
 from common.data.batches import to_float
 from common.data.images import progress
 from common.devices import set_up
@@ -380,7 +389,7 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
 
 def test_the_summary_names_what_differs_beyond_the_spread():
     def column(*values):
-        return [evaluate.Result(None, one, [], []) for one in values]
+        return [evaluate.Result(Mock(title="t"), one, [], []) for one in values]
 
     columns = {
         "A": column({"sure": 0.2, "classes": 2.0, "silhouette": 0.1, "edges kept": 0.3}),
@@ -393,6 +402,24 @@ def test_the_summary_names_what_differs_beyond_the_spread():
     assert "draws: sure differs most, 0.200 (A), 0.800 (B)" in summary(columns, {})
     alone = summary({"A": columns["A"]}, {"real images": {"sure": 0.8}, "white noise": {"sure": 0}})
     assert alone == "draws: sure differs most, 0.200 (A), 0.800 (real images)"
+
+
+def test_a_row_in_which_real_images_are_not_the_best_is_left_out():
+    good = {"sure": 0.8, "precision": 0.5, "Fréchet distance": 1.0, "classes": 9.0}
+    noise, model = dict.fromkeys(good, 0.0), dict.fromkeys(good, 0.4)
+    noise["Fréchet distance"] = model["Fréchet distance"] = 100.0
+    baselines = {"real images": good, "white noise": noise, "untrained": noise}
+    columns = {"A": [evaluate.Result(Mock(title="t"), model, [], [])]}
+    assert "precision" in table(columns, baselines)
+    assert "Left out" not in remarks(columns, baselines, {"t": 0.9})
+    for column, name, value in (
+        (noise, "precision", 0.9), (model, "sure", 0.85), (noise, "Fréchet distance", 0.5)
+    ):  # fmt: skip
+        before, column[name] = column[name], value
+        assert f"| {name} " not in table(columns, baselines)
+        assert name not in summary(columns, baselines)
+        assert remarks(columns, baselines, {"t": 0.9}).endswith(f"a model: {name}.")
+        column[name] = before
 
 
 def test_a_standard_deviation_of_what_is_infinite_is_left_out():

@@ -76,7 +76,7 @@ def store(data_dir, name, splits, image, label=None):
 def known(monkeypatch, name, **attributes):
     """Have TFDS know a data set of that name."""
     kind = Mock(VERSION="1.0.0", BUILDER_CONFIGS=[], MANUAL_DOWNLOAD_INSTRUCTIONS=None)
-    kind.configure_mock(**attributes)
+    kind.configure_mock(name=name, **attributes)
     builder_cls = tfds.builder_cls
     monkeypatch.setattr(
         tfds, "builder_cls", lambda asked: kind if asked == name else builder_cls(asked)
@@ -264,7 +264,8 @@ def test_a_data_set_that_cannot_be_used_gets_a_line_that_says_why(
 
 
 NEAR = {"fashion_mnst": "fashion_mnist", "cifar": "cifar10", "emnist/leters": "emnist/letters",
-        "digit": "digits", "xqzzwv": "no data set 'xqzzwv'"}  # fmt: skip
+        "digit": "digits", "MNIST": "mnist", "FashionMNIST": "fashion_mnist",
+        "xqzzwv": "no data set 'xqzzwv'"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "said"), NEAR.items())

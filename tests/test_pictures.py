@@ -136,7 +136,7 @@ def test_classes_are_sub_folders_one_level(tmp_path):
     assert data.class_names == ("-b %", "c.d", "Äpfel")
     assert np.bincount(data.train_labels).tolist() == [6, 6, 6]
     assert np.bincount(data.test_labels).tolist() == [1, 1, 1]
-    assert data.notes[1].endswith("not in a class: 4 files")  # deeper, loose, notes, the pipe
+    assert data.notes[1].endswith("in no class or set: 4 files")  # deeper, loose, notes, the pipe
 
 
 def test_train_and_test_are_the_split_where_both_are_there(tmp_path):
@@ -155,6 +155,16 @@ def test_train_and_test_are_the_split_where_both_are_there(tmp_path):
     for file in (tmp_path / "test").glob("*.png"):
         file.unlink()
     check_error(tmp_path, tmp_path / "test", "no pictures")
+
+
+def test_what_is_beside_train_and_test_is_counted_and_their_classes_are_the_same(tmp_path):
+    for part in ("train", "test", "val"):
+        save(tmp_path / part / "cat", "0.png")
+    save(tmp_path, "loose.png")
+    (note,) = load(tmp_path).notes[1:]
+    assert note == "passed over, as no pictures, or in no class or set: 2 files"
+    (tmp_path / "test" / "cat").rename(tmp_path / "test" / "Cat")
+    check_error(tmp_path, "two classes", "'Cat' and 'cat'")
 
 
 def test_the_same_folder_gives_the_same_images_and_another_another_fingerprint(tmp_path):
@@ -176,7 +186,7 @@ def empty(folder):
 
 
 def bomb(folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000)  # Pillow allows twice as many
     save(folder, "bad.png", paint(size=(100, 90)))
 
 
@@ -196,6 +206,12 @@ def test_folders_that_will_not_do(tmp_path, monkeypatch):
     for i, form in enumerate(("NFC", "NFD")):
         save(tmp_path / unicodedata.normalize(form, "Äpfel"), f"{i}.png")
     check_error(tmp_path, "one name", "Äpfel")
+    save(tmp_path / "a" / "b", "x.png")
+    (tmp_path / "Äpfel").rename(tmp_path / "a" / "c")
+    for entry in tmp_path.iterdir():
+        if entry.name not in ("a", "notes.txt"):
+            entry.rename(tmp_path / "a" / "d")
+    check_error(tmp_path, "3 files a level deeper", "train and test")
     monkeypatch.setattr(images.psutil, "virtual_memory", lambda: type("", (), {"available": 50}))
     save(tmp_path / "more", "x.png")
     check_error(tmp_path / "more", "memory", "--image-size")
@@ -261,13 +277,13 @@ def test_a_stream_is_split_by_every_seventh_wherever_it_is_cut(a_time):
         for i in range(0, 50, a_time):
             yield x[i : i + a_time], np.arange(50)[i : i + a_time]
 
-    (train, labels), (test, others) = read_split(batches(), 50, (8, 12, 3), "x", hold_out=True)
+    (train, labels), (test, others) = read_split(batches(), 50, (8, 12, 3), hold_out=True)
     held_out = np.arange(50) % 7 == 6
     np.testing.assert_array_equal(train, x[~held_out])
     np.testing.assert_array_equal(test, x[held_out])
     np.testing.assert_array_equal(labels, np.flatnonzero(~held_out))
     np.testing.assert_array_equal(others, np.flatnonzero(held_out))
-    ((whole, _),) = read_split(batches(), 50, (8, 12, 3), "x")
+    ((whole, _),) = read_split(batches(), 50, (8, 12, 3))
     np.testing.assert_array_equal(whole, x)
 
 
@@ -304,7 +320,7 @@ def test_a_run_a_comparison_and_a_folder_that_has_changed(photos, tmp_path, caps
     for line in (
         "MMD-VAE on my photos, größer, CPU",
         "Data: images of several sizes are brought to 8 x 8, cut at the edges to keep proportions.",
-        "Data: passed over, as no pictures or not in a class: 1 file.",
+        "Data: passed over, as no pictures, or in no class or set: 1 file.",
         "Data: every 7th picture is held out for testing.",
         "An epoch: 2 batches of 30, 1 pass over 60 images.",
     ):
@@ -325,7 +341,7 @@ def test_a_run_a_comparison_and_a_folder_that_has_changed(photos, tmp_path, caps
     save(photos, "20.png", paint(BLUE))
     assert call("mmd", *flags, "--epochs", 3) == 2
     error = capsys.readouterr().err
-    assert "holds a run with other settings: fingerprint" in error
+    assert "holds a run with other settings: its images have changed." in error
     assert len(error.splitlines()) == 2
     assert snapshot(out) == before
     with pytest.raises(UserError, match="have changed since"):
@@ -334,6 +350,12 @@ def test_a_run_a_comparison_and_a_folder_that_has_changed(photos, tmp_path, caps
     assert call("mmd", *flags, "--epochs", 3) == 2  # with one fewer it is another folder, too
     assert snapshot(out) == before
 
+    few = tmp_path / "few"
+    for i in range(27):
+        save(few, f"{i}.png", paint(size=(8, 8)))
+    words = ("--images", few, "--batch-size", 20, "--epochs", 1, "--output-dir")
+    assert call("mmd", *words, tmp_path / "other") == 2
+    assert "few has 3 images for testing" in capsys.readouterr().err
     assert call("mmd", "--images", tmp_path / "none", "--output-dir", tmp_path / "other") == 2
     assert call("mmd", *flags[:4], "--output-dir", tmp_path / "other") == 2
     assert "--batch-size 100 is more than the 60 training images" in capsys.readouterr().err

@@ -351,6 +351,33 @@ def test_other_shapes_and_numbers_of_classes(shape, classes):
     assert [text.get_text() for text in blocks] == [f"class {i}" for i in range(min(classes, 10))]
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 1), (64, 16, 3), (8, 256, 1), (256, 8, 1), (28, 20, 1)])
+def test_nothing_in_a_figure_of_odd_images_is_cut_off(shape):
+    names = ("aquarium_fish", "american_bulldog", *(f"class {i} with a name" for i in range(8)))
+    shown = column("a", names=names, shape=shape, decode=lambda z: np.zeros((len(z), *shape)))
+    title = "MMD-VAE (lambda = 784), my pictures, epoch 50"
+    figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, title)
+    figures["comparison"] = show_comparison([shown])
+    for figure in figures.values():
+        png(figure)
+        texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+        for legend in (axes.get_legend() for axes in figure.axes):
+            texts += legend.get_texts() if legend else []
+        for text in texts:
+            box = text.get_window_extent()
+            assert box.x0 >= 0 < box.y0, text
+            assert box.x1 <= figure.bbox.x1, text
+            assert box.y1 <= figure.bbox.y1, text
+        assert figure.bbox.height < 8000
+    axes = figures["reconstructions"].axes[0]
+    rows = axes.images[0].get_array().shape[0]
+    for text in axes.texts[:-1]:  # above its block, in the white
+        (_, top), (_, bottom) = axes.transData.inverted().transform(text.get_window_extent())
+        white = axes.images[0].get_array()[max(0, int(top) + 1) : int(bottom), 1]
+        assert rows > bottom
+        assert (white == 1).all(), text
+
+
 def test_without_classes_all_points_are_of_one_colour_and_the_first_80_images_reconstructed():
     shown = column("a", names=(), shape=(8, 8, 3), decode=lambda z: np.zeros((len(z), 8, 8, 3)))
     data = shown.data

@@ -47,7 +47,7 @@ from common import priors
 from common.cli import signals_wait
 from common.compare.evaluate import baselines, kept_result, measure, read_reference
 from common.compare.figure import Column, show_comparison
-from common.compare.report import judged, summary, table, to_json, to_markdown
+from common.compare.report import remarks, summary, table, to_json, to_markdown
 from common.data.images import progress
 from common.devices import set_up
 from common.files import UserError, replacing_unlocked
@@ -191,7 +191,7 @@ def write(files, found, shown, args):
     `found` are the columns, baselines and judges of report.py.
     """
     png, markdown, numbers = files
-    columns, baseline_columns, judges = found
+    columns, baseline_columns, _ = found
     with contextlib.ExitStack() as stack:
         if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
@@ -199,9 +199,10 @@ def write(files, found, shown, args):
         file.write_text(to_markdown(*found, args, shown and png.name), encoding="utf-8")
         file = stack.enter_context(replacing_unlocked(numbers))
         file.write_text(to_json(*found, args), encoding="utf-8")
-    print(summary(columns, baseline_columns))
+    if differences := summary(columns, baseline_columns):
+        print(differences)
     print(table(columns, baseline_columns))
-    print(judged(judges))
+    print(remarks(*found))
     print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
     old = f" {png} is an earlier one." if png.exists() else ""
     none = f"No figure: none of the runs has models.{old}"

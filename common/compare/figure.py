@@ -44,14 +44,14 @@ def show_comparison(columns):
     abouts = [textwrap.wrap(column.about, int(side / 9.5 / zoom)) for column in columns]
     classes = dict.fromkeys(column.data.class_names for column in columns)
     classes = [names for names in classes if names]
-    ticks, square = 50 * zoom, [side] * len(columns)
+    ticks, square = 50 * zoom, [(side, side)] * len(columns)
     most_rows = max([-(-min(len(n), plotting.MOST_NAMES) // 5) for n in classes], default=0)
     legend = 26 * most_rows * zoom
     legends = len(classes) * legend
     contents = [_contents(column) for column in columns]
-    heights = [[side * len(canvas) / canvas.shape[1] for canvas in found[2:]] for found in contents]
-    clothes, grids, pairs = zip(*heights, strict=True)
-    rows = (  # heading, heights of the panels, space below
+    sizes = [[_panel(canvas, side) for canvas in found[2:]] for found in contents]
+    clothes, grids, pairs = zip(*sizes, strict=True)
+    rows = (  # heading, sizes of the panels, space below
         ("Decoded draws of the prior N(0, I), each in full contrast", clothes, 8 * zoom),
         ("Means of the test images; the prior's 1, 2, 3 sigma", square, ticks + legends),
         ("Decoded points of the latent plane", grids, ticks),
@@ -59,15 +59,15 @@ def show_comparison(columns):
     )
     below_title, heading = (8 + 27 * max(map(len, titles))) * zoom, 40 * zoom
     y = below_title + (10 + 19 * max(map(len, abouts))) * zoom
-    height = y + sum(heading + max(talls) + below for _, talls, below in rows)
+    height = y + sum(heading + max(tall for _, tall in sizes) + below for _, sizes, below in rows)
     figure = Figure(figsize=(width / 100, height / 100), dpi=200)
-    for text, talls, below in rows:
+    for text, sizes, below in rows:
         middle = 1 - (y + heading / 2) / height
         figure.text(left / width, middle, text, va="center", size=11.5 * zoom)
-        for x, tall in zip(places, talls, strict=True):
-            bottom = 1 - (y + heading + tall) / height
-            figure.add_axes((x / width, bottom, side / width, tall / height))
-        y += heading + max(talls) + below
+        for x, (wide, tall) in zip(places, sizes, strict=True):
+            x, bottom = x + (side - wide) / 2, 1 - (y + heading + tall) / height
+            figure.add_axes((x / width, bottom, wide / width, tall / height))
+        y += heading + max(tall for _, tall in sizes) + below
 
     limits = _common_limits(contents)
     for i, column in enumerate(columns):
@@ -90,6 +90,13 @@ def show_comparison(columns):
             handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
         )  # fmt: skip
     return figure
+
+
+def _panel(canvas, side):
+    """A panel's (width, height): as wide as `side`, and twice as high at most."""
+    tall = side * len(canvas) / canvas.shape[1]
+    shrink = min(1, 2 * side / tall)
+    return side * shrink, tall * shrink
 
 
 def _contents(column):
@@ -128,7 +135,8 @@ def _fill_column(panels, column, contents, limits, zoom):
     """Draw what `column` shows, its `_contents`, into its four panels."""
     clothes, space, grid, pairs = panels
     points, centre, *canvases = contents
-    plotting.scatter(space, points, column.data.test_labels, column.data.class_names, s=3)
+    of_points = 3 if len(points) > 1000 else 12
+    plotting.scatter(space, points, column.data.test_labels, column.data.class_names, of_points)
     for sigma in (1, 2, 3):
         space.add_patch(Circle(centre, sigma, fill=False, linewidth=1.2 * zoom))
     space.set(xlim=limits[0], ylim=limits[1])

@@ -130,6 +130,7 @@ def unbiased_mmd(x, y):
 
 def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
     """Share of test points (m, dim) put into their class by the `k` nearest training points."""
+    k = min(k, len(train))
     return float(KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels))
 
 

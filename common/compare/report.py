@@ -65,6 +65,26 @@ def summarize(name, runs):
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
 
 
+def untelling(columns, baselines):
+    """The rows about decoded images that tell nothing here: real images are not the best in them.
+
+    Something else passes there for better than they: noise, the untrained network or a model's
+    blur, among features of a judge that knows little, or few test images.
+    """
+    found = set()
+    for title in [title for title in baselines if title.startswith("real images")]:
+        data = title.removeprefix("real images")  # of several, the baselines carry the name
+        others = [v for t, v in baselines.items() if t.endswith(data) and t != title]
+        results = [result for group in columns.values() for result in group]
+        others += [r.values for r in results if not data or data == f", {r.run.title}"]
+        for name in GROUPS["draws"].keys() | GROUPS["beyond the prior"].keys():
+            sign = -1 if name == "Fréchet distance" else 1
+            best = sign * baselines[title].get(name, sign * math.inf)
+            if any(sign * other[name] > best for other in others if name in other):
+                found.add(name)
+    return found
+
+
 def _values(columns, baselines):
     """By a column's title, its runs' values by name."""
     columns = {title: [result.values for result in group] for title, group in columns.items()}
@@ -74,14 +94,22 @@ def _values(columns, baselines):
 def summary(columns, baselines):
     """Three lines: the row that differs most in each of three of GROUPS, and between which columns.
 
-    A difference is taken relative to the larger value, and is one where it exceeds twice the
-    pooled standard deviation, if there is any. A setting alone is held against the real images.
+    Of settings of one data set; one alone is held against the real images, but for its
+    reconstructions. A difference is one where it exceeds twice the pooled standard deviation, if
+    there is any, and is taken relative to the span of all columns, baselines and all, or to the
+    larger value, if that is more.
     """
-    settings = _values(columns, {} if len(columns) > 1 else dict([*baselines.items()][:1]))
-    lines = []
+    if len({result.run.title for group in columns.values() for result in group}) > 1:
+        return ""
+    alone, everything = len(columns) == 1, _values(columns, baselines)
+    real = {title: values for title, values in baselines.items() if title == "real images"}
+    settings = _values(columns, real if alone else {})
+    aside, lines = ASIDE | untelling(columns, baselines), []
     for group, names in GROUPS.items():
         most = (0.0, "")
-        for name in set(names) - ASIDE:
+        for name in set(names) - aside - (GROUPS["reconstruction"].keys() if alone else set()):
+            means = [summarize(name, runs) for runs in everything.values()]
+            means = [both[0] for both in means if both and np.isfinite(both[0])]
             found = {title: summarize(name, runs) for title, runs in settings.items()}
             found = {
                 title: (round(both[0], METRICS[name]), both[1])  # as the table has it
@@ -90,7 +118,7 @@ def summary(columns, baselines):
             }
             for (a, (x, x_sd)), (b, (y, y_sd)) in itertools.combinations(found.items(), 2):
                 if abs(x - y) > 2 * math.sqrt(((x_sd or 0) ** 2 + (y_sd or 0) ** 2) / 2):
-                    share = abs(x - y) / max(abs(x), abs(y))
+                    share = abs(x - y) / max(max(means) - min(means), abs(x), abs(y))
                     text = f"{x:.{METRICS[name]}f} ({a}), {y:.{METRICS[name]}f} ({b})"
                     most = max(most, (share, f"{group}: {name} differs most, {text}"))
         lines.append(most)
@@ -99,14 +127,14 @@ def summary(columns, baselines):
 
 def table(columns, baselines):
     """An aligned Markdown table: a row a metric that any run has, a column a setting."""
-    columns = _values(columns, baselines)
+    left_out, columns = untelling(columns, baselines), _values(columns, baselines)
 
     def cell(name, runs):
         summary = summarize(name, runs) or ()
         return " ± ".join(f"{v:.{METRICS[name]}f}" for v in summary if v is not None) or "-"
 
     longest, rows = max(map(len, METRICS)), [["", *columns]]
-    for name in METRICS:
+    for name in [name for name in METRICS if name not in left_out]:
         rows.append([f"{name:{longest}}", *(cell(name, runs) for runs in columns.values())])
     rows = [row for row in rows if set(row[1:]) != {"-"}]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -123,12 +151,19 @@ def definitions(args):
     return {name: found[name].format(**numbers) for name in METRICS}
 
 
-def judged(judges):
-    """A line on the judges; none without labels."""
-    if not judges:
-        return "Without classes there is no judge: the rows are those that need none."
-    found = ", ".join(f"{share:.1%} on {title}" for title, share in judges.items())
-    return f"The judge puts into their class, of the test images: {found}."
+def remarks(columns, baselines, judges):
+    """Lines on the judges, and on rows that are left out."""
+    lines = ["Without classes there is no judge: the rows are those that need none."]
+    if judges:
+        found = ", ".join(f"{share:.1%} on {title}" for title, share in judges.items())
+        lines = [f"The judge puts into their class, of the test images: {found}."]
+    if left_out := untelling(columns, baselines):
+        names = "; ".join(name for name in METRICS if name in left_out)
+        lines.append(
+            "Left out, because here not real images are the best, but noise, the untrained network "
+            f"or a model: {names}."
+        )
+    return "\n".join(lines)
 
 
 def to_markdown(columns, baselines, judges, args, figure):
@@ -150,9 +185,10 @@ def to_markdown(columns, baselines, judges, args, figure):
     if any(len(group) > 1 for group in columns.values()):
         what = "those that were measured; of one alone, there is no deviation"
         lines += [f"Mean ± standard deviation (n - 1) over a column's runs, {what}.", ""]
-    lines += [judged(judges), ""]
+    lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
     lines += [f"- {title.capitalize()}: {about}." for title, about in BASELINES.items()]
     present = set().union(*itertools.chain(*_values(columns, baselines).values()))
+    present -= untelling(columns, baselines)
     about = definitions(args)
     lines += ["", *(f"- **{name}**: {about[name]}" for name in METRICS if name in present)]
     return "\n".join(lines) + "\n"
@@ -179,6 +215,7 @@ def to_json(columns, baselines, judges, args):
         "definitions": definitions(args),
         "columns": [of_column(title, group) for title, group in columns.items()],
         "baselines": {"definitions": BASELINES, "columns": baselines},
+        "left_out": sorted(untelling(columns, baselines)),
         "judges": judges,
     }
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no Infinity

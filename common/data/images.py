@@ -60,38 +60,38 @@ def fit(image, size, channels):
     return np.asarray(image).reshape(*size, channels)
 
 
-def read_split(batches, n, image_shape, what, hold_out=False):
-    """A stream of (images, labels) in arrays; `n` images (height, width, channels) in all.
-
-    `batches` yields uint8 (k, ...) and k integers, or None for them. With `hold_out`, the images
-    are split: the last of each `HELD_OUT` goes to a second part, a rule that depends on their
-    order alone. `what` names them.
-
-    Returns:
-        A list of one or two pairs: aligned uint8 images, int64 labels or None.
-
-    Raises:
-        UserError: there is no memory for that many.
-    """
-    counts = [n - n // HELD_OUT, n // HELD_OUT] if hold_out else [n]
+def check_memory(n, image_shape, what):
+    """Raise UserError where there is no memory for `n` images (height, width, channels)."""
     needed, free = BYTES * n * math.prod(image_shape), psutil.virtual_memory().available
-    shape = " x ".join(map(str, image_shape))
     if needed > free:
+        shape = " x ".join(map(str, image_shape))
         raise UserError(
             f"{what}: {n:,} images of {shape} take {needed / 1e9:.1f} GB of memory, and "
             f"{free / 1e9:.1f} are free.\nGive a smaller --image-size."
         )
+
+
+def read_split(batches, n, image_shape, hold_out=False):
+    """A stream of (images, labels) in arrays; `n` images (height, width, channels) in all.
+
+    `batches` yields uint8 (k, ...) and k integers, or None for them. With `hold_out`, the images
+    are split: the last of each `HELD_OUT` goes to a second part, a rule that depends on their
+    order alone.
+
+    Returns:
+        A list of one or two pairs: aligned uint8 images, int64 labels or None.
+    """
+    counts = [n - n // HELD_OUT, n // HELD_OUT] if hold_out else [n]
     parts, labels = [_aligned((count, *image_shape)) for count in counts], [[], []]
     first = 0
     for images, of_images in batches:
         place = np.arange(first, first + len(images))
-        turn = place % HELD_OUT == HELD_OUT - 1 if hold_out else np.zeros(len(place), bool)
-        before = first // HELD_OUT  # held out so far
-        starts = [first - before, before] if hold_out else [first]
-        for part, (array, start) in enumerate(zip(parts, starts, strict=True)):
-            some = images[turn == part]
-            array[start : start + len(some)] = some
-            labels[part] += [] if of_images is None else [of_images[turn == part]]
+        held_out = (place % HELD_OUT == HELD_OUT - 1) & hold_out
+        before = place // HELD_OUT * hold_out  # held out so far
+        for part, (which, row) in enumerate([(~held_out, place - before), (held_out, before)]):
+            if part < len(parts):
+                parts[part][row[which]] = images[which]
+                labels[part] += [] if of_images is None else [of_images[which]]
         first += len(images)
     if first != n:
         raise ValueError(f"it has {first:,} images, and should have {n:,}")

@@ -6,7 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common.data.images import choose_size, fit, progress, read_split
+from common.data.images import check_memory, choose_size, fit, progress, read_split
 from common.files import UserError, reason
 
 import numpy as np
@@ -40,82 +40,115 @@ def load(folder, image_size=None):
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}, which --images names.")
-    both = [folder / "train", folder / "test"]
-    split = all(part.is_dir() for part in both)
+    parts = [folder / "train", folder / "test"]
+    split = all(part.is_dir() for part in parts)
+    parts = parts if split else [folder]
     with ThreadPoolExecutor(cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on what is refused or mended below
-        found = [_find(part, pool) for part in (both if split else [folder])]
-        passed_over = sum(others for _, others in found)
-        by_class = [classes for classes, _ in found]
-        for part, classes in zip(both if split else [folder], by_class, strict=True):
+        passed_over = _aside(folder, parts) if split else 0
+        found = []
+        for part in parts:
+            classes, others, deeper = _find(part, pool)
+            passed_over += others + deeper
             if not classes:
-                aside = f", but {_files(passed_over)} of another kind" * bool(passed_over)
-                raise UserError(
-                    f"{part} has no pictures{aside}.\nGive a folder of {', '.join(FORMATS)} "
-                    "files, or one of sub-folders of these, a class each."
-                )
-        if len({None in classes for classes in by_class}) > 1:
-            raise UserError(f"of train and test in {folder}, one has classes, and the other none.")
-        class_names = tuple(sorted({*by_class[0], *by_class[-1]} - {None}))
+                raise _without_pictures(part, others, deeper)
+            found.append(classes)
+        class_names = _class_names(folder, found)
 
-        headers = [header for c in by_class for files in c.values() for _, header in files]
+        every = [pictures for classes in found for pictures in classes.values()]
+        headers = [header for pictures in every for _, header in pictures]
         size, note = choose_size({size for size, _ in headers}, image_size)
-        channels = 1 if all(mode in GREY for _, mode in headers) else 3
+        shape = (*size, 1 if all(mode in GREY for _, mode in headers) else 3)
+        check_memory(len(headers), shape, str(folder))
+        sets = []
         with progress(len(headers), f"reading {folder.name}") as bar:
-            parts = []
-            for classes in by_class:
-                files = [(f, name) for name, files in classes.items() for f, _ in files]
-                batches = _read(files, class_names, size, channels, pool, bar)
-                shape = (*size, channels)
-                parts += read_split(batches, len(files), shape, str(folder), not split)
-    if channels == 3 and all(map(_is_grey, (images for images, _ in parts))):
-        parts = [(_first_channel(images), labels) for images, labels in parts]
+            for classes in found:
+                files = [(f, name) for name, pictures in classes.items() for f, _ in pictures]
+                batches = _read(files, class_names, shape, pool, bar)
+                sets += read_split(batches, len(files), shape, not split)
+    if shape[2] == 3 and all(map(_is_grey, (images for images, _ in sets))):
+        sets = [(_first_channel(images), labels) for images, labels in sets]
     notes = [note] if note else []
     if passed_over:
-        notes.append(f"passed over, as no pictures or not in a class: {_files(passed_over)}")
+        files = _files(passed_over)
+        notes.append(f"passed over, as no pictures, or in no class or set: {files}")
     if not split:
         notes.append("every 7th picture is held out for testing")
-    return *parts, class_names, notes
+    return *sets, class_names, notes
 
 
 def _find(folder, pool):
-    """The pictures in a folder, and how many files are none, or have no class.
+    """The pictures in a folder, how many files beside are passed over, and how many lie deeper.
 
     A dict from class name, or None where there are no classes, to pairs of a file and what
     `_header` says of it, in the order of their names.
     """
-    loose, inside, deeper = [], {}, 0
-    for entry in _entries(folder):
-        if entry.is_dir():
-            files = _entries(entry)
-            inside[entry] = [file for file in files if not file.is_dir()]
-            deeper += sum(f.is_file() for d in files if d.is_dir() for f in d.rglob("*"))
-        else:
-            loose.append(entry)
 
     def pictures(files):
         headers = pool.map(_header, files)
         return [(f, header) for f, header in zip(files, headers, strict=True) if header]
 
-    classes = {entry: found for entry, files in inside.items() if (found := pictures(files))}
-    n = len(loose) + deeper + sum(map(len, inside.values()))
-    if not classes:
-        found = pictures(loose)
-        return ({None: found} if found else {}), n - len(found)
+    entries = _entries(folder)
+    files = {None: [entry for entry in entries if not entry.is_dir()]}
+    files |= {entry: _entries(entry) for entry in entries if entry.is_dir()}
+    deeper = sum(map(_count, (f for some in files.values() for f in some if f.is_dir())))
+    files = {entry: [f for f in some if not f.is_dir()] for entry, some in files.items()}
+    found = {}
+    for entry, some in files.items():
+        if entry and (of_class := pictures(some)):
+            if _name(entry) in found:
+                raise _one_name(folder, _name(entry), entry.name)
+            found[_name(entry)] = of_class
+    if not found and (loose := pictures(files[None])):
+        found = {None: loose}
+    n = sum(map(len, found.values()))
+    return found, sum(map(len, files.values())) - n, deeper
+
+
+def _class_names(folder, found):
+    """The classes' names, sorted; raises UserError where two can be taken for one another."""
+    if len({None in classes for classes in found}) > 1:
+        raise UserError(f"of train and test in {folder}, one has classes, and the other none.")
     names = {}
-    for entry in classes:
-        other = names.setdefault(_name(entry).casefold(), entry)
-        if other != entry:
-            raise UserError(
-                f"two classes in {folder} have one name, {other.name!r} and {entry.name!r}.\n"
-                "Rename one of them, or put their pictures together."
-            )
-    n -= sum(map(len, classes.values()))
-    return {_name(entry): found for entry, found in classes.items()}, n
+    for name in sorted({name for classes in found for name in classes} - {None}):
+        other = names.setdefault(name.casefold(), name)
+        if other != name:
+            raise _one_name(folder, other, name)
+    return tuple(names.values())
+
+
+def _one_name(folder, name, other):
+    return UserError(
+        f"two classes in {folder} have one name, {name!r} and {other!r}.\n"
+        "Rename one of them, or put their pictures together."
+    )
+
+
+def _without_pictures(folder, others, deeper):
+    if deeper:
+        return UserError(
+            f"{folder} has no pictures of its own or in its sub-folders, but {_files(deeper)} a "
+            "level deeper.\nGive a folder whose sub-folders are the classes; the two sets are "
+            "called train and test, in small letters."
+        )
+    aside = f", but {_files(others)} of another kind" * bool(others)
+    return UserError(
+        f"{folder} has no pictures{aside}.\nGive a folder of {', '.join(FORMATS)} files, or one "
+        "of sub-folders of these, a class each."
+    )
 
 
 def _files(n):
     return f"{n:,} file{'s' * (n != 1)}"
+
+
+def _count(folder):
+    return sum(file.is_file() for file in folder.rglob("*"))
+
+
+def _aside(folder, parts):
+    """How many files there are in a folder beside its parts."""
+    return sum(_count(e) if e.is_dir() else 1 for e in _entries(folder) if e not in parts)
 
 
 def _entries(folder):
@@ -150,8 +183,6 @@ def _header(file):
         try:
             with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
-                if width * height > Image.MAX_IMAGE_PIXELS:
-                    raise ValueError(f"{width:,} x {height:,} pixels are a decompression bomb")
                 sides = (width, height) if image.getexif().get(0x0112, 1) > 4 else (height, width)
                 return (
                     sides,
@@ -163,13 +194,14 @@ def _header(file):
             return None
 
 
-def _read(files, class_names, size, channels, pool, bar):
+def _read(files, class_names, image_shape, pool, bar):
     """Yield arrays of pictures, some at a time, and of their labels, or None."""
+    *size, channels = image_shape
 
     def read(file):
         with _named(file), Image.open(file, formats=FORMATS) as image:
             image.draft(None, (2 * max(size), 2 * max(size)))  # a large JPEG is read smaller
-            return fit(ImageOps.exif_transpose(image), size, channels)
+            return fit(ImageOps.exif_transpose(image), tuple(size), channels)
 
     for first in range(0, len(files), A_TIME):
         some = files[first : first + A_TIME]

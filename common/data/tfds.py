@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from common.data import TITLES
-from common.data.images import choose_size, fit, read_split
+from common.data.images import check_memory, choose_size, fit, read_split
 from common.files import UserError, reason
 
 import numpy as np
@@ -69,6 +69,8 @@ def _prepared(name, folder):
         raise _unknown(
             name, [*tfds.list_builders(with_community_datasets=False), "digits"]
         ) from error
+    if plain != kind.name:  # TFDS takes any spelling, and prepares under its own
+        raise _unknown(name, [f"{kind.name}{name[len(plain) :]}"])
     configs = {one.name: one for one in kind.BUILDER_CONFIGS}
     if config and config not in configs:
         raise _unknown(name, [f"{plain}/{one}" for one in configs] or [plain])
@@ -79,7 +81,7 @@ def _prepared(name, folder):
 
 
 def _unknown(name, names):
-    near = difflib.get_close_matches(name, names, 3, 0.5)
+    near = difflib.get_close_matches(name.lower(), names, 3, 0.5)
     near += [one for one in names if name in one and one not in near][: 3 - len(near)]
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return UserError(
@@ -140,6 +142,8 @@ def _read(builder, name, image_size):
     channels = 1 if stored == 1 else 3
     sizes = {(height, width)} if height and width else _sizes(builder, both)
     size, note = choose_size(sizes, image_size)
+    n = {split: splits[split].num_examples for split in both}
+    check_memory(sum(n.values()), (*size, channels), _title(name))
     parts = []
     for split in both:
         if note is None and stored in (1, 3):
@@ -147,8 +151,7 @@ def _read(builder, name, image_size):
         else:
             of_one_size = bool(height and width and stored)
             batches = _fitted(builder, split, label, size, channels, of_one_size)
-        n = splits[split].num_examples
-        parts += read_split(batches, n, (*size, channels), _title(name), len(both) == 1)
+        parts += read_split(batches, n[split], (*size, channels), len(both) == 1)
     if len(both) == 1:
         notes.append("it has no test split: every 7th image is held out for testing")
     notes = [*filter(None, [note]), *notes]
