@@ -9,7 +9,7 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
 
 import math
 
-from common.cli import make_parser, number, run_script, start
+from common.cli import add_elbo_flags, make_parser, run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
@@ -17,13 +17,7 @@ from common.cli import make_parser, number, run_script, start
 def get_args(argv=None):
     """The flags, common/cli.py's and this script's own; raises UserError for what is wrong."""
     parser = make_parser("eager_cvae.py", "Train a convolutional VAE on the ELBO, as eager_cvae.R.")
-    parser.add_argument(
-        "--beta",
-        type=number(0, 1e37),
-        metavar="B",
-        help="sum the reconstruction per image and weigh the KL part by B: 1 is the ELBO, more a "
-        "beta-VAE (default: none, the original's sum over the batch)",
-    )
+    add_elbo_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -34,7 +28,8 @@ from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset_or_digits
 from common.devices import in_parts, set_up, train_steps
 from common.layers import Conv2DTransposeToImage
-from common.losses import normal_loglik
+from common.losses import compute_mmd, normal_loglik
+from common.objectives import elbo_title, elbo_weights
 from common.run import Run
 
 import keras
@@ -117,18 +112,24 @@ def reparameterize(mean, logvar, rng):
 LOSSES = ("logpx_z_total", "logpz_total", "logqz_x_total", "total")
 
 
-def compute_loss(x, encoder, decoder, rng, beta=None):
+def loss_names(weights):
+    """The terms' names: `LOSSES`, and the MMD before the total where it takes part."""
+    return (*LOSSES[:3], *["loss_mmd_total"] * bool(weights and weights.mmd), *LOSSES[3:])
+
+
+def compute_loss(x, encoder, decoder, rng, weights=None):
     """The negative ELBO of a batch, estimated from one z an image, and its terms.
 
     Args:
         x: (n, height, width, channels) intensities in [0, 1].
         encoder, decoder: the two models.
         rng: tf.random.Generator, source of eps.
-        beta: None for the original's arithmetic; else the weight of the KL part.
+        weights: None for the original's arithmetic; else an objectives.Weights.
 
     Returns:
-        The loss and a float64 tensor of the terms in the order of `LOSSES`, in nats: logpx_z per
-        batch where `beta` is None and else per image; logpz and logqz_x per image; the loss.
+        The loss and a float64 tensor of the terms in the order of `loss_names`, in nats: logpx_z
+        per batch where `weights` is None and else per image; logpz and logqz_x per image; the MMD,
+        unweighted; the loss.
     """
     mean, logvar = encoder(x)
     z = reparameterize(mean, logvar, rng)
@@ -136,20 +137,25 @@ def compute_loss(x, encoder, decoder, rng, beta=None):
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
     # Have gradients added up two at a time: the order in which TensorFlow adds three can vary
-    z, logvar = tf.identity(z), tf.identity(logvar)
+    codes, logvar = tf.identity(z), tf.identity(logvar)
+    z = tf.identity(codes)
     logpz = normal_loglik(z, 0.0, 0.0)  # (n,)
     logqz_x = normal_loglik(z, mean, logvar)  # (n,)
-    if beta is None:
+    loss_mmd = []
+    if weights is None:
         # R: k_sum without an axis sums over the batch too, so that the KL part, which is per image,
         # weighs only 1 / batch_size
         logpx_z = -tf.reduce_sum(crossentropy_loss)  # ()
         loss = -tf.reduce_mean(logpx_z + logpz - logqz_x)
     else:
-        # Burgess et al. (2018); with beta = 1, Kingma & Welling (2013), equation 2
         logpx_z = -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))  # (n,)
-        loss = -tf.reduce_mean(logpx_z + beta * (logpz - logqz_x))
+        loss = -tf.reduce_mean(logpx_z + weights.kl * (logpz - logqz_x))
+        if weights.mmd:
+            true_samples = rng.normal(tf.shape(codes), dtype=codes.dtype)
+            loss_mmd = [compute_mmd(true_samples, codes)]
+            loss += weights.mmd * loss_mmd[0]
 
-    terms = [tf.reduce_mean(term) for term in (logpx_z, logpz, logqz_x, loss)]
+    terms = [tf.reduce_mean(term) for term in (logpx_z, logpz, logqz_x, *loss_mmd, loss)]
     return loss, tf.cast(tf.stack(terms), tf.float64)
 
 
@@ -180,10 +186,10 @@ def decode(decoder, z):
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
-def train_step(x, encoder, decoder, optimizer, rng, beta):
+def train_step(x, encoder, decoder, optimizer, rng, weights):
     """Update both models on one batch; return the loss terms of `compute_loss`."""
     with tf.GradientTape() as tape:
-        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, beta)
+        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, weights)
     # R: a persistent tape, asked once for each model; one question gives the same gradients
     encoder_gradients, decoder_gradients = tape.gradient(
         loss, (encoder.trainable_variables, decoder.trainable_variables)
@@ -206,17 +212,18 @@ def main(argv=None):
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
         optimizer = make_optimizer(args.learning_rate, encoder, decoder)
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
-        title = "CVAE (ELBO)" if args.beta is None else f"CVAE (beta = {args.beta:g})"
-        with Run("cvae", title, args, data, encode, decode, **state) as run:
+        weights = elbo_weights(args)
+        names = loss_names(weights)
+        with Run("cvae", elbo_title(args), args, data, encode, decode, **state) as run:
             for epoch in run.epochs():
-                totals = tf.zeros(len(LOSSES), tf.float64)
+                totals = tf.zeros(len(names), tf.float64)
                 batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
                 for first, last in run.calls(batches):
                     totals = train_steps(
                         train_step, first, last, totals, images, batches,
-                        encoder, decoder, optimizer, rng, args.beta,
+                        encoder, decoder, optimizer, rng, weights,
                     )  # fmt: skip
-                losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
+                losses = dict(zip(names, totals.numpy() / len(batches), strict=True))
                 run.end_epoch(losses, places=2)  # checkpoint, line and figures
     return run.trained
 

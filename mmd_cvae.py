@@ -9,7 +9,7 @@ Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_D
 
 import math
 
-from common.cli import make_parser, run_script, start
+from common.cli import add_mmd_flags, make_parser, run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
@@ -17,6 +17,7 @@ from common.cli import make_parser, run_script, start
 def get_args(argv=None):
     """The flags, common/cli.py's and this script's own; raises UserError for what is wrong."""
     parser = make_parser("mmd_cvae.py", "Train a convolutional MMD-VAE, as mmd_cvae.R.")
+    add_mmd_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -28,6 +29,7 @@ from common.data.sources import load_dataset_or_digits
 from common.devices import in_parts, set_up, train_steps
 from common.layers import Conv2DTransposeToImage
 from common.losses import compute_mmd
+from common.objectives import mmd_title, mmd_weight
 from common.run import Run
 
 import keras
@@ -79,16 +81,15 @@ class Decoder(keras.Model):
         self.reshape = layers.Reshape(shape, name="reshape")
         self.deconv1 = layers.Conv2DTranspose(64, 3, 2, "same", activation="relu", name="deconv1")
         self.deconv2 = layers.Conv2DTranspose(32, 3, 2, "same", activation="relu", name="deconv2")
-        self.deconv3 = Conv2DTransposeToImage(
-            channels, 3, 1, "same", activation="sigmoid", name="deconv3"
-        )
+        self.deconv3 = Conv2DTransposeToImage(channels, 3, 1, "same", name="deconv3")
 
-    def call(self, z):
+    def call(self, z, logits=False):
         x = self.dense(z)  # (n, 1568) for images of 28 x 28 x 1
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
-        return self.deconv3(x)  # (n, 28, 28, 1)
+        x = self.deconv3(x)  # (n, 28, 28, 1)
+        return x if logits else tf.sigmoid(x)
 
     def get_config(self):
         shapes = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
@@ -100,25 +101,32 @@ class Decoder(keras.Model):
 LOSSES = ("loss_nll_total", "loss_mmd_total", "total")
 
 
-def compute_loss(x, encoder, decoder, rng):
+def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False):
     """The MMD-VAE loss of a batch (Zhao, Song & Ermon 2017) and its terms.
 
     Args:
         x: (n, height, width, channels) intensities in [0, 1].
         encoder, decoder: the two models.
         rng: tf.random.Generator, source of true_samples.
+        weight: of the MMD.
+        cross_entropy: whether the reconstruction is measured by that.
 
     Returns:
         The loss and a float64 tensor of the terms in the order of `LOSSES`: the mean squared error
-        a pixel, the squared maximum mean discrepancy from the prior a batch, their sum.
+        a pixel (or the mean cross entropy, in nats), the squared maximum mean discrepancy from the
+        prior a batch, their weighted sum.
     """
     mean = encoder(x)
-    preds = decoder(mean)
+    preds = decoder(mean, logits=cross_entropy)
 
     true_samples = rng.normal(tf.shape(mean), dtype=mean.dtype)
     loss_mmd = compute_mmd(true_samples, mean)
-    loss_nll = tf.reduce_mean(tf.square(x - preds))
-    loss = loss_nll + loss_mmd
+    if cross_entropy:
+        loss_nll = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
+    else:
+        loss_nll = tf.square(x - preds)
+    loss_nll = tf.reduce_mean(loss_nll)
+    loss = loss_nll + weight * loss_mmd
 
     return loss, tf.cast(tf.stack([loss_nll, loss_mmd, loss]), tf.float64)
 
@@ -149,10 +157,10 @@ def decode(decoder, z):
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
-def train_step(x, encoder, decoder, optimizer, rng):
+def train_step(x, encoder, decoder, optimizer, rng, *objective):
     """Update both models on one batch; return the loss terms of `compute_loss`."""
     with tf.GradientTape() as tape:
-        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng)
+        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, *objective)
     # R: a persistent tape, asked once for each model; one question gives the same gradients
     encoder_gradients, decoder_gradients = tape.gradient(
         loss, (encoder.trainable_variables, decoder.trainable_variables)
@@ -175,14 +183,15 @@ def main(argv=None):
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
         optimizer = make_optimizer(args.learning_rate, encoder, decoder)
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
-        with Run("mmd", "MMD-VAE", args, data, encode, decode, **state) as run:
+        objective = mmd_weight(args), args.cross_entropy
+        with Run("mmd", mmd_title(args), args, data, encode, decode, **state) as run:
             for epoch in run.epochs():
                 totals = tf.zeros(len(LOSSES), tf.float64)
                 batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
                 for first, last in run.calls(batches):
                     totals = train_steps(
                         train_step, first, last, totals, images, batches,
-                        encoder, decoder, optimizer, rng,
+                        encoder, decoder, optimizer, rng, *objective,
                     )  # fmt: skip
                 losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
                 run.end_epoch(losses, places=4)  # checkpoint, line and figures

@@ -20,11 +20,15 @@ from common.files import UserError, reason
 
 # Flags ------------------------------------------------------------------------
 
-OF_ONE_SCRIPT = {"--beta": "eager_cvae.py"}
+OF_ONE_SCRIPT = dict.fromkeys(("--beta", "--alpha"), "eager_cvae.py")
+OF_ONE_SCRIPT["--cross-entropy"] = "mmd_cvae.py"
+WEIGHT = 1e37  # at most, for float32
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that answers a bad flag with a UserError of one line."""
+
+    check = staticmethod(lambda args: None)  # what is wrong with flags that are right by themselves
 
     def error(self, message):
         """Raise UserError."""
@@ -39,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown[0].split("=")[0]))
+        if wrong := self.check(args):
+            self.error(wrong)
         return args
 
     def _unknown(self, word):
@@ -89,6 +95,46 @@ def make_parser(script, description):
     flag("--tensorboard", "write losses and figures for TensorBoard too", action="store_true")
     flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
     return parser
+
+
+def add_elbo_flags(parser):
+    """Add eager_cvae.py's flags: the weights of objectives.elbo_weights."""
+    flags = parser.add_argument_group("the family of the ELBO")
+    weight = {"type": number(0, WEIGHT), "metavar": "B"}
+    help = "sum the reconstruction per image and weigh the KL part by B: 1 is the ELBO, more a "
+    help += "beta-VAE (default: none, the original's sum over the batch)"
+    flags.add_argument("--beta", help=help, **weight)
+    help = "InfoVAE: sum per image, weigh the KL part by 1 - A and the MMD by A + L - 1"
+    flags.add_argument("--alpha", help=help, type=number(-WEIGHT, WEIGHT), metavar="A")
+    flags.add_argument("--lambda", help="see --alpha", type=number(-WEIGHT, WEIGHT), metavar="L")
+    parser.check = _check_elbo_flags
+
+
+def _check_elbo_flags(args):
+    alpha, lambda_ = args.alpha, vars(args)["lambda"]
+    if (alpha is None) != (lambda_ is None):
+        return "--alpha and --lambda go together: give both"
+    if alpha is None:
+        return None
+    if args.beta is not None:
+        return "--beta contradicts --alpha and --lambda: it is --alpha 1-B --lambda B"
+    if alpha > 1:
+        return f"--alpha {alpha:g} is more than 1, and would reward what it should cost"
+    if alpha + lambda_ < 1:
+        return (
+            f"--alpha {alpha:g} and --lambda {lambda_:g} add up to less than 1, and would "
+            "reward an MMD"
+        )
+    return None
+
+
+def add_mmd_flags(parser):
+    """Add mmd_cvae.py's flags."""
+    flags = parser.add_argument_group("the family of the MMD")
+    help = "weight of the MMD (default: 1)"
+    flags.add_argument("--lambda", help=help, type=number(0, WEIGHT), metavar="L")
+    help = "mean cross entropy a pixel in place of the squared error"
+    flags.add_argument("--cross-entropy", help=help, action="store_true")
 
 
 def whole_number(low, high):

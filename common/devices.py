@@ -67,12 +67,12 @@ def in_parts(model):
     row.
     """
 
-    def call(x):
+    def call(x, **kwargs):
         n = x.shape[0]
         if tf.executing_eagerly() or on_gpu() or n is None or n < 10 * PARTS:
-            return model(x)
+            return model(x, **kwargs)
         sizes = [len(range(part, n, PARTS)) for part in range(PARTS)]
-        outputs = [model(part) for part in tf.split(x, sizes)]
+        outputs = [model(part, **kwargs) for part in tf.split(x, sizes)]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
 
     return call

@@ -241,8 +241,12 @@ class Run:
         weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
         for name, value in [*losses.items(), *weights]:
             if not np.isfinite(value).all():
-                beta = getattr(self.args, "beta", None) or 0
-                smaller = f"a smaller --beta than {beta:g}, " if beta > 1 else ""
+                weights = {name: vars(self.args).get(name) or 0 for name in ("beta", "lambda")}
+                smaller = "".join(
+                    f"a smaller --{flag} than {weight:g}, "
+                    for flag, weight in weights.items()
+                    if weight > 1
+                )
                 smaller += f"a smaller --learning-rate than {self.args.learning_rate:g}"
                 raise DivergedError(
                     f"{name} is infinite or not a number in epoch {epoch}: the training diverged; "
@@ -416,6 +420,10 @@ class Run:
 
 def _arithmetic(settings):
     """Those of the settings that the outcome of a run depends on."""
-    flags = {k: v for k, v in settings["flags"].items() if k not in FREE_FLAGS}
+    flags = {
+        name: value
+        for name, value in settings["flags"].items()
+        if name not in FREE_FLAGS and value is not False  # as if the flag were unknown
+    }
     flags = {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
     return flags | {"model": settings.get("model"), **settings["dataset"]}

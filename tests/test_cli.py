@@ -80,6 +80,7 @@ HINTS = {
     "--lr 1e-3": "unknown: --lr; did you mean --learning-rate?",
     "--bs=10": "unknown: --bs; did you mean --batch-size?",
     "--beta=4": "--beta is a flag of eager_cvae.py",
+    "--alpha=0": "--alpha is a flag of eager_cvae.py",
     "digits": "unknown: digits (",
     "--output-dir a\udcff": "no UTF-8",
     "--output-dir ''": "'' is not a path",
@@ -91,6 +92,23 @@ HINTS = {
 def test_a_wrong_flag_is_answered_with_a_hint(argv):
     with pytest.raises(UserError, match=re.escape(HINTS[argv])):
         mmd_cvae.get_args(shlex.split(argv))
+
+
+CONTRADICTIONS = {
+    "--alpha 0": "give both",
+    "--lambda 1": "give both",
+    "--beta 1 --alpha 0 --lambda 1": "--beta contradicts --alpha and --lambda",
+    "--alpha 0.5 --lambda 0.4": "add up to less than 1",
+    "--alpha 1.5 --lambda 1": "more than 1",
+    "--beta 1 --lambda 1": "give both",
+}
+
+
+@pytest.mark.parametrize("argv", CONTRADICTIONS)
+def test_flags_that_contradict_one_another(argv):
+    with pytest.raises(UserError, match=CONTRADICTIONS[argv]):
+        eager_cvae.get_args(argv.split())
+    assert eager_cvae.get_args(["--alpha", "0", "--lambda", "1"]).beta is None
 
 
 # How a program ends -------------------------------------------------------------

@@ -42,6 +42,10 @@ LINES = {  # their digits are compared with losses.csv
     "mmd": rf"{EPOCH}  {N} loss_nll_total,  {N} loss_mmd_total,  {N} total",
 }
 TITLES = {"cvae": r"CVAE \(ELBO\)", "mmd": "MMD-VAE"}
+OWN_FLAGS = {
+    "cvae": {"beta": None, "alpha": None, "lambda": None},
+    "mmd": {"lambda": None, "cross_entropy": False},
+}
 DATA = few_digits(train=300, test=80)
 
 
@@ -102,7 +106,7 @@ def test_a_run_writes_what_it_should(model, trained):
         "plot_every": 2, "dtype": "float32", "tensorboard": False, "fresh": False,
         "images": None, "image_size": None,
     }  # fmt: skip
-    assert settings["flags"] == flags | ({"beta": None} if model == "cvae" else {})
+    assert settings["flags"] == flags | OWN_FLAGS[model]
     assert settings["dataset"] == {
         "name": "digits", "title": "digits (scikit-learn)", "train_images": 300, "test_images": 80,
         "image_shape": [28, 28, 1], "fingerprint": DATA.fingerprint,
@@ -244,6 +248,7 @@ def test_a_finished_run_says_so_and_touches_no_result(model, trained, capsys):
     ("mmd", ["--batch-size", 50], "--batch-size 100 there, 50 now"),
     ("mmd", ["--dtype", "float64"], "--dtype float32 there, float64 now"),
     ("cvae", ["--beta", 1], "--beta None there, 1.0 now"),
+    ("mmd", ["--cross-entropy"], "--cross-entropy None there, True now"),
     ("mmd", [], "train_images 300 there, 200 now"),  # other data of the same name
 ])  # fmt: skip
 def test_a_run_with_other_settings_is_refused(model, flags, shown, trained, monkeypatch, capsys):

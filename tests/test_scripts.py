@@ -3,6 +3,7 @@
 import eager_cvae
 import mmd_cvae
 from common.devices import set_up
+from common.objectives import Weights
 
 import keras
 import numpy as np
@@ -15,7 +16,9 @@ LAYERS = {
     eager_cvae: dict(conv1=320, conv2=18_496, flatten=0, dense=9_220),
     mmd_cvae: dict(conv1=320, conv2=18_496, flatten=0, dense=4_610),
 }
-BETA = {eager_cvae: (None,), mmd_cvae: ()}
+OBJECTIVE = {eager_cvae: (None,), mmd_cvae: (1.0, False)}
+OTHERS = [(eager_cvae, (Weights(4.0, 0.0),)), (eager_cvae, (Weights(0.0, 783.0),))]
+OTHERS += [(mmd_cvae, (2.0, True))]
 DECODER_LAYERS = dict(dense=4_704, reshape=0, deconv1=18_496, deconv2=18_464, deconv3=289)
 
 
@@ -96,7 +99,7 @@ def test_train_step_is_adam_with_epsilon_1e_8_counting_once_a_batch(script, buil
             v[i] = 0.999 * v[i] + 0.001 * g**2
             rate = 1e-3 * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
             weights[i] = weights[i] - rate * m[i] / (np.sqrt(v[i]) + 1e-8)
-        args = (images(20), encoder, decoder, optimizer, rng, *BETA[script])
+        args = (images(20), encoder, decoder, optimizer, rng, *OBJECTIVE[script])
         np.testing.assert_allclose(script.train_step(*args), terms, rtol=1e-10)
         assert terms.shape == (len(script.LOSSES),)
         assert (script.LOSSES[-1], terms[-1]) == ("total", loss)
@@ -113,7 +116,7 @@ def test_float64_holds_throughout(script, build, float64):
     assert {v.dtype for v in encoder.weights + decoder.weights + slots} == {"float64"}
     assert float(optimizer.learning_rate) == 1e-4  # which float32 cannot hold
     x = tf.TensorSpec((10, 28, 28, 1), tf.float64)
-    args = (encoder, decoder, optimizer, rng, *BETA[script])
+    args = (encoder, decoder, optimizer, rng, *OBJECTIVE[script])
     graph = script.train_step.get_concrete_function(x, *args).graph
     floats = [t for op in graph.get_operations() for t in op.outputs if t.dtype.is_floating]
     not_double = [output for output in floats if output.dtype != tf.float64]
@@ -123,13 +126,13 @@ def test_float64_holds_throughout(script, build, float64):
     assert rates == set(np.float64(np.float32([0.9, 0.999])))
 
 
-@pytest.mark.parametrize(("script", "beta"), [*BETA.items(), (eager_cvae, (4.0,))])
-def test_no_sum_depends_on_what_is_done_first(script, beta, build):
+@pytest.mark.parametrize(("script", "objective"), [*OBJECTIVE.items(), *OTHERS])
+def test_no_sum_depends_on_what_is_done_first(script, objective, build):
     """AddN begins with an input that nobody else needs: with three or more, all have to be such."""
     encoder, decoder, rng = build(script)
     optimizer = script.make_optimizer(1e-3, encoder, decoder)
     x = tf.TensorSpec((100, 28, 28, 1), encoder.compute_dtype)
-    step = script.train_step.get_concrete_function(x, encoder, decoder, optimizer, rng, *beta)
+    step = script.train_step.get_concrete_function(x, encoder, decoder, optimizer, rng, *objective)
     sums = [op for op in step.graph.get_operations() if op.type == "AddN" and len(op.inputs) > 2]
     assert sums
     for tensor in (tensor for op in sums for tensor in op.inputs):

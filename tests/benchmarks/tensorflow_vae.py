@@ -27,8 +27,8 @@ def make_parts(model, images):
     decoder(tf.zeros((1, 2)))
     optimizer = script.make_optimizer(1e-4, encoder, decoder)
     rng = tf.random.Generator.from_seed(0)
-    beta = (None,) if model == "cvae" else ()
-    return script, (encoder, decoder, optimizer, rng, *beta), tf.constant(images)
+    objective = (None,) if model == "cvae" else (1.0, False)
+    return script, (encoder, decoder, optimizer, rng, *objective), tf.constant(images)
 
 
 def make_plain_parts(model, images):
@@ -70,14 +70,14 @@ def make_product():
 
 def make_eager(model, images):
     """The original's style: nothing compiled, a tf.data stream, a persistent tape asked twice."""
-    script, (encoder, decoder, optimizer, rng, *beta), images = make_plain_parts(model, images)
+    script, (encoder, decoder, optimizer, rng, *objective), images = make_plain_parts(model, images)
     stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
     stream = iter(stream.batch(BATCH_SIZE).map(lambda x: to_float(x, "float32")))
 
     def run(steps):
         for _ in range(steps):
             with tf.GradientTape(persistent=True) as tape:
-                loss, terms = script.compute_loss(next(stream), encoder, decoder, rng, *beta)
+                loss, terms = script.compute_loss(next(stream), encoder, decoder, rng, *objective)
             for variables in (encoder.trainable_variables, decoder.trainable_variables):
                 optimizer.apply(tape.gradient(loss, variables), variables)
         terms.numpy()
@@ -87,7 +87,7 @@ def make_eager(model, images):
 
 def make_fit(model, images):
     """`model.fit`, with Keras's defaults, of a keras.Model with the script's loss."""
-    script, (encoder, decoder, _, rng, *beta), _ = make_plain_parts(model, images)
+    script, (encoder, decoder, _, rng, *objective), _ = make_plain_parts(model, images)
     images = to_float(images, "float32").numpy()
 
     class VAE(keras.Model):
@@ -97,7 +97,7 @@ def make_fit(model, images):
 
         def train_step(self, x):
             with tf.GradientTape() as tape:
-                loss, _ = script.compute_loss(x, encoder, decoder, rng, *beta)
+                loss, _ = script.compute_loss(x, encoder, decoder, rng, *objective)
             gradients = tape.gradient(loss, self.trainable_variables)
             self.optimizer.apply(gradients, self.trainable_variables)
             return {"loss": loss}
