@@ -30,6 +30,7 @@ from common.devices import in_parts, set_up, train_steps
 from common.layers import Conv2DTransposeToImage
 from common.losses import compute_mmd, normal_loglik
 from common.objectives import elbo_title, elbo_weights
+from common.priors import begin_pseudo_inputs, draw, log_prob
 from common.run import Run
 
 import keras
@@ -117,7 +118,7 @@ def loss_names(weights):
     return (*LOSSES[:3], *["loss_mmd_total"] * bool(weights and weights.mmd), *LOSSES[3:])
 
 
-def compute_loss(x, encoder, decoder, rng, weights=None):
+def compute_loss(x, encoder, decoder, rng, weights=None, prior=None):
     """The negative ELBO of a batch, estimated from one z an image, and its terms.
 
     Args:
@@ -125,6 +126,7 @@ def compute_loss(x, encoder, decoder, rng, weights=None):
         encoder, decoder: the two models.
         rng: tf.random.Generator, source of eps.
         weights: None for the original's arithmetic; else an objectives.Weights.
+        prior: None for N(0, I); else a priors.PseudoInputs.
 
     Returns:
         The loss and a float64 tensor of the terms in the order of `loss_names`, in nats: logpx_z
@@ -139,7 +141,8 @@ def compute_loss(x, encoder, decoder, rng, weights=None):
     # Have gradients added up two at a time: the order in which TensorFlow adds three can vary
     codes, logvar = tf.identity(z), tf.identity(logvar)
     z = tf.identity(codes)
-    logpz = normal_loglik(z, 0.0, 0.0)  # (n,)
+    mixture = prior and prior.mixture(encoder)
+    logpz = log_prob(z, mixture)  # (n,)
     logqz_x = normal_loglik(z, mean, logvar)  # (n,)
     loss_mmd = []
     if weights is None:
@@ -151,18 +154,17 @@ def compute_loss(x, encoder, decoder, rng, weights=None):
         logpx_z = -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))  # (n,)
         loss = -tf.reduce_mean(logpx_z + weights.kl * (logpz - logqz_x))
         if weights.mmd:
-            true_samples = rng.normal(tf.shape(codes), dtype=codes.dtype)
-            loss_mmd = [compute_mmd(true_samples, codes)]
+            loss_mmd = [compute_mmd(draw(rng, codes, mixture), codes)]
             loss += weights.mmd * loss_mmd[0]
 
     terms = [tf.reduce_mean(term) for term in (logpx_z, logpz, logqz_x, *loss_mmd, loss)]
     return loss, tf.cast(tf.stack(terms), tf.float64)
 
 
-def make_optimizer(learning_rate, encoder, decoder):
-    """One Adam for both models, with the epsilon of TF 1's (Keras has 1e-7)."""
+def make_optimizer(learning_rate, *models):
+    """One Adam for all models, with the epsilon of TF 1's (Keras has 1e-7)."""
     optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
-    optimizer.build(encoder.trainable_variables + decoder.trainable_variables)
+    optimizer.build([variable for model in models for variable in model.trainable_variables])
     return optimizer
 
 
@@ -186,16 +188,16 @@ def decode(decoder, z):
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
-def train_step(x, encoder, decoder, optimizer, rng, weights):
-    """Update both models on one batch; return the loss terms of `compute_loss`."""
+def train_step(x, encoder, decoder, optimizer, rng, weights, prior):
+    """Update the models on one batch; return the loss terms of `compute_loss`."""
+    models = [model for model in (encoder, decoder, prior) if model]
+    variables = [variable for model in models for variable in model.trainable_variables]
     with tf.GradientTape() as tape:
-        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, weights)
+        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, weights, prior)
     # R: a persistent tape, asked once for each model; one question gives the same gradients
-    encoder_gradients, decoder_gradients = tape.gradient(
-        loss, (encoder.trainable_variables, decoder.trainable_variables)
-    )
+    gradients = tape.gradient(loss, variables)
     # R: applies twice, which counts every batch twice in Adam's bias correction; once counts right
-    optimizer.apply(encoder_gradients + decoder_gradients)
+    optimizer.apply(gradients)
     return terms
 
 
@@ -210,9 +212,10 @@ def main(argv=None):
         encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
         encoder(tf.zeros((1, *data.image_shape), args.dtype))
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
-        optimizer = make_optimizer(args.learning_rate, encoder, decoder)
+        weights, prior = elbo_weights(args), begin_pseudo_inputs(args.vamp_prior, images, args.seed)
+        optimizer = make_optimizer(args.learning_rate, encoder, decoder, *[prior] * bool(prior))
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
-        weights = elbo_weights(args)
+        state |= {"prior": prior} if prior else {}
         names = loss_names(weights)
         with Run("cvae", elbo_title(args), args, data, encode, decode, **state) as run:
             for epoch in run.epochs():
@@ -221,7 +224,7 @@ def main(argv=None):
                 for first, last in run.calls(batches):
                     totals = train_steps(
                         train_step, first, last, totals, images, batches,
-                        encoder, decoder, optimizer, rng, weights,
+                        encoder, decoder, optimizer, rng, weights, prior,
                     )  # fmt: skip
                 losses = dict(zip(names, totals.numpy() / len(batches), strict=True))
                 run.end_epoch(losses, places=2)  # checkpoint, line and figures

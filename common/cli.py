@@ -20,7 +20,7 @@ from common.files import UserError, reason
 
 # Flags ------------------------------------------------------------------------
 
-OF_ONE_SCRIPT = dict.fromkeys(("--beta", "--alpha"), "eager_cvae.py")
+OF_ONE_SCRIPT = dict.fromkeys(("--beta", "--alpha", "--vamp-prior"), "eager_cvae.py")
 OF_ONE_SCRIPT["--cross-entropy"] = "mmd_cvae.py"
 WEIGHT = 1e37  # at most, for float32
 
@@ -107,6 +107,8 @@ def add_elbo_flags(parser):
     help = "InfoVAE: sum per image, weigh the KL part by 1 - A and the MMD by A + L - 1"
     flags.add_argument("--alpha", help=help, type=number(-WEIGHT, WEIGHT), metavar="A")
     flags.add_argument("--lambda", help="see --alpha", type=number(-WEIGHT, WEIGHT), metavar="L")
+    help = "K trained pseudo-inputs, whose Gaussians' mixture is the prior (default: N(0, I))"
+    flags.add_argument("--vamp-prior", help=help, type=whole_number(1, 10_000), metavar="K")
     parser.check = _check_elbo_flags
 
 

@@ -26,11 +26,14 @@ def elbo_weights(args):
 
 def elbo_title(args):
     """What eager_cvae.py's model is called in figures."""
+    name, words = "CVAE", ["ELBO"]
     if args.beta is not None:
-        return f"CVAE (beta = {args.beta:g})"
-    if args.alpha is not None:
-        return f"InfoVAE (alpha = {args.alpha:g}, lambda = {vars(args)['lambda']:g})"
-    return "CVAE (ELBO)"
+        words = [f"beta = {args.beta:g}"]
+    elif args.alpha is not None:
+        name, words = "InfoVAE", [f"alpha = {args.alpha:g}", f"lambda = {vars(args)['lambda']:g}"]
+    if args.vamp_prior:
+        words.append(f"VampPrior of {args.vamp_prior}")
+    return f"{name} ({', '.join(words)})"
 
 
 def mmd_weight(args):

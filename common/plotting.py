@@ -103,6 +103,14 @@ def latent_plane(mean):
     return pca.transform(mean), pca.inverse_transform, labels
 
 
+def project(z, lift):
+    """Where latent vectors (n, latent_dim) are in the plane that `lift` is of, (n, 2)."""
+    if z.shape[1] == 1:
+        return np.pad(z, ((0, 0), (0, 1)))
+    origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
+    return (z - origin) @ (np.array(ends) - origin).T
+
+
 def strips(points, labels, class_names, height=1):
     """Points (n, 2) on a line, with each class in a strip of its own, alphabetically from the top.
 
@@ -146,9 +154,12 @@ def generate_random_clothes(decode, random_vector, title):
 
 
 @matplotlib_defaults()
-def show_latent_space(mean, labels, class_names, title):
-    """The means, one colour a class, both axes of one scale. Of one dimension, a strip a class."""
-    points, _, axis_labels = latent_plane(np.asarray(mean))
+def show_latent_space(mean, labels, class_names, title, centres=None):
+    """The means, one colour a class, both axes of one scale. Of one dimension, a strip a class.
+
+    `centres`, (K, latent_dim), are marked: the means of the VampPrior's Gaussians.
+    """
+    points, lift, axis_labels = latent_plane(np.asarray(mean))
     latent_dim = mean.shape[1]
     if latent_dim == 1:
         points = strips(points, labels, class_names)
@@ -162,6 +173,10 @@ def show_latent_space(mean, labels, class_names, title):
             title=f"{MOST_NAMES} of {n} classes" if n > MOST_NAMES else "class",
             loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
         )  # fmt: skip
+    if centres is not None:
+        marks = project(np.asarray(centres), lift)
+        axes.scatter(*marks.T, s=40, c="black", marker="x", linewidths=1)
+        points = np.concatenate([points, marks])
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, 0.54 * (high - low)
     half = np.maximum(half, 0.5) if latent_dim == 1 else half.max() or 1
@@ -223,12 +238,26 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     return figure
 
 
-def draw_figures(decode, mean, random_vector, data, title):
-    """The four figures of an epoch, a dict by kind; `data` is a common.data.sources.Dataset."""
+@matplotlib_defaults()
+def show_pseudo_inputs(pseudo_inputs, title):
+    """The first 64 of the VampPrior's images, (K, h, w, channels); intensities absolute."""
+    figure, axes = _image_figure(title, tile(np.asarray(pseudo_inputs)[:64], columns=8, gutter=6))
+    axes.set_axis_off()
+    return figure
+
+
+def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_inputs=None):
+    """The four figures of an epoch, a dict by kind; `data` is a common.data.sources.Dataset.
+
+    And a fifth of the VampPrior's pseudo-inputs, where there are any.
+    """
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
-    return {
+    fifth = {}
+    if pseudo_inputs is not None:
+        fifth["pseudo_inputs"] = show_pseudo_inputs(pseudo_inputs, title)
+    return fifth | {
         "clothes": generate_random_clothes(decode, random_vector, title),
-        "latentspace": show_latent_space(mean, labels, class_names, title),
+        "latentspace": show_latent_space(mean, labels, class_names, title, centres),
         "grid": show_grid(decode, mean, title),
         "reconstructions": show_reconstructions(decode, mean, images, labels, class_names, title),
     }

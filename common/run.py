@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import devices, priors
+from common import devices
 from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
@@ -39,13 +39,14 @@ FREE_FLAGS = {
     "tensorboard", "fresh",
 }  # fmt: skip
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
+PSEUDO_INPUTS = "pseudo_inputs"  # another, of runs with such
 KEPT = 3  # checkpoints
 LEAST_TEST_IMAGES = 4  # so that each has the three neighbours that a comparison asks for
 WRITTEN = (  # by a run called NAME to its folder, as --fresh deletes it
-    r"(settings|metrics)\.json|losses\.csv|(en|de)coder\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
+    r"(settings|metrics)\.json|losses\.csv|((en|de)coder|prior)\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
     r"tensorboard/events\.out\.tfevents\..+\.NAME|"
-    r"\.(settings|metrics|losses|encoder|decoder|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
-).replace("FIGURE", f"NAME_({'|'.join(FIGURES)})")
+    r"\.(settings|metrics|losses|encoder|decoder|prior|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
+).replace("FIGURE", f"NAME_({'|'.join((*FIGURES, PSEUDO_INPUTS))})")
 CHECKPOINT = re.compile(r"ckpt-\d+(\.index|\.data-\d+-of-\d+|_temp)(\.tempstate\d+)?")
 
 
@@ -69,7 +70,8 @@ class Run:
         Args:
             name, title: of the folder and the figures' files, such as "cvae", and in the figures.
             encode, decode: the script's functions from images to means, from z to intensities.
-            trackables: optimizer, encoder, decoder and random generator: the state of the run.
+            trackables: optimizer, encoder, decoder and random generator, and the prior if it is
+                trained: the state of the run.
 
         Raises:
             UserError: too few test images, or training images for a batch; a package is missing.
@@ -102,8 +104,9 @@ class Run:
             "versions": {"python": platform.python_version(), **versions},
             "device": devices.name(),
         }
-        models = trackables["encoder"], trackables["decoder"]
-        self.trained = Trained(self.folder, self.settings, *models, encode, decode)
+        names = [name for name in ("prior", "decoder", "encoder") if name in trackables]
+        self._models = {name: trackables[name] for name in names}  # in the order of their export
+        self.trained = Trained(self.folder, self.settings, self._models, encode, decode)
 
     @property
     def epoch(self):
@@ -129,7 +132,7 @@ class Run:
             flags, epochs = self.settings["flags"], self.args.epochs
             if self.epoch < epochs and flags["epochs"] > self.epoch:
                 flags["epochs"] = epochs
-                for name in ("decoder", "encoder"):  # of an end whose checkpoint is damaged
+                for name in self._models:  # of an end whose checkpoint is damaged
                     (self.folder / f"{name}.keras").unlink(missing_ok=True)
             elif self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
                 flags["epochs"] = self.epoch
@@ -237,7 +240,7 @@ class Run:
         raise_if_interrupted()
 
     def _check_finite(self, epoch, losses):
-        models = self._trackables["encoder"], self._trackables["decoder"]
+        models = self._models.values()
         weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
         for name, value in [*losses.items(), *weights]:
             if not np.isfinite(value).all():
@@ -353,9 +356,8 @@ class Run:
             self._export_events()
         with contextlib.ExitStack() as files:  # what is entered first takes its place last
             if ended:
-                for name in ("decoder", "encoder"):
-                    file = files.enter_context(replacing(self.folder / f"{name}.keras"))
-                    self._trackables[name].save(file)
+                for name, model in self._models.items():
+                    model.save(files.enter_context(replacing(self.folder / f"{name}.keras")))
             file = files.enter_context(replacing(self.folder / "settings.json"))
             write_json(file, self.settings)
             if ended:  # none of a pair is taken for one of another epoch
@@ -365,9 +367,12 @@ class Run:
         args, decode = self.args, self.trained.decode
         title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {self.epoch}"
         # R: drawn once and used at every epoch; from the seed alone, it is the same in both scripts
-        random_vector = priors.sample(64, args.latent_dim, args.seed, args.dtype)
+        random_vector = self.trained.draw(64, args.seed)
         mean = self.trained.encode(self.data.test_images)
-        for kind, figure in draw_figures(decode, mean, random_vector, self.data, title).items():
+        prior = self.trained.prior
+        shown = [self.trained.mixture()[0], prior.images] if prior else []
+        figures = draw_figures(decode, mean, random_vector, self.data, title, *shown)
+        for kind, figure in figures.items():
             with replacing(self._figure(kind, self.epoch)) as file:
                 save_figure(figure, file)
 
@@ -394,7 +399,7 @@ class Run:
         row = self._losses[epoch - 1] if epoch else {}
         for name in [name for name in row if name not in ("epoch", "seconds")]:
             tf.summary.scalar(f"losses/{name}", row[name], epoch)
-        for kind in FIGURES:
+        for kind in (*FIGURES, PSEUDO_INPUTS):
             # Those of earlier epochs may be gone, or damaged
             with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
                 png = tf.io.read_file(str(regular(self._figure(kind, epoch))))

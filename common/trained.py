@@ -30,14 +30,17 @@ class Trained:
         flags: dict; flags["epochs"] is the epoch that the models are of.
         dataset, title: name of the data set, in paths and in figures.
         encoder, decoder: Keras models; None where only metrics were kept.
+        prior: a priors.PseudoInputs, None where the prior is N(0, I).
     """
 
-    def __init__(self, folder, settings, encoder=None, decoder=None, encode=None, decode=None):
-        """`encode` and `decode` are the script's."""
+    def __init__(self, folder, settings, models=None, encode=None, decode=None):
+        """`models` by name; `encode` and `decode` are the script's."""
         self.folder, self.settings = Path(folder), settings
         self.model, self.flags = settings["model"], settings["flags"]
         self.dataset, self.title = settings["dataset"]["name"], settings["dataset"]["title"]
-        self.encoder, self.decoder = encoder, decoder
+        models = models or {}
+        self.encoder, self.decoder = encoder, decoder = models.get("encoder"), models.get("decoder")
+        self.prior = models.get("prior")
         dtype = self.flags["dtype"]
 
         def to_input(images):
@@ -77,9 +80,18 @@ class Trained:
             raise ValueError(f"these latent vectors are {z.shape}, but should be {shape}")
         return self._decode(z)
 
+    def mixture(self):
+        """The Gaussians that make up its prior, as in priors.py; None of N(0, I)."""
+        return self.prior and self.prior.mixture(self.encoder)
+
+    def draw(self, n, seed=0):
+        """`n` draws of the prior, (n, latent_dim) array."""
+        flags = self.flags
+        return priors.sample(n, flags["latent_dim"], seed, flags["dtype"], self.mixture()).numpy()
+
     def sample(self, n, seed=0):
         """`n` draws of the prior, (n, latent_dim), and their images, as of `decode`."""
-        z = priors.sample(n, self.flags["latent_dim"], seed, self.flags["dtype"]).numpy()
+        z = self.draw(n, seed)
         return z, self.decode(z)
 
     def data(self, data_dir=None):
@@ -108,7 +120,8 @@ class Trained:
     @property
     def fingerprint(self):
         """Of the weights, in hexadecimal."""
-        return fingerprint(self.encoder.weights + self.decoder.weights)
+        prior = self.prior.weights if self.prior else []
+        return fingerprint(self.encoder.weights + self.decoder.weights + prior)
 
 
 def fingerprint(weights):
@@ -137,22 +150,25 @@ def load_run(folder):
     """
     run = read_run(folder)
     script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
-    if not has_models(folder):
+    if not has_models(run):
         command = _command(script, run.flags | {"dataset": run.dataset}, folder)
         raise UserError(
             f"the run in {folder} has no models; it is not finished. To go on:\n{command}"
         )
     with keras_in(run.flags["dtype"]):
-        encoder, decoder = (
-            _load(folder / f"{kind.__name__.lower()}.keras", kind, run.flags["latent_dim"])
-            for kind in (script.Encoder, script.Decoder)
-        )
-    return Trained(folder, run.settings, encoder, decoder, script.encode, script.decode)
+        models = {
+            name: _load(folder / f"{name}.keras", kind, latent_dim=run.flags["latent_dim"])
+            for name, kind in (("encoder", script.Encoder), ("decoder", script.Decoder))
+        }
+        if number := run.flags.get("vamp_prior"):
+            models["prior"] = _load(folder / "prior.keras", priors.PseudoInputs, number=number)
+    return Trained(folder, run.settings, models, script.encode, script.decode)
 
 
-def has_models(folder):
-    """Whether both of a run's models are there."""
-    return all((folder / f"{name}.keras").exists() for name in ("encoder", "decoder"))
+def has_models(run):
+    """Whether a run's models are all there."""
+    names = ["encoder", "decoder", *["prior"] * bool(run.flags.get("vamp_prior"))]
+    return all((run.folder / f"{name}.keras").exists() for name in names)
 
 
 def read_run(folder):
@@ -205,7 +221,7 @@ def _command(script, flags, folder):
     return shlex.join(["python", f"{script.__name__}.py", *words])
 
 
-def _load(file, kind, latent_dim):
+def _load(file, kind, **size):
     """The Keras model in a file; raises UserError unless it is a whole one of that class."""
     if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
         raise UserError(f"{file} is damaged: it is no whole zip archive. {MAKE_ANEW}")
@@ -215,8 +231,9 @@ def _load(file, kind, latent_dim):
         raise
     except Exception as error:  # bad files raise many kinds
         raise UserError(f"{file} is damaged: {reason(error)}. {MAKE_ANEW}") from error
-    if not isinstance(model, kind) or model.latent_dim != latent_dim:
-        expected = f"{kind.__module__}'s {kind.__name__} with {latent_dim} latent dimensions"
+    ((name, number),) = size.items()
+    if not isinstance(model, kind) or getattr(model, name) != number:
+        expected = f"{kind.__module__}'s {kind.__name__} with {name} {number}"
         raise UserError(f"{file} is not what its settings say, {expected}.")
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(f"{file} is damaged: it has weights that are infinite or not a number.")

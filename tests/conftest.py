@@ -20,6 +20,7 @@ import mmd_cvae
 from common.cli import run_script
 from common.data.sources import load_dataset
 from common.devices import set_up
+from common.plotting import show_pseudo_inputs
 from common.run import FIGURES
 
 import keras
@@ -97,7 +98,7 @@ def few_digits(*_, train=60, test=40):
     return dataclasses.replace(data, **{name: getattr(data, name)[:n] for name, n in parts})
 
 
-def small_figures(decode, mean, random_vector, data, title):
+def small_figures(decode, mean, random_vector, data, title, *prior):
     """Figures that are soon drawn, and show the state as well as plotting.draw_figures's."""
     images, figures = decode(random_vector), {}
     for kind in FIGURES:
@@ -105,7 +106,7 @@ def small_figures(decode, mean, random_vector, data, title):
         figures[kind] = Figure(figsize=(4, 1))
         figures[kind].figimage(shown.reshape(len(shown), -1))
         figures[kind].text(0, 0.9, title)
-    return figures
+    return figures | ({"pseudo_inputs": show_pseudo_inputs(prior[1], title)} if prior else {})
 
 
 def call(main, *argv):

@@ -181,7 +181,8 @@ def hand_made(model, images):
     settings = {"model": model, "flags": flags, "dataset": {"name": "digits", "title": "digits"}}
     nets = keras.layers.Lambda(encode), keras.layers.Lambda(decode)
     nets[1].image_shape = (28, 28, 1)
-    return Trained(Path("out", model), settings, *nets, script.encode, script.decode)
+    nets = dict(zip(("encoder", "decoder"), nets, strict=True))
+    return Trained(Path("out", model), settings, nets, script.encode, script.decode)
 
 
 def precise(points, around, k=3):
@@ -317,7 +318,7 @@ def test_untrained_has_the_weights_that_a_run_begins_with(model, trained):
     run = load_run(trained / model)
     reader = tf.train.load_checkpoint(str(run.folder / "checkpoints" / "ckpt-0"))
     begun = {k: reader.get_tensor(k) for k in reader.get_variable_to_shape_map() if "coder" in k}
-    weights = evaluate.untrained(run, (28, 28, 1))
+    weights = evaluate.untrained(run, some_digits())
     for weight in weights.encoder.weights + weights.decoder.weights:
         same = [v for v in begun.values() if np.array_equal(v, weight.numpy())]
         assert same, weight.path

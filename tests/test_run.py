@@ -12,6 +12,7 @@ import signal
 from unittest.mock import Mock
 
 import common.data.batches
+from common import priors
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
 from common.run import FIGURES
@@ -43,7 +44,7 @@ LINES = {  # their digits are compared with losses.csv
 }
 TITLES = {"cvae": r"CVAE \(ELBO\)", "mmd": "MMD-VAE"}
 OWN_FLAGS = {
-    "cvae": {"beta": None, "alpha": None, "lambda": None},
+    "cvae": dict.fromkeys(("beta", "alpha", "lambda", "vamp_prior")),
     "mmd": {"lambda": None, "cross_entropy": False},
 }
 DATA = few_digits(train=300, test=80)
@@ -327,3 +328,38 @@ def test_tensorboard_has_each_epoch_once(runs, monkeypatch):
                 patch.setattr(tf.train.Checkpoint, "write", full)
             assert call(model, *flags, "--epochs", epochs) == status
         check_events(runs / "digits" / model, model)
+
+
+OBJECTIVES = [
+    ("cvae", "--alpha 0 --lambda 1000"),
+    ("cvae", "--beta 1 --vamp-prior 7"),
+    ("cvae", "--vamp-prior 5 --dtype float64"),
+    ("cvae", "--alpha 0.5 --lambda 3 --vamp-prior 5 --latent-dim 3"),
+    ("mmd", "--lambda 784 --cross-entropy"),
+]
+
+
+@pytest.mark.parametrize(("model", "flags"), OBJECTIVES)
+def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.run.draw_figures", small_figures)
+    flags = ["--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
+    assert call(model, *flags, tmp_path / "a") == 0
+    assert call(model, *flags, tmp_path / "b", "--epochs", 1) == 0
+    assert call(model, *flags, tmp_path / "b") == 0
+    a, b = (tmp_path / name / "digits" / model for name in "ab")
+    assert losses(a) == losses(b)
+    assert len(losses(a)) == 2
+    run = load_run(a)
+    assert run.fingerprint == load_run(b).fingerprint
+    header = (a / "losses.csv").read_text().splitlines()[0]
+    assert ("loss_mmd_total" in header) == ("--lambda" in flags)
+    z, images = run.sample(5, seed=1)
+    assert images.shape == (5, 28, 28, 1)
+    if "--vamp-prior" in flags:
+        assert (a / f"{model}_pseudo_inputs_epoch_2.png").exists()
+        images = run.prior.images.numpy()
+        assert 0 <= images.min() < images.max() <= 1
+        assert np.abs(images * 255 - (images * 255).round()).max() > 0.01  # they are trained
+        mean, _ = run.mixture()
+        assert mean.shape == (run.flags["vamp_prior"], run.flags["latent_dim"])
+        assert not np.allclose(z, priors.sample(5, z.shape[1], 1))

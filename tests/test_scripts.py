@@ -16,8 +16,8 @@ LAYERS = {
     eager_cvae: dict(conv1=320, conv2=18_496, flatten=0, dense=9_220),
     mmd_cvae: dict(conv1=320, conv2=18_496, flatten=0, dense=4_610),
 }
-OBJECTIVE = {eager_cvae: (None,), mmd_cvae: (1.0, False)}
-OTHERS = [(eager_cvae, (Weights(4.0, 0.0),)), (eager_cvae, (Weights(0.0, 783.0),))]
+OBJECTIVE = {eager_cvae: (None, None), mmd_cvae: (1.0, False)}
+OTHERS = [(eager_cvae, (Weights(*weights), None)) for weights in ((4.0, 0.0), (0.0, 783.0))]
 OTHERS += [(mmd_cvae, (2.0, True))]
 DECODER_LAYERS = dict(dense=4_704, reshape=0, deconv1=18_496, deconv2=18_464, deconv3=289)
 

@@ -43,7 +43,6 @@ import functools
 import tempfile
 from pathlib import Path
 
-from common import priors
 from common.cli import signals_wait
 from common.compare.evaluate import baselines, kept_result, measure, read_reference
 from common.compare.figure import Column, show_comparison
@@ -88,7 +87,7 @@ def find_runs(folders):
 def read(folder):
     """A run, without models if nothing but its metrics were kept."""
     run = read_run(folder)
-    kept_alone = (run.folder / "metrics.json").exists() and not has_models(run.folder)
+    kept_alone = (run.folder / "metrics.json").exists() and not has_models(run)
     return run if kept_alone else load_run(folder)
 
 
@@ -178,7 +177,7 @@ def compare(args):
         for run in [result.run for result in group if result.run.decoder][:1]:
             data, flags = reference(images_of(run)).data, run.flags
             about = f"{run.title}, epoch {flags['epochs']}, seed {flags['seed']}"
-            random_vector = priors.sample(64, flags["latent_dim"], 0, flags["dtype"])
+            random_vector = run.draw(64)
             mean = run.encode(data.test_images)
             shown.append(Column(title, about, run.decode, random_vector, mean, data))
     with signals_wait():

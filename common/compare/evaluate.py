@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eager_cvae
-from common import priors
 from common.cli import signals_wait
 from common.compare import metrics
 from common.compare.judge import Judge, read_judge
@@ -18,6 +17,7 @@ from common.data.sources import Dataset
 from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
+from common.priors import begin_pseudo_inputs
 from common.trained import SCRIPTS, Trained
 
 import numpy as np
@@ -155,19 +155,23 @@ def baselines(run, reference, step):
     step(run, "white noise")
     drawn = noise(PRIOR_DRAWS), noise(PRIOR_DRAWS), noise(256)
     columns["white noise"] = likeness(*drawn, reference)
-    before = untrained(run, data.image_shape)
+    before = untrained(run, data)
     return columns | {"untrained": evaluate(before, reference, None, step).values}
 
 
-def untrained(run, image_shape):
+def untrained(run, data):
     """The network of `run`, a common.trained.Trained, as it was before training."""
     script, flags = importlib.import_module(SCRIPTS[run.model]), run.flags
     with set_up(flags["seed"], flags["dtype"]):
         encoder = script.Encoder(flags["latent_dim"])
-        decoder = script.Decoder(flags["latent_dim"], image_shape)
-        encoder(tf.zeros((1, *image_shape), flags["dtype"]))
+        decoder = script.Decoder(flags["latent_dim"], data.image_shape)
+        encoder(tf.zeros((1, *data.image_shape), flags["dtype"]))
         decoder(tf.zeros((1, flags["latent_dim"]), flags["dtype"]))
-    return Trained(run.folder, run.settings, encoder, decoder, script.encode, script.decode)
+        models = {"encoder": encoder, "decoder": decoder}
+        if run.prior:
+            number = run.flags["vamp_prior"]
+            models["prior"] = begin_pseudo_inputs(number, data.train_images, flags["seed"])
+    return Trained(run.folder, run.settings, models, script.encode, script.decode)
 
 
 def bounds(run, images, mean, logvar, z, rng, args):
@@ -185,16 +189,20 @@ def bounds(run, images, mean, logvar, z, rng, args):
     def logpx_z(images, z):
         return in_batches(some_logpx_z, images, z)
 
-    some = slice(args.iw_images)
+    some, mixture = slice(args.iw_images), run.mixture()
 
     def draw():
         bar.update()
         z = eager_cvae.reparameterize(mean[some], logvar[some], rng)
-        return metrics.log_weight(z, mean[some], logvar[some], logpx_z(images[some], z))
+        logpx = logpx_z(images[some], z)
+        return metrics.log_weight(z, mean[some], logvar[some], logpx, mixture)
 
     with progress(args.iw_samples, f"{run.folder}: importance-weighted bound") as bar:
         bound, effective_samples = metrics.importance_weighted_bound(draw, args.iw_samples)
-    kl = metrics.normal_kl(mean, logvar).numpy()
+    if mixture is None:
+        kl = metrics.normal_kl(mean, logvar).numpy()
+    else:  # which has no closed form
+        kl = -metrics.log_weight(z, mean, logvar, 0.0, mixture).numpy()
     elbo = logpx_z(images, z) - kl
     return {
         "ELBO": float(elbo.mean(dtype=float)),
@@ -214,7 +222,7 @@ def evaluate(run, reference, args, step):
     rng, dtype = tf.random.Generator.from_seed(0), run.flags["dtype"]
 
     def prior(n):  # the same for every run of so many latent dimensions
-        return priors.sample(n, run.flags["latent_dim"], 0, dtype).numpy()
+        return run.draw(n)
 
     step(run, "encoding")
     values = {}

@@ -52,12 +52,13 @@ def normal_kl(mean, logvar):
     return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
 
 
-def log_weight(z, mean, logvar, logpx_z):
+def log_weight(z, mean, logvar, logpx_z, mixture=None):
     """The log of one importance weight, log p(x, z) - log q(z|x): (n,), nats per image.
 
-    Of (n, latent_dim) draws `z` of q(z|x) = N(mean, exp(logvar)) and their log p(x|z), (n,).
+    Of (n, latent_dim) draws `z` of q(z|x) = N(mean, exp(logvar)) and their log p(x|z), (n,);
+    `mixture` makes up the prior, as in priors.py.
     """
-    return logpx_z + priors.log_prob(z) - normal_loglik(z, mean, logvar)
+    return logpx_z + priors.log_prob(z, mixture) - normal_loglik(z, mean, logvar)
 
 
 def importance_weighted_bound(draw, samples):

@@ -27,7 +27,7 @@ def make_parts(model, images):
     decoder(tf.zeros((1, 2)))
     optimizer = script.make_optimizer(1e-4, encoder, decoder)
     rng = tf.random.Generator.from_seed(0)
-    objective = (None,) if model == "cvae" else (1.0, False)
+    objective = (None, None) if model == "cvae" else (1.0, False)
     return script, (encoder, decoder, optimizer, rng, *objective), tf.constant(images)
 
 
