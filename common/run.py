@@ -24,7 +24,7 @@ from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
 from common.plotting import draw_figures, save_figure, shorten
-from common.trained import Trained
+from common.trained import Trained, active_dimensions
 
 import numpy as np
 import tensorflow as tf
@@ -237,7 +237,18 @@ class Run:
         tqdm.write(f"Losses (epoch): {epoch}:  {line}")
         sys.stdout.flush()
         self._export()
+        if epoch == self.args.epochs:
+            self._warn_of_collapse()
         raise_if_interrupted()
+
+    def _warn_of_collapse(self):
+        """Say how many latent dimensions are in use, unless they all are."""
+        active = active_dimensions(self.trained.encode(self.data.test_images))
+        if active < self.args.latent_dim:
+            print(
+                f"Of {self.args.latent_dim} latent dimensions {active} are active: in the others "
+                "the means of the test images hardly differ (posterior collapse)."
+            )
 
     def _check_finite(self, epoch, losses):
         models = self._models.values()

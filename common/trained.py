@@ -124,6 +124,14 @@ class Trained:
         return fingerprint(self.encoder.weights + self.decoder.weights + prior)
 
 
+def active_dimensions(mean):
+    """How many latent dimensions tell images apart: whose mean varies by more than 0.01 over them.
+
+    Of the means (n, latent_dim) of images; Burda, Grosse & Salakhutdinov (2015), section 4.
+    """
+    return int((np.var(mean, axis=0) > 0.01).sum())
+
+
 def fingerprint(weights):
     """Of Keras variables, in hexadecimal."""
     return hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()

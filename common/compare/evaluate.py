@@ -18,7 +18,7 @@ from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
 from common.priors import begin_pseudo_inputs
-from common.trained import SCRIPTS, Trained
+from common.trained import SCRIPTS, Trained, active_dimensions
 
 import numpy as np
 import tensorflow as tf
@@ -244,6 +244,7 @@ def evaluate(run, reference, args, step):
         "largest latent sd": float(sds[-1]),
         "smallest latent sd": float(sds[0]),
         "KL(latent Gaussian, prior)": metrics.gaussian_kl(centre, covariance),
+        "active dimensions": active_dimensions(mean),
         "MMD^2 to prior": mmd,
         "its standard error": error,
     }

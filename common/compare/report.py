@@ -33,7 +33,7 @@ GROUPS = {
     "latent space": {
         "latent mean to 0": 2, "largest latent sd": 2, "smallest latent sd": 2,
         "KL(latent Gaussian, prior)": 3, "MMD^2 to prior": 5, "its standard error": 5,
-        "15 neighbours' accuracy": 3, "silhouette": 3,
+        "active dimensions": 0, "15 neighbours' accuracy": 3, "silhouette": 3,
     },
     "draws": {
         "Fréchet distance": 1, "precision": 3, "coverage, judge": 3, "coverage, pixels": 3,
