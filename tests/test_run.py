@@ -11,12 +11,14 @@ import shutil
 import signal
 from unittest.mock import Mock
 
+import common.compare.__main__ as compare
 import common.data.batches
 from common import priors
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
+from common.losses import normal_loglik
 from common.run import FIGURES
-from common.trained import load_run
+from common.trained import active_dimensions, load_run
 
 import keras
 import matplotlib
@@ -363,3 +365,38 @@ def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_pat
         mean, _ = run.mixture()
         assert mean.shape == (run.flags["vamp_prior"], run.flags["latent_dim"])
         assert not np.allclose(z, priors.sample(5, z.shape[1], 1))
+
+
+def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.trained.load_dataset", lambda *_: DATA)
+    monkeypatch.setattr("common.compare.judge.EPOCHS", 1)
+    monkeypatch.setattr("common.compare.evaluate.PRIOR_DRAWS", 300)
+    flags = ("--epochs", 1, "--beta", 1, "--vamp-prior", 7, "--output-dir", tmp_path)
+    assert call("cvae", *flags) == 0
+    place = tmp_path / "digits" / "cvae"
+    assert call(compare.main, place, "--iw-samples", 2, "--iw-images", 9) == 0
+    values = json.loads((place / "metrics.json").read_text())["values"]
+    run = load_run(place)
+    mean, logvar = run.encoder(DATA.test_images / np.float32(255))
+    rng = tf.random.Generator.from_seed(0)
+    z = mean + rng.normal(mean.shape) * tf.exp(logvar / 2)
+    of_prior = priors.log_prob(z, run.mixture())
+    kl = tf.reduce_mean(normal_loglik(z, mean, logvar) - of_prior)
+    assert values["KL part of the ELBO"] == pytest.approx(float(kl), rel=1e-3)
+    assert float(kl) != pytest.approx(
+        float(tf.reduce_mean(normal_loglik(z, mean, logvar) - priors.log_prob(z))), rel=0.01
+    )
+    assert values["active dimensions"] == (np.var(mean, axis=0) > 0.01).sum()
+
+
+@pytest.mark.parametrize("active", [0, 1, 2])
+def test_collapsed_dimensions_are_told(active, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    mean = np.random.default_rng(0).normal(size=(80, 2))
+    mean[:, active:] *= 0.05  # a variance of 0.0025
+    monkeypatch.setattr("common.trained.Trained.encode", lambda *_: mean)
+    assert active_dimensions(mean) == active
+    assert call("cvae", "--epochs", 1, "--output-dir", tmp_path) == 0
+    told = f"Of 2 latent dimensions {active} are active"
+    assert (told in capsys.readouterr().out) == (active < 2)
