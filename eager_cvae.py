@@ -188,7 +188,7 @@ def decode(decoder, z):
 
 
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
-def train_step(x, encoder, decoder, optimizer, rng, weights, prior):
+def train_step(x, encoder, decoder, optimizer, rng, weights=None, prior=None):
     """Update the models on one batch; return the loss terms of `compute_loss`."""
     models = [model for model in (encoder, decoder, prior) if model]
     variables = [variable for model in models for variable in model.trainable_variables]

@@ -247,7 +247,8 @@ class Run:
         if active < self.args.latent_dim:
             print(
                 f"Of {self.args.latent_dim} latent dimensions {active} are active: in the others "
-                "the means of the test images hardly differ (posterior collapse)."
+                "the means of the test images hardly differ (posterior collapse, or too little "
+                "training)."
             )
 
     def _check_finite(self, epoch, losses):

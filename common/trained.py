@@ -241,7 +241,8 @@ def _load(file, kind, **size):
         raise UserError(f"{file} is damaged: {reason(error)}. {MAKE_ANEW}") from error
     ((name, number),) = size.items()
     if not isinstance(model, kind) or getattr(model, name) != number:
-        expected = f"{kind.__module__}'s {kind.__name__} with {name} {number}"
+        words = {"latent_dim": "latent dimensions", "number": "images"}
+        expected = f"{kind.__module__}'s {kind.__name__} with {number} {words[name]}"
         raise UserError(f"{file} is not what its settings say, {expected}.")
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(f"{file} is damaged: it has weights that are infinite or not a number.")

@@ -233,6 +233,7 @@ def by_hand(run, data, args, look, draws):
     own = centre + drawn * np.sqrt(variances) @ directions.T
     values["latent mean to 0"] = np.hypot(*centre)
     values["smallest latent sd"], values["largest latent sd"] = np.sqrt(variances)
+    values["active dimensions"] = (mean.var(axis=0) > 0.01).sum()
     values["KL(latent Gaussian, prior)"] = metrics.gaussian_kl(centre, covariance)
     prior = tf.random.stateless_normal((len(z), 2), (0, 0))
     values["MMD^2 to prior"], values["its standard error"] = metrics.unbiased_mmd(z, prior)

@@ -106,7 +106,7 @@ def by_setting(results):
     for result in results:
         run = result.run
         flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
-        words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v is not None]
+        words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v not in (None, False)]
         shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
         groups.setdefault((NAMES[run.model], run.title, shape, *words), []).append(result)
     shared = set.intersection(*map(set, groups))

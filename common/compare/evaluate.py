@@ -244,7 +244,7 @@ def evaluate(run, reference, args, step):
         "largest latent sd": float(sds[-1]),
         "smallest latent sd": float(sds[0]),
         "KL(latent Gaussian, prior)": metrics.gaussian_kl(centre, covariance),
-        "active dimensions": active_dimensions(mean),
+        "active dimensions": float(active_dimensions(mean)),
         "MMD^2 to prior": mmd,
         "its standard error": error,
     }
