@@ -185,13 +185,14 @@ start(lambda: None)
 import importlib
 script = importlib.import_module(script)
 if int(images):
-    import numpy as np, tensorflow as tf
-    from common.data.sources import Dataset
-    shape = int(images), *map(int, shape.split("x"))
-    made = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    few, labels = made[:100].copy(), np.zeros(100, int)
-    data = Dataset("digits", "noise", tf.constant(made), labels, few, labels, tuple("0123456789"))
-    del made
+    import numpy as np
+    from common.data.images import read_split
+    from common.data.sources import Dataset, _to_tensor
+    rng, shape, n = np.random.default_rng(0), tuple(map(int, shape.split("x"))), int(images)
+    some = ((rng.integers(0, 256, (100, *shape), dtype=np.uint8), None) for _ in range(n // 100))
+    ((made, _),) = read_split(some, n, shape)  # where images are read to, and used without a copy
+    few, labels, names = made[:100].copy(), np.zeros(100, int), tuple("0123456789")
+    data = Dataset("digits", "noise", _to_tensor(made), labels, few, labels, names)
     script.load_dataset_or_digits = lambda *_: data
 if int(first_batch):
     script.Run.calls.__defaults__ = (1,)  # images a call
