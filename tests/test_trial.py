@@ -40,7 +40,7 @@ def test_blends_are_worse_the_more_they_are_blended(name, tmp_path, monkeypatch)
     assert reference.judge.accuracy > {"digits": 0.9, "mnist": 0.985, "fashion_mnist": 0.9}[name]
     for kind in ("noise", "each other"):
         rows = OF_IMAGES
-        if name != "fashion_mnist" and kind == "each other":  # a little blur gains, see README.md
+        if name == "digits" and kind == "each other":  # where a little blur gains, see README.md
             rows = {row for row in rows if "pixels" not in row}
         check_blends(reference, kind, rows)
 
@@ -58,13 +58,11 @@ def check_blends(reference, kind, rows):
     assert found[0].keys() == OF_IMAGES
     for row in rows:
         values = np.array([one[row] for one in found]).reshape(3, 5)
-        # Of ten classes no slight blend has noticeably fewer, and of none there are not less
-        full = (row == "classes") & (values.mean(axis=0) > 0.99 * len(data.class_names))[1:]
         values = values if row in MORE_IS_WORSE else -values
         worse = np.diff(values, axis=1)  # of the same draws, each step further
         floor = (np.abs(values.mean(axis=0)) < 0.01)[:-1] & (row not in MORE_IS_WORSE)
         beyond = worse.mean(axis=0) > worse.std(axis=0, ddof=1) / np.sqrt(3)
-        assert (full | floor | beyond).all(), (row, np.abs(values).round(4).tolist())
+        assert (floor | beyond).all(), (row, np.abs(values).round(4).tolist())
 
 
 def test_the_baselines_are_beyond_every_trained_model_of_the_study():

@@ -4,8 +4,8 @@
     python -m tests.benchmarks.benchmark --json benchmark.json
     python -m tests.benchmarks.benchmark --image-shape 64x64x3
 
-About 15 minutes on two cores, three times that for the larger images, of which the steps and the
-memory are measured. README.md beside this file says what is measured and was found.
+About 15 minutes on two cores, longer for the larger images, of which the steps and the memory are
+measured. README.md beside this file says what is measured and was found.
 """
 
 import argparse
