@@ -245,28 +245,22 @@ def by_hand(run, data, args, look, draws):
     values["mean squared error"] = ((x - preds) ** 2).mean()
     values["cross entropy"] = crossentropy(x, preds).mean()
     values["edges kept"] = slope(x, preds)
-    pixels = x.reshape(len(x), -1)
-    middle = pixels.mean(axis=0)
-    components = np.linalg.svd(pixels - middle, full_matrices=False)[2][:50]
-    spaces = {
-        "judge": lambda images: look(images)[0].astype(float),
-        "pixels": lambda images: (images.reshape(len(images), -1) - middle) @ components.T,
-    }
-    for name, places in spaces.items():
-        real = places(x)
-        values[f"coverage, {name}"] = metrics.coverage(places(fakes), metrics.manifold(real, 3))
+
+    def places(images):
+        return look(images)[0].astype(float)
+
+    values["coverage"] = metrics.coverage(places(fakes), metrics.manifold(places(x), 3))
     for name, images in {"": fakes, ", own Gaussian": own, ", grid": grid}.items():
-        seen, real = (spaces["judge"](some) for some in (images, x))
-        values[f"precision{name}"] = precise(seen, real)
-    a, b = (np.cov(spaces["judge"](images), rowvar=False) for images in (x, fakes))
-    apart = spaces["judge"](x).mean(axis=0) - spaces["judge"](fakes).mean(axis=0)
+        values[f"precision{name}"] = precise(places(images), places(x))
+    a, b = (np.cov(places(images), rowvar=False) for images in (x, fakes))
+    apart = places(x).mean(axis=0) - places(fakes).mean(axis=0)
     values["Fréchet distance"] = (
         apart @ apart + np.trace(a + b) - 2 * np.sqrt(eigvals(a @ b).real.clip(0)).sum()
     )
     _, p = look(fakes)
     sure = [row.argmax() for row in p if row.max() >= evaluate.SURE]
     values["sure"] = len(sure) / len(p)
-    values["classes"] = math.exp(entropy([*Counter(sure).values()]))
+    values["classes"] = math.exp(values["sure"] * entropy([*Counter(sure).values()]))
     return values, centre, covariance
 
 
@@ -274,6 +268,26 @@ def slope(x, preds):
     """Of the gradients of one on the other's, by hand."""
     products = [(np.diff(x, axis=i) * np.diff(preds, axis=i)).sum() for i in (1, 2)]
     return sum(products) / sum((np.diff(x, axis=i) ** 2).sum() for i in (1, 2))
+
+
+def test_without_classes_images_are_compared_among_principal_components(tmp_path):
+    data = dataclasses.replace(some_digits(), class_names=[])
+    reference = evaluate.read_reference(data, tmp_path)
+    fakes = np.random.default_rng(0).random((50, *data.image_shape), "float32")
+    x, y = (some.reshape(len(some), -1) for some in (data.test_images / 255, fakes))
+    axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:50]
+    places, p = reference.look([fakes[:20], fakes[20:]])
+    assert p.shape == (50, 0)
+    expected = np.abs((y - x.mean(axis=0)) @ axes.T)
+    np.testing.assert_allclose(np.abs(places)[:, :30], expected[:, :30], rtol=1e-3, atol=1e-4)
+    real = map(evaluate.to_float32, [data.test_images])
+    values = evaluate.likeness(real, [fakes], [fakes], reference)
+    real, fakes = ((some - x.mean(axis=0)) @ axes.T for some in (x, y))
+    beyond = pytest.approx(precise(fakes, real))
+    expected = {"precision, own Gaussian": beyond, "precision, grid": beyond, "coverage": 1}
+    assert values == expected | {"precision": pytest.approx(precise(real, real))}
+    assert reference.judge is None
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("model", SCRIPTS)

@@ -214,11 +214,26 @@ def test_frechet_distance_against_its_closed_forms(dim):
     assert metrics.frechet_distance(y, x) == pytest.approx(expected)
 
 
-def test_effective_number_of_classes():
-    assert metrics.effective_number(np.array([], int)) == 0
-    assert metrics.effective_number(np.array([3, 3])) == 1
-    assert metrics.effective_number(np.repeat([1, 5, 9], 7)) == pytest.approx(3)
-    assert metrics.effective_number(np.array([0, 0, 0, 1])) == pytest.approx(4 / 3**0.75)
+def test_classes_of_which_a_judge_is_sure():
+    def p(*labels, of=0.9):
+        return of * np.eye(10)[list(labels)] + (1 - of) / 10
+
+    def found(*p):
+        return metrics.sure_classes(np.concatenate(p), 0.9)
+
+    assert found(p(1, 2, of=0.5)) == (1, 0)
+    assert found(p(3, 3)) == (1, 1)
+    assert found(np.repeat(p(1, 5, 9), 7, axis=0)) == (pytest.approx(3), 1)
+    assert found(p(0, 0, 0, 1)) == (pytest.approx(4 / 3**0.75), 1)
+    assert found(p(0, 1), p(2, 3, 4, 5, of=0.5)) == (pytest.approx(2 ** (1 / 3)), 1 / 3)
+    # the mutual information of image and class, whose posterior is the prior where none is sure
+    prior = np.array([0.5, 0.25, 0.25])
+    joint = np.vstack([np.diag(0.7 * prior), 0.3 * prior])
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
+    where = joint > 0
+    information = (joint[where] * np.log(joint[where] / apart[where])).sum()
+    seven, three = np.eye(3)[[0] * 14 + [1] * 7 + [2] * 7], np.tile(prior, (12, 1))
+    assert found(seven, three) == (pytest.approx(np.exp(information)), 0.7)
 
 
 # Edges ------------------------------------------------------------------------

@@ -44,19 +44,32 @@ class Reference(NamedTuple):
 
     data: Dataset
     images: np.ndarray  # test images, uint8 (n, height, width, channels)
-    look: Callable  # from batches of images to points (n, dim) by space, and the judge's p
-    manifolds: dict  # of the test images by space: a metrics.Manifold, and the same pruned
+    look: Callable  # from batches of images to their points (n, dim), and the judge's p of each
+    around: metrics.Manifold  # of the test images' points
+    narrow: metrics.Manifold  # the same, pruned
     judge: Judge | None  # None without labels
 
 
 def read_reference(data, folder):
-    """See the test images of a data set in the two spaces in which images are compared.
+    """See a data set's test images as points of the space in which images are compared.
 
-    "pixels" is that of their first principal components, "judge" that of the features of the judge
-    that `folder` has or gets, if there are labels.
+    That of the features of the judge that `folder` has or gets; without labels, that of the first
+    principal components of their pixels.
     """
     images = data.test_images[:MOST_IMAGES]
     judge = read_judge(data, Path(folder), progress) if data.class_names else None
+    look_at = judge.look if judge else principal_components(images)
+
+    def look(batches):
+        return tuple(map(np.concatenate, zip(*map(look_at, batches), strict=True)))
+
+    points, _ = look(map(to_float32, in_turn(images)))
+    around = metrics.manifold(points)
+    return Reference(data, images, look, around, metrics.pruned(around), judge)
+
+
+def principal_components(images):
+    """A function from images to their places among the 50 of these, and of each an empty p."""
     pixels = images.reshape(len(images), -1)
     if pixels.shape[1] <= MOST_PIXELS:
         pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh")
@@ -64,20 +77,7 @@ def read_reference(data, folder):
         pixels = pixels[:2000]
         pca = PCA(min(50, *pixels.shape), svd_solver="randomized", random_state=0)
     pca.fit(pixels / np.float32(255))
-
-    def look_at(images):
-        points = {"pixels": pca.transform(images.reshape(len(images), -1))}
-        features, p = judge.look(images) if judge else (np.zeros(0), np.zeros(0))
-        return points | ({"judge": features} if judge else {}), p
-
-    def look(batches):
-        found, p = zip(*map(look_at, batches), strict=True)
-        return {k: np.concatenate([one[k] for one in found]) for k in found[0]}, np.concatenate(p)
-
-    points, _ = look(map(to_float32, in_turn(images)))
-    around = {space: metrics.manifold(found) for space, found in points.items()}
-    manifolds = {space: (balls, metrics.pruned(balls)) for space, balls in around.items()}
-    return Reference(data, images, look, manifolds, judge)
+    return lambda found: (pca.transform(found.reshape(len(found), -1)), np.zeros((len(found), 0)))
 
 
 def in_turn(rows, size=1000):
@@ -115,23 +115,16 @@ def likeness(drawn, own, cells, reference):
     latent grid; all are batches of images (k, height, width, channels).
     """
     points, p = reference.look(drawn)
-    values = {}
+    values = {
+        "precision": metrics.precision(points, reference.narrow),
+        "coverage": metrics.coverage(points, reference.around),
+    }
     if reference.judge:
-        (sure,) = np.nonzero(p.max(axis=1) >= SURE)
-        around, _ = reference.manifolds["judge"]
-        values = {
-            "Fréchet distance": metrics.frechet_distance(points["judge"], around.points),
-            "classes": metrics.effective_number(p[sure].argmax(axis=1)),
-            "sure": len(sure) / len(p),
-        }
-    for space, (around, _) in reference.manifolds.items():
-        values[f"coverage, {space}"] = metrics.coverage(points[space], around)
-    space = "judge" if reference.judge else "pixels"
-    _, narrow = reference.manifolds[space]
-    values["precision"] = metrics.precision(points[space], narrow)
+        values["Fréchet distance"] = metrics.frechet_distance(points, reference.around.points)
+        values["classes"], values["sure"] = metrics.sure_classes(p, SURE)
     for name, batches in {"own Gaussian": own, "grid": cells}.items():
         seen, _ = reference.look(batches)
-        values[f"precision, {name}"] = metrics.precision(seen[space], narrow)
+        values[f"precision, {name}"] = metrics.precision(seen, reference.narrow)
     return values
 
 

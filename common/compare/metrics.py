@@ -199,14 +199,19 @@ def frechet_distance(x, y):
     return float(((mean_x - mean_y) ** 2).sum() + np.trace(c_x) + np.trace(c_y) - 2 * cross)
 
 
-def effective_number(labels):
-    """How many classes `labels` (n,) hold, each counted as it is frequent: exp of their entropy.
+def sure_classes(p, least):
+    """How many classes images stand for, and the share of which a judge is sure.
 
-    k of k classes that are equally frequent (Hill 1973), 1 of one; 0 without labels.
+    Of its probabilities p (n, classes), one of which has to be `least` or more, that it be sure.
+    The first is exp of the information, in nats, that an image gives of its class, if those that
+    are sure tell it and others nothing: the entropy of the sure ones' classes times their share.
+    k if all are sure, of k equally frequent classes; 1 if none is, or all of one class. It is the
+    inception score of Salimans et al. (2016) for a judge that either knows or has no idea.
     """
+    labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)
-    shares = counts / max(1, len(labels))
-    return float(np.exp(-(shares * np.log(shares)).sum())) if len(labels) else 0.0
+    information = -(counts / len(p) * np.log(counts / counts.sum())).sum()
+    return float(np.exp(information)), len(labels) / len(p)
 
 
 def edges(images, preds):

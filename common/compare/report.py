@@ -36,17 +36,13 @@ GROUPS = {
         "active dimensions": 0, "15 neighbours' accuracy": 3, "silhouette": 3,
     },
     "draws": {
-        "Fréchet distance": 1, "precision": 3, "coverage, judge": 3, "coverage, pixels": 3,
-        "classes": 1, "sure": 3,
+        "Fréchet distance": 1, "precision": 3, "coverage": 3, "classes": 1, "sure": 3,
     },
     "beyond the prior": {"precision, own Gaussian": 3, "precision, grid": 3},
 }  # fmt: skip
 METRICS = {name: places for group in GROUPS.values() for name, places in group.items()}
 ASIDE = {"its effective samples", "its standard error", "ELBO, fewer images"}
-OF_CLASSES = {
-    "15 neighbours' accuracy", "silhouette", "Fréchet distance", "coverage, judge", "classes",
-    "sure",
-}  # fmt: skip
+OF_CLASSES = {"15 neighbours' accuracy", "silhouette", "Fréchet distance", "classes", "sure"}
 CVAE_ALONE = {
     "ELBO", "KL part of the ELBO", "ELBO, fewer images", "importance-weighted bound",
     "its effective samples",
