@@ -175,7 +175,7 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
         )  # fmt: skip
     if centres is not None:
         marks = project(np.asarray(centres), lift)
-        axes.scatter(*marks.T, s=40, c="black", marker="x", linewidths=1)
+        mark(axes, marks)
         points = np.concatenate([points, marks])
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, 0.54 * (high - low)
@@ -187,6 +187,11 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
     if latent_dim > 2:  # the long label stays inside the figure, however long the numbers
         axes.yaxis.set_label_coords(-0.086, 0.5)
     return figure
+
+
+def mark(axes, marks, zoom=1):
+    """Mark the places (K, 2) of a VampPrior's Gaussians."""
+    axes.scatter(*marks.T, s=40 * zoom, c="black", marker="x", linewidths=zoom)
 
 
 @matplotlib_defaults()

@@ -272,6 +272,26 @@ def test_comparison_has_a_column_a_model_and_one_scale():
     np.testing.assert_allclose(corner, np.repeat([1, 0], 14))
 
 
+@pytest.mark.parametrize("latent_dim", [1, 2, 5])
+def test_comparison_marks_what_makes_up_a_vamp_prior(latent_dim):
+    normal, mixed = column("of N(0, I)", 2), column("of a mixture", latent_dim)
+    centres = np.vstack([mixed.mean[:9], np.full(latent_dim, 30)])  # one far away
+    figure = show_comparison([normal, mixed._replace(centres=centres)])
+    circles, marks = figure.axes[2:4]
+    assert len(circles.patches) == 3
+    assert len(circles.collections) == 1 < len(marks.collections) == 2
+    assert not marks.patches
+    points, marks = (found.get_offsets() for found in marks.collections)
+    assert len(marks) == 10
+    np.testing.assert_allclose(marks[:9, 0], points[:9, 0])
+    assert np.abs(marks[9]).max() < circles.get_xlim()[1]
+    said = [text.get_text() for text in figure.texts]
+    assert "Decoded draws of the prior, each in full contrast" in said
+    assert "Means of the test images; the prior's 1, 2, 3 sigma, x: a VampPrior's" in said
+    alone = show_comparison([mixed._replace(centres=centres)])
+    assert "Means of the test images; x: a VampPrior's" in [t.get_text() for t in alone.texts]
+
+
 TITLES = ["CVAE, latent-dim 2", "CVAE, latent-dim 10", "MMD-VAE, latent-dim 2, dtype float64"]
 
 
@@ -300,7 +320,7 @@ SETTINGS = {
 
 
 def test_figures_are_the_same_bytes_whatever_the_users_settings(caplog):
-    _, _, decode, random_vector, mean, data = shown = column("a")
+    _, _, decode, random_vector, mean, data, _ = shown = column("a")
 
     def draw():
         figures = draw_figures(decode, mean, random_vector, data, "t").values()

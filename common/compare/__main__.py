@@ -177,9 +177,9 @@ def compare(args):
         for run in [result.run for result in group if result.run.decoder][:1]:
             data, flags = reference(images_of(run)).data, run.flags
             about = f"{run.title}, epoch {flags['epochs']}, seed {flags['seed']}"
-            random_vector = run.draw(64)
-            mean = run.encode(data.test_images)
-            shown.append(Column(title, about, run.decode, random_vector, mean, data))
+            z, mean, mixture = run.draw(64), run.encode(data.test_images), run.mixture()
+            centres = mixture and mixture[0].numpy()
+            shown.append(Column(title, about, run.decode, z, mean, data, centres))
     with signals_wait():
         write(files, (columns, baseline_columns, judges), shown, args)
 

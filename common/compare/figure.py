@@ -23,9 +23,10 @@ class Column(NamedTuple):
     title: str  # the model's name
     about: str  # a line below it
     decode: Callable  # from latent vectors (n, latent_dim) to intensities (n, h, w, channels)
-    random_vector: np.ndarray  # (64, latent_dim) draws of N(0, I)
+    random_vector: np.ndarray  # (64, latent_dim) draws of the prior
     mean: np.ndarray  # (n, latent_dim) means of the test images
     data: Dataset  # theirs
+    centres: np.ndarray | None = None  # (K, latent_dim) means of a VampPrior's Gaussians
 
 
 @plotting.matplotlib_defaults()
@@ -33,7 +34,8 @@ def show_comparison(columns):
     """Several `Column`s side by side: random clothes, latent space, latent grid, reconstructions.
 
     All latent spaces are drawn to one scale and range, with circles at 1, 2 and 3 standard
-    deviations of the prior; up to one point in a thousand at each end may lie outside.
+    deviations of the prior, or the means that make up a VampPrior; up to one point in a thousand
+    at each end may lie outside.
     """
     side = 448 if len(columns) < 4 else 224  # 2 x 2 or 1 x 1 pixels for one of a 28 x 28 grid's
     left, gap, right = 52, 26, 12
@@ -51,9 +53,12 @@ def show_comparison(columns):
     contents = [_contents(column) for column in columns]
     sizes = [[_panel(canvas, side) for canvas in found[2:]] for found in contents]
     clothes, grids, pairs = zip(*sizes, strict=True)
+    mixed = [column.centres is not None for column in columns]
+    prior = ["the prior's 1, 2, 3 sigma"] * (not all(mixed)) + ["x: a VampPrior's"] * any(mixed)
+    prior, name = ", ".join(prior), "" if any(mixed) else " N(0, I)"
     rows = (  # heading, sizes of the panels, space below
-        ("Decoded draws of the prior N(0, I), each in full contrast", clothes, 8 * zoom),
-        ("Means of the test images; the prior's 1, 2, 3 sigma", square, ticks + legends),
+        (f"Decoded draws of the prior{name}, each in full contrast", clothes, 8 * zoom),
+        (f"Means of the test images; {prior}", square, ticks + legends),
         ("Decoded points of the latent plane", grids, ticks),
         ("Test images above their reconstructions", pairs, 12 * zoom),
     )
@@ -69,7 +74,7 @@ def show_comparison(columns):
             figure.add_axes((x / width, bottom, wide / width, tall / height))
         y += heading + max(tall for _, tall in sizes) + below
 
-    limits = _common_limits(contents)
+    limits = _common_limits(columns, contents)
     for i, column in enumerate(columns):
         centred = {"x": (places[i] + side / 2) / width, "ha": "center", "va": "top"}
         title, about = "\n".join(titles[i]), "\n".join(abouts[i])
@@ -100,7 +105,7 @@ def _panel(canvas, side):
 
 
 def _contents(column):
-    """The points (n, 2) of the latent space, the prior's centre (2,) among them, three canvases.
+    """The points (n, 2) of the latent space, the prior's centres (K, 2) among them, three canvases.
 
     Of random clothes, the latent grid, and the first image of each of ten classes (or ten images)
     above its reconstruction.
@@ -109,23 +114,23 @@ def _contents(column):
     labels, names = column.data.test_labels, column.data.class_names
     if column.mean.shape[1] == 1:
         points = plotting.strips(points, labels, names, height=6 / max(1, len(names)))
-        centre = np.zeros(2)
-    else:
-        origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
-        centre = -(np.array(ends) - origin) @ origin
+    prior = np.zeros((1, column.mean.shape[1])) if column.centres is None else column.centres
+    centres = plotting.project(np.asarray(prior), lift)
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
     images = column.data.test_images
     firsts = np.unique(labels, return_index=True)[1] if names else np.arange(len(images))
     firsts = firsts[: plotting.MOST_BLOCKS]
     both = [images[firsts] / 255, column.decode(column.mean[firsts])]
     pairs = plotting.tile(np.concatenate(both), columns=len(firsts), gutter=2)
-    return points, centre, clothes, plotting.grid_canvas(column.decode, lift), pairs
+    return points, centres, clothes, plotting.grid_canvas(column.decode, lift), pairs
 
 
-def _common_limits(contents):
+def _common_limits(columns, contents):
     """Limits of V1 and V2, of one span, around nearly all points and 3 sigma of each prior."""
     ends = [np.quantile(points, (0.001, 0.999), axis=0) for points, *_ in contents]
-    ends += [np.stack([centre - 3, centre + 3]) for _, centre, *_ in contents]
+    for column, (_, centres, *_) in zip(columns, contents, strict=True):
+        reach = 3 if column.centres is None else 0  # a VampPrior's have each their own
+        ends.append(np.stack([centres.min(axis=0) - reach, centres.max(axis=0) + reach]))
     low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
     middle, half = (low + high) / 2, 0.53 * (high - low).max()
     return tuple(zip(middle - half, middle + half, strict=True))
@@ -134,11 +139,14 @@ def _common_limits(contents):
 def _fill_column(panels, column, contents, limits, zoom):
     """Draw what `column` shows, its `_contents`, into its four panels."""
     clothes, space, grid, pairs = panels
-    points, centre, *canvases = contents
+    points, centres, *canvases = contents
     of_points = 3 if len(points) > 1000 else 12
     plotting.scatter(space, points, column.data.test_labels, column.data.class_names, of_points)
-    for sigma in (1, 2, 3):
-        space.add_patch(Circle(centre, sigma, fill=False, linewidth=1.2 * zoom))
+    if column.centres is None:
+        for sigma in (1, 2, 3):
+            space.add_patch(Circle(centres[0], sigma, fill=False, linewidth=1.2 * zoom))
+    else:
+        plotting.mark(space, centres, zoom)
     space.set(xlim=limits[0], ylim=limits[1])
     for axes, canvas in zip((clothes, grid, pairs), canvases, strict=True):
         plotting.show(axes, canvas, plotting.GRID_EXTENT if axes is grid else None)
