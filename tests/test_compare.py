@@ -550,10 +550,10 @@ def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, 
 
 
 COMMAND = """
-import runpy, common.data.batches, common.compare.judge, common.compare.report, common.trained
+import runpy, common.data.batches, common.compare.evaluate, common.compare.judge, common.trained
 from tests.test_compare import some_digits
 common.data.batches.EPOCH, common.compare.judge.EPOCHS = 300, 1  # the judge has little time
-common.compare.report.PRIOR_DRAWS = 300
+common.compare.evaluate.PRIOR_DRAWS = 300
 common.trained.load_dataset = some_digits
 runpy.run_module("common.compare", run_name="__main__")
 """

@@ -69,7 +69,7 @@ def test_in_batches_keeps_the_order_and_the_rest():
 @each
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_train_steps_are_plain_steps(script, dtype, build, digits, monkeypatch):
-    batches, results = shuffled_batches(1500, 100, 0, 1)[:6], []
+    batches, results = shuffled_batches(1500, 40, 0, 1)[:6], []
     for plain in (False, True):  # 6 steps in three calls, or by the tape alone
         with devices.set_up(0, dtype):
             encoder, decoder, rng = build(script)

@@ -57,7 +57,7 @@ def copied(trained, tmp_path):
 
 
 @both
-@pytest.mark.parametrize("case", TINY, ids=str)
+@pytest.mark.parametrize("case", [case for case in TINY if case[0] != 2], ids=str)
 def test_a_run_encodes_decodes_and_samples(model, case, trained):
     data, (latent_dim, dtype) = TINY[case], case
     run = load_run(trained(model, case))
