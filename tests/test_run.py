@@ -216,7 +216,7 @@ def outside():
     return configuration(), handlers, matplotlib.rcParams.copy()
 
 
-def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path):
+def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch):
     keras.config.set_image_data_format("channels_first")  # which the fixtures take back
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -227,6 +227,7 @@ def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path):
     mean = run.encode(DATA.test_images)
     assert mean.dtype == "float64"
     np.testing.assert_array_equal(load_run(run.folder).encode(DATA.test_images), mean)
+    monkeypatch.setattr("common.run.draw_figures", small_figures)
     with concurrent.futures.ThreadPoolExecutor() as pool:  # where no handler can be set
         again = pool.submit(SCRIPTS["mmd"].main, [*flags, "--fresh"]).result()
     assert again.fingerprint == run.fingerprint
