@@ -333,7 +333,7 @@ def test_figures_are_the_same_bytes_whatever_the_users_settings(caplog):
     assert "findfont" not in caplog.text
 
 
-SHAPES = [((64, 64, 3), 47), ((8, 8, 3), 1), ((128, 128, 1), 20), ((28, 20, 1), 0)]
+SHAPES = [((64, 64, 3), 47), ((28, 20, 3), 1), ((128, 128, 3), 20), ((28, 20, 1), 0)]
 
 
 @pytest.mark.parametrize(("shape", "classes"), SHAPES)
