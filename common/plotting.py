@@ -163,7 +163,8 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
     latent_dim = mean.shape[1]
     if latent_dim == 1:
         points = strips(points, labels, class_names)
-    figure, axes = _new_figure(title, 740, 740, left=84, right=176, bottom=60, labels=axis_labels)
+    right = 176 if class_names else 20  # for the legend
+    figure, axes = _new_figure(title, 740, 740, left=84, right=right, bottom=60, labels=axis_labels)
     scatter(axes, points, labels, class_names, s=9)
     if class_names:
         n = len(class_names)
