@@ -17,6 +17,7 @@ from common import priors
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
 from common.losses import normal_loglik
+from common.plotting import draw_figures
 from common.run import FIGURES
 from common.trained import active_dimensions, load_run
 
@@ -53,8 +54,9 @@ DATA = few_digits(train=300, test=80)
 
 
 def two_short_passes(patch):
-    """An epoch is two passes over 300 images."""
+    """An epoch is two passes over 300 images, and its figures are quickly drawn."""
     patch.setattr(common.data.batches, "EPOCH", 600)
+    patch.setattr(common.run, "draw_figures", small_figures)
     for script in SCRIPTS.values():
         patch.setattr(script, "load_dataset_or_digits", lambda *_: DATA)
 
@@ -220,6 +222,7 @@ def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch
     keras.config.set_image_data_format("channels_first")  # which the fixtures take back
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    monkeypatch.setattr(common.run, "draw_figures", draw_figures)
     before = outside()
     flags = ("--epochs", "1", "--output-dir", str(tmp_path), "--dtype", "float64")
     run = SCRIPTS["mmd"].main(flags)
@@ -227,7 +230,6 @@ def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch
     mean = run.encode(DATA.test_images)
     assert mean.dtype == "float64"
     np.testing.assert_array_equal(load_run(run.folder).encode(DATA.test_images), mean)
-    monkeypatch.setattr("common.run.draw_figures", small_figures)
     with concurrent.futures.ThreadPoolExecutor() as pool:  # where no handler can be set
         again = pool.submit(SCRIPTS["mmd"].main, [*flags, "--fresh"]).result()
     assert again.fingerprint == run.fingerprint
@@ -324,7 +326,6 @@ def check_events(run, model):
 def test_tensorboard_has_each_epoch_once(runs, monkeypatch):
     """Of a finished run; of one that is gone on with; once that was stopped; in the end."""
     flags = (*FLAGS, "--output-dir", runs, "--tensorboard")
-    monkeypatch.setattr("common.run.draw_figures", small_figures)
     model, full = "mmd", Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "no space"))
     for epochs, status in ((3, 0), (3, 0), (5, 2), (5, 0)):
         with monkeypatch.context() as patch:
@@ -342,8 +343,7 @@ OBJECTIVES = [
 
 
 @pytest.mark.parametrize(("model", "flags"), OBJECTIVES)
-def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.run.draw_figures", small_figures)
+def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_path):
     flags = ["--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
     assert call(model, *flags, tmp_path / "a") == 0
     assert call(model, *flags, tmp_path / "b", "--epochs", 1) == 0
