@@ -142,8 +142,7 @@ def add_mmd_flags(parser):
 
 
 def _add_kernel(flags):
-    help = "the MMD's kernel: imq, inverse multiquadratics of seven widths, for more than a few "
-    help += "latent dimensions (default: original)"
+    help = "the MMD's kernel: imq, inverse multiquadratics of seven widths (default: original)"
     flags.add_argument("--kernel", help=help, type=_kernel, metavar="{original,imq}")
 
 
