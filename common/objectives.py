@@ -1,9 +1,6 @@
 """The families around the two scripts' objectives: what their flags weigh, and by how much."""
 
-from collections.abc import Callable
 from typing import NamedTuple
-
-from common.losses import compute_kernel, inverse_multiquadratics
 
 
 class Weights(NamedTuple):
@@ -16,7 +13,6 @@ class Weights(NamedTuple):
 
     kl: float
     mmd: float
-    kernel: Callable = compute_kernel  # of the MMD
 
 
 def elbo_weights(args):
@@ -24,7 +20,7 @@ def elbo_weights(args):
     if args.beta is not None:
         return Weights(args.beta, 0.0)
     if args.alpha is not None:
-        return Weights(1 - args.alpha, args.alpha + vars(args)["lambda"] - 1, mmd_kernel(args))
+        return Weights(1 - args.alpha, args.alpha + vars(args)["lambda"] - 1)
     return None
 
 
@@ -35,7 +31,6 @@ def elbo_title(args):
         words = [f"beta = {args.beta:g}"]
     elif args.alpha is not None:
         name, words = "InfoVAE", [f"alpha = {args.alpha:g}", f"lambda = {vars(args)['lambda']:g}"]
-    words += [f"kernel = {args.kernel}"] * bool(args.kernel)
     if args.vamp_prior:
         words.append(f"VampPrior of {args.vamp_prior}")
     return f"{name} ({', '.join(words)})"
@@ -47,15 +42,9 @@ def mmd_weight(args):
     return 1.0 if weight is None else weight
 
 
-def mmd_kernel(args):
-    """The MMD's kernel that either script's flags say, a function of losses.py."""
-    return inverse_multiquadratics if args.kernel == "imq" else compute_kernel
-
-
 def mmd_title(args):
     """What mmd_cvae.py's model is called in figures."""
     words = ["cross entropy"] * args.cross_entropy
     if vars(args)["lambda"] is not None:
         words.append(f"lambda = {mmd_weight(args):g}")
-    words += [f"kernel = {args.kernel}"] * bool(args.kernel)
     return f"MMD-VAE ({', '.join(words)})" if words else "MMD-VAE"

@@ -97,8 +97,6 @@ def test_a_wrong_flag_is_answered_with_a_hint(argv):
 CONTRADICTIONS = {
     "--alpha 0": "give both",
     "--lambda 1": "give both",
-    "--kernel imq --beta 1": "--kernel is of the MMD",
-    "--kernel cubic": "neither original nor imq",
     "--beta 1 --alpha 0 --lambda 1": "--beta contradicts --alpha and --lambda",
     "--alpha 0.5 --lambda 0.4": "add up to less than 1",
     "--alpha 1.5 --lambda 1": "more than 1",
