@@ -154,7 +154,7 @@ def compute_loss(x, encoder, decoder, rng, weights=None, prior=None):
         logpx_z = -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))  # (n,)
         loss = -tf.reduce_mean(logpx_z + weights.kl * (logpz - logqz_x))
         if weights.mmd:
-            loss_mmd = [compute_mmd(draw(rng, codes, mixture), codes)]
+            loss_mmd = [compute_mmd(draw(rng, codes, mixture), codes, weights.kernel)]
             loss += weights.mmd * loss_mmd[0]
 
     terms = [tf.reduce_mean(term) for term in (logpx_z, logpz, logqz_x, *loss_mmd, loss)]

@@ -28,8 +28,8 @@ from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset_or_digits
 from common.devices import in_parts, set_up, train_steps
 from common.layers import Conv2DTransposeToImage
-from common.losses import compute_mmd
-from common.objectives import mmd_title, mmd_weight
+from common.losses import compute_kernel, compute_mmd
+from common.objectives import mmd_kernel, mmd_title, mmd_weight
 from common.run import Run
 
 import keras
@@ -101,7 +101,7 @@ class Decoder(keras.Model):
 LOSSES = ("loss_nll_total", "loss_mmd_total", "total")
 
 
-def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False):
+def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False, kernel=compute_kernel):
     """The MMD-VAE loss of a batch (Zhao, Song & Ermon 2017) and its terms.
 
     Args:
@@ -110,6 +110,7 @@ def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False):
         rng: tf.random.Generator, source of true_samples.
         weight: of the MMD.
         cross_entropy: whether the reconstruction is measured by that.
+        kernel: of the MMD, a function as losses.compute_kernel.
 
     Returns:
         The loss and a float64 tensor of the terms in the order of `LOSSES`: the mean squared error
@@ -120,7 +121,7 @@ def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False):
     preds = decoder(mean, logits=cross_entropy)
 
     true_samples = rng.normal(tf.shape(mean), dtype=mean.dtype)
-    loss_mmd = compute_mmd(true_samples, mean)
+    loss_mmd = compute_mmd(true_samples, mean, kernel)
     if cross_entropy:
         loss_nll = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
     else:
@@ -183,7 +184,7 @@ def main(argv=None):
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
         optimizer = make_optimizer(args.learning_rate, encoder, decoder)
         state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
-        objective = mmd_weight(args), args.cross_entropy
+        objective = mmd_weight(args), args.cross_entropy, mmd_kernel(args)
         with Run("mmd", mmd_title(args), args, data, encode, decode, **state) as run:
             for epoch in run.epochs():
                 totals = tf.zeros(len(LOSSES), tf.float64)

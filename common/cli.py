@@ -109,6 +109,7 @@ def add_elbo_flags(parser):
     flags.add_argument("--lambda", help="see --alpha", type=number(-WEIGHT, WEIGHT), metavar="L")
     help = "K trained pseudo-inputs, whose Gaussians' mixture is the prior (default: N(0, I))"
     flags.add_argument("--vamp-prior", help=help, type=whole_number(1, 10_000), metavar="K")
+    _add_kernel(flags)
     parser.check = _check_elbo_flags
 
 
@@ -117,7 +118,7 @@ def _check_elbo_flags(args):
     if (alpha is None) != (lambda_ is None):
         return "--alpha and --lambda go together: give both"
     if alpha is None:
-        return None
+        return args.kernel and "--kernel is of the MMD, for which give --alpha and --lambda, too"
     if args.beta is not None:
         return "--beta contradicts --alpha and --lambda: it is --alpha 1-B --lambda B"
     if alpha > 1:
@@ -137,6 +138,18 @@ def add_mmd_flags(parser):
     flags.add_argument("--lambda", help=help, type=number(0, WEIGHT), metavar="L")
     help = "mean cross entropy a pixel in place of the squared error"
     flags.add_argument("--cross-entropy", help=help, action="store_true")
+    _add_kernel(flags)
+
+
+def _add_kernel(flags):
+    help = "the MMD's kernel: imq, inverse multiquadratics of seven widths (default: original)"
+    flags.add_argument("--kernel", help=help, type=_kernel, metavar="{original,imq}")
+
+
+def _kernel(text):
+    if text in ("original", "imq"):
+        return None if text == "original" else text  # as of runs that are older than the flag
+    raise argparse.ArgumentTypeError(f"{text!r} is neither original nor imq")
 
 
 def whole_number(low, high):

@@ -7,6 +7,8 @@ import math
 
 import tensorflow as tf
 
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of inverse_multiquadratics
+
 
 def normal_loglik(sample, mean, logvar, reduce_axis=1):
     """Log density of a diagonal Gaussian N(mean, exp(logvar)) at `sample`.
@@ -43,16 +45,30 @@ def compute_kernel(x, y):
     return tf.exp(-tf.reduce_mean(squared, axis=2) / dim)
 
 
-def compute_mmd(x, y):
+def inverse_multiquadratics(x, y):
+    """The kernel of the WAE-MMD: wide and narrow, so that it sees the spread in any dimension.
+
+    The mean over s in `SCALES` of C / (C + |x_i - y_j|^2) with C = 2 dim s, where 2 dim is what the
+    squared distance of two draws of N(0, I) is on average (Tolstikhin et al. 2018, section 4; their
+    code has the seven scales, and the sum).
+
+    Of x (n, dim) and y (m, dim), of any float dtype: (n, m) tensor with values in (0, 1].
+    """
+    squared = tf.math.squared_difference(x[:, tf.newaxis], y[tf.newaxis])  # (n, m, dim)
+    relative = tf.reduce_mean(squared, axis=2) / 2
+    return tf.add_n([s / (s + relative) for s in SCALES]) / len(SCALES)
+
+
+def compute_mmd(x, y, kernel=compute_kernel):
     """Squared maximum mean discrepancy between two samples, the biased (V-statistic) estimate.
 
-    mean k(x, x) + mean k(y, y) - 2 mean k(x, y), Gretton et al. (2012), equation 5, with
-    `compute_kernel`. Zero for equal samples, never negative but for rounding. R: has a third
-    argument, sigma_sqr, that it never uses.
+    mean k(x, x) + mean k(y, y) - 2 mean k(x, y), Gretton et al. (2012), equation 5. Zero for equal
+    samples, never negative but for rounding. R: has a third argument, sigma_sqr, that it never
+    uses.
 
     Of x (n, dim) and y (m, dim), of any float dtype: scalar tensor, without a unit.
     """
-    x_kernel = compute_kernel(x, x)
-    y_kernel = compute_kernel(y, y)
-    xy_kernel = compute_kernel(x, y)
+    x_kernel = kernel(x, x)
+    y_kernel = kernel(y, y)
+    xy_kernel = kernel(x, y)
     return tf.reduce_mean(x_kernel) + tf.reduce_mean(y_kernel) - 2 * tf.reduce_mean(xy_kernel)

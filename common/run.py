@@ -23,6 +23,7 @@ from common import devices
 from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
+from common.objectives import kernel_note
 from common.plotting import draw_figures, save_figure, shorten
 from common.trained import Trained, active_dimensions
 
@@ -197,7 +198,10 @@ class Run:
         batches = f"{epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} images"
         for note in self.data.notes:
             print(f"Data: {note}.")
-        print(f"An epoch: {batches}. To epoch {args.epochs}, in {self.folder}.", flush=True)
+        print(f"An epoch: {batches}. To epoch {args.epochs}, in {self.folder}.")
+        if note := kernel_note(args):
+            print(note)
+        sys.stdout.flush()
 
     def epochs(self):
         """The epochs that are left, by number."""

@@ -17,6 +17,7 @@ import mmd_cvae
 from common import cli
 from common.cli import Interrupted, make_parser, raise_if_interrupted, signals_wait
 from common.files import UserError
+from common.objectives import ORIGINAL_SEES, kernel_note
 from common.run import DivergedError
 
 import matplotlib
@@ -97,6 +98,8 @@ def test_a_wrong_flag_is_answered_with_a_hint(argv):
 CONTRADICTIONS = {
     "--alpha 0": "give both",
     "--lambda 1": "give both",
+    "--kernel imq --beta 1": "--kernel is of the MMD",
+    "--kernel cubic": "neither original nor imq",
     "--beta 1 --alpha 0 --lambda 1": "--beta contradicts --alpha and --lambda",
     "--alpha 0.5 --lambda 0.4": "add up to less than 1",
     "--alpha 1.5 --lambda 1": "more than 1",
@@ -280,6 +283,19 @@ def test_the_end_while_a_package_is_imported(name, event, status, message, tmp_p
         assert program.stderr.startswith(message)  # Python's own
     else:
         assert program.stderr == f"mmd_cvae.py: {message}"
+
+
+@pytest.mark.parametrize(("script", "flags", "told"), [
+    (eager_cvae, "", False), (eager_cvae, "--beta 1", False),
+    (eager_cvae, "--alpha 0 --lambda 1", False), (eager_cvae, "--alpha 0 --lambda 2", True),
+    (eager_cvae, "--alpha 1 --lambda 2 --kernel imq", False),
+    (mmd_cvae, "", True), (mmd_cvae, "--lambda 0", False), (mmd_cvae, "--kernel imq", False),
+])  # fmt: skip
+def test_where_the_originals_kernel_hardly_sees_a_spread_is_told(script, flags, told):
+    for dim in (ORIGINAL_SEES, ORIGINAL_SEES + 1):
+        note = kernel_note(script.get_args([*flags.split(), "--latent-dim", str(dim)]))
+        assert bool(note) == (told and dim > ORIGINAL_SEES)
+    assert not told or "--kernel imq" in note
 
 
 def test_odd_settings_files_and_streams_leave_a_run_as_it_is(tmp_path, short_epochs):

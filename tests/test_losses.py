@@ -2,7 +2,12 @@
 
 import math
 
-from common.losses import compute_kernel, compute_mmd, normal_loglik
+from common.losses import (
+    compute_kernel,
+    compute_mmd,
+    inverse_multiquadratics,
+    normal_loglik,
+)
 
 import numpy as np
 import pytest
@@ -62,6 +67,30 @@ def test_compute_kernel_builds_one_tensor_of_all_differences():
     graph = tf.function(compute_kernel).get_concrete_function(spec((5, 3)), spec((7, 3))).graph
     shapes = [output.shape for op in graph.get_operations() for output in op.outputs]
     assert shapes.count((5, 7, 3)) == 1
+
+
+@pytest.mark.parametrize("dim", [1, 2, 32])
+def test_inverse_multiquadratics_are_the_formula(dim):
+    x, y = draws(6, dim), draws(8, dim, seed=1) + 1
+    expected = np.zeros((6, 8))
+    for i, j in np.ndindex(6, 8):
+        for c in (2 * dim * s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)):
+            expected[i, j] += c / (c + ((x[i] - y[j]) ** 2).sum()) / 7
+    kernel = inverse_multiquadratics(tf.constant(x), tf.constant(y))
+    np.testing.assert_allclose(kernel, expected, rtol=1e-12)
+    found = float(compute_mmd(tf.constant(x), tf.constant(y), inverse_multiquadratics))
+    kernels = [inverse_multiquadratics(*map(tf.constant, two)) for two in ((x, x), (y, y), (x, y))]
+    within, other, between = (np.mean(kernel) for kernel in kernels)
+    assert found == pytest.approx(within + other - 2 * between, rel=1e-9)
+
+
+def test_of_many_dimensions_they_see_a_spread_that_the_originals_kernel_hardly_sees():
+    x, y = (tf.constant(draws(300, 32, seed=seed)) for seed in (0, 1))
+    share = []
+    for kernel in (compute_kernel, inverse_multiquadratics):
+        same, narrow = (float(compute_mmd(x, y * scale, kernel)) for scale in (1, 0.5))
+        share.append(narrow / same)
+    assert share[0] < 3 < 10 < share[1], share
 
 
 def test_compute_mmd_is_the_v_statistic():

@@ -1,7 +1,7 @@
 """mmd_cvae.py: its loss."""
 
 import mmd_cvae
-from common.objectives import mmd_weight
+from common.objectives import mmd_kernel, mmd_weight
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_without_flags_weight_and_loss_are_the_originals(build, images, float64)
     encoder, decoder, _ = build(mmd_cvae)
     args = mmd_cvae.get_args([])
     terms = []
-    for objective in ((), (mmd_weight(args), args.cross_entropy)):
+    for objective in ((), (mmd_weight(args), args.cross_entropy, mmd_kernel(args))):
         rng = tf.random.Generator.from_seed(3)
         terms.append(mmd_cvae.compute_loss(images(12), encoder, decoder, rng, *objective)[1])
     np.testing.assert_array_equal(*terms)

@@ -398,7 +398,7 @@ def test_signals_to_a_program(seed, tmp_path):
                 time.sleep(0.001)
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 caught = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)
-            time.sleep(rng.choice([rng.uniform(0, 0.5), rng.uniform(0, 15)]))
+            time.sleep(rng.choice([rng.uniform(0, 0.5), rng.uniform(0, 9)]))
             number = rng.choice([signal.SIGINT, signal.SIGTERM])
             process.send_signal(number)
             output = process.stdout.read()

@@ -47,8 +47,8 @@ LINES = {  # their digits are compared with losses.csv
 }
 TITLES = {"cvae": r"CVAE \(ELBO\)", "mmd": "MMD-VAE"}
 OWN_FLAGS = {
-    "cvae": dict.fromkeys(("beta", "alpha", "lambda", "vamp_prior")),
-    "mmd": {"lambda": None, "cross_entropy": False},
+    "cvae": dict.fromkeys(("beta", "alpha", "lambda", "vamp_prior", "kernel")),
+    "mmd": {"lambda": None, "cross_entropy": False, "kernel": None},
 }
 DATA = few_digits(train=300, test=80)
 
@@ -337,8 +337,8 @@ def test_tensorboard_has_each_epoch_once(runs, monkeypatch):
 
 OBJECTIVES = [
     ("cvae", "--beta 1 --vamp-prior 5 --dtype float64"),
-    ("cvae", "--alpha 0.5 --lambda 3 --vamp-prior 5 --latent-dim 3"),
-    ("mmd", "--lambda 784 --cross-entropy"),
+    ("cvae", "--alpha 0.5 --lambda 3 --vamp-prior 5 --latent-dim 3 --kernel imq"),
+    ("mmd", "--lambda 784 --cross-entropy --kernel imq"),
 ]
 
 
