@@ -11,6 +11,7 @@ import eager_cvae
 import mmd_cvae
 from common.data.batches import shuffled_batches, to_float
 from common.devices import PARTS, train_steps
+from common.priors import begin_pseudo_inputs
 
 import keras
 import tensorflow as tf
@@ -19,15 +20,19 @@ SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
 BATCH_SIZE = 100
 
 
-def make_parts(model, images):
-    """The script, its models, optimizer, generator and further arguments, and the images."""
+def make_parts(model, images, vamp_prior=None):
+    """The script, its models, optimizer, generator and further arguments, and the images.
+
+    `vamp_prior` is the flag of eager_cvae.py.
+    """
     script = SCRIPTS[model]
     encoder, decoder = script.Encoder(2), script.Decoder(2, images.shape[1:])
     encoder(tf.zeros((1, *images.shape[1:])))
     decoder(tf.zeros((1, 2)))
-    optimizer = script.make_optimizer(1e-4, encoder, decoder)
+    prior = begin_pseudo_inputs(vamp_prior, images, seed=0)
+    optimizer = script.make_optimizer(1e-4, encoder, decoder, *[prior] * bool(prior))
     rng = tf.random.Generator.from_seed(0)
-    objective = (None, None) if model == "cvae" else (1.0, False)
+    objective = (None, prior) if model == "cvae" else (1.0, False)
     return script, (encoder, decoder, optimizer, rng, *objective), tf.constant(images)
 
 
@@ -38,9 +43,9 @@ def make_plain_parts(model, images):
         return make_parts(model, images)
 
 
-def make_shipped(model, images):
+def make_shipped(model, images, vamp_prior=None):
     """The script's training, ten batches a call, as in its epoch loop."""
-    script, state, images = make_parts(model, images)
+    script, state, images = make_parts(model, images, vamp_prior)
     batches = shuffled_batches(len(images), BATCH_SIZE, 0, 1)
 
     def run(steps):
