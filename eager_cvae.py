@@ -26,7 +26,7 @@ if __name__ == "__main__":
 
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset_or_digits
-from common.devices import in_parts, set_up, train_steps
+from common.devices import in_parts, make_strategy, set_up, train_steps
 from common.layers import Conv2DTransposeToImage
 from common.losses import compute_mmd, normal_loglik
 from common.objectives import elbo_title, elbo_weights
@@ -204,11 +204,12 @@ def train_step(x, encoder, decoder, optimizer, rng, weights=None, prior=None):
 def main(argv=None):
     """Train and draw, as the flags say; return the run as common.trained.load_run does."""
     args = get_args(argv)
+    strategy = make_strategy(args)
     data = load_dataset_or_digits(args.dataset, args.data_dir, args.images, args.image_size)
     images = data.train_images
 
-    with set_up(args.seed, args.dtype):
-        rng = tf.random.Generator.from_seed(args.seed)
+    rng = tf.random.Generator.from_seed(args.seed)
+    with set_up(args.seed, args.dtype, strategy):
         encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
         encoder(tf.zeros((1, *data.image_shape), args.dtype))
         decoder(tf.zeros((1, args.latent_dim), args.dtype))

@@ -92,6 +92,8 @@ def make_parser(script, description):
     flag("--output-dir", help, type=path, default="outputs", metavar="DIR")
     dtypes = ["float32", "float64"]
     flag("--dtype", f"precision of model, loss and noise {d}", choices=dtypes, default=dtypes[0])
+    help = f"devices to train on, each a share of every batch {d}"
+    flag("--replicas", help, type=whole_number(1, 1000), default=1, metavar="N")
     flag("--tensorboard", "write losses and figures for TensorBoard too", action="store_true")
     flag("--fresh", "start over: delete this script's run in that folder", action="store_true")
     return parser

@@ -1,9 +1,16 @@
-"""How TensorFlow and Keras compute: seed, precision, determinism, and on what in how many parts."""
+"""How TensorFlow and Keras compute: seed, precision, determinism, on what, in how many parts.
+
+Replicas of a model, one a device, train on a batch as one would: each computes its share of what
+goes through the models and gets all of what comes out, so that every replica computes the loss of
+the whole batch. Its gradients are those by way of its own share, and the optimizer adds them up.
+"""
 
 import contextlib
+import functools
 import platform
 
 from common.data.batches import gather_images, to_float
+from common.files import UserError
 from common.layers import on_gpu
 
 import keras
@@ -17,8 +24,11 @@ PARTS = 4
 
 
 @contextlib.contextmanager
-def set_up(seed, dtype):
-    """Seed everything; have TensorFlow compute deterministically, and Keras as in `keras_in`."""
+def set_up(seed, dtype, strategy=None):
+    """Seed everything; have TensorFlow compute deterministically, and Keras as in `keras_in`.
+
+    What is made within is a replica's if there is a `strategy`.
+    """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()  # nothing takes it back
     optimizer = tf.config.optimizer
@@ -26,7 +36,7 @@ def set_up(seed, dtype):
     # It makes one sum of several, and the order in which TensorFlow adds three or more can vary
     optimizer.set_experimental_options({"arithmetic_optimization": False})
     try:
-        with keras_in(dtype):
+        with keras_in(dtype), strategy.scope() if strategy else contextlib.nullcontext():
             yield
     finally:
         optimizer.set_experimental_options({"arithmetic_optimization": before})
@@ -50,6 +60,39 @@ def keras_in(dtype):
         configure(*before)
 
 
+def make_strategy(args):
+    """What distributes the training over --replicas devices; None for one.
+
+    Raises UserError where there are fewer, or where they do not divide the batch.
+    """
+    n = args.replicas
+    if n == 1:
+        return None
+    if args.batch_size % n:
+        raise UserError(
+            f"--batch-size {args.batch_size} does not divide by {n} replicas: give "
+            f"{args.batch_size // n * n or n}."
+        )
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if kind == "CPU":  # so that it can be tried everywhere
+        with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
+            (cpu,) = tf.config.list_physical_devices("CPU")
+            devices = [tf.config.LogicalDeviceConfiguration()] * n
+            tf.config.set_logical_device_configuration(cpu, devices)
+    if n > (number := len(tf.config.list_logical_devices(kind))):
+        raise UserError(
+            f"--replicas {n}: there are {number} {kind}s."
+            if kind == "GPU"
+            else f"--replicas {n}: TensorFlow has begun with {number} already. Start Python anew."
+        )
+    return _mirrored(*(f"{kind}:{i}" for i in range(n)))
+
+
+@functools.cache  # a second one of the same devices would number its collectives as the first
+def _mirrored(*devices):
+    return tf.distribute.MirroredStrategy(devices)
+
+
 def name():
     """What TensorFlow computes on, in words."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -61,10 +104,10 @@ def name():
 def in_parts(model):
     """A function that returns what `model` does, with the same gradients, within rounding.
 
-    In a graph on a CPU it computes parts of the batch: a core that works through a part waits less
-    than cores that share out every operation. Elsewhere, or with fewer than 10 rows a part or an
-    unknown number, it is plain `model`, which maps (n, ...) to (n, ...), or a tuple of them, row by
-    row.
+    `model` maps (n, ...) to (n, ...), or a tuple of them, row by row. In a graph on a CPU it
+    computes parts of the batch: a core that works through a part waits less than cores that share
+    out every operation. Elsewhere, or with fewer than 10 rows a part or an unknown number, it is
+    plain `model`. Of replicas each computes its share, and its gradients are those of that share.
     """
 
     def call(x, **kwargs):
@@ -75,7 +118,50 @@ def in_parts(model):
         outputs = [model(part, **kwargs) for part in tf.split(x, sizes)]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
 
-    return call
+    return lambda x, **kwargs: _shared_out(lambda share: call(share, **kwargs), x)
+
+
+# Replicas ---------------------------------------------------------------------
+
+
+def _shared_out(function, x):
+    """`function(x)`, of which every replica computes its share and gets the whole."""
+    context = tf.distribute.get_replica_context()  # None outside a step, as for figures
+    replicas = context.num_replicas_in_sync if context else 1
+    if replicas == 1:
+        return function(x)
+    n, size = x.shape[0], -(-x.shape[0] // replicas)  # rows of a share; the last ones are filled up
+    filled = tf.pad(x, [(0, size * replicas - n), *[(0, 0)] * (len(x.shape) - 1)])
+    return tf.nest.map_structure(lambda share: _whole(share)[:n], function(_share(filled, size)))
+
+
+def _share(x, size):
+    first = size * tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.ensure_shape(x[first : first + size], (size, *x.shape[1:]))
+
+
+@tf.custom_gradient
+def _whole(share):
+    """All replicas' shares, one after the other."""
+    context, size = tf.distribute.get_replica_context(), share.shape[0]
+    rows = size * context.num_replicas_in_sync
+    whole = tf.ensure_shape(context.all_gather(share, axis=0), (rows, *share.shape[1:]))
+    return whole, lambda gradient: _share(gradient, size)
+
+
+class _OneStream:
+    """A tf.random.Generator that every replica has the same draws of."""
+
+    def __init__(self, rng):
+        for name in ("normal", "uniform"):
+            setattr(self, name, functools.partial(self._draw, getattr(rng, name)))
+
+    def _draw(self, function, *args, **kwargs):
+        context = tf.distribute.get_replica_context()
+        return context.merge_call(lambda _: function(*args, **kwargs))
+
+
+# In calls ---------------------------------------------------------------------
 
 
 def in_batches(function, *rows, size=1000):
@@ -90,6 +176,21 @@ def in_batches(function, *rows, size=1000):
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
 
+def _replicated(train_step):
+    """`train_step` on the replicas of the strategy that is in force, if there is one."""
+    if not tf.distribute.has_strategy():
+        return train_step
+    strategy, step = tf.distribute.get_strategy(), train_step.python_function
+
+    def call(x, *state):
+        one_stream = [
+            _OneStream(one) if isinstance(one, tf.random.Generator) else one for one in state
+        ]
+        return strategy.experimental_local_results(strategy.run(step, (x, *one_stream)))[0]
+
+    return call
+
+
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
 def train_steps(train_step, first, last, totals, images, batches, *state):
     """`train_step` on the batches from `first` to before `last`, without a return to Python.
@@ -100,6 +201,7 @@ def train_steps(train_step, first, last, totals, images, batches, *state):
         first, last: () int32 tensors, into `batches` (number of batches, batch_size), which are
             indices into the `images`, uint8 (n, height, width, channels).
     """
+    train_step = _replicated(train_step)
 
     def step(totals, batch):
         x = to_float(gather_images(images, batches[batch]), keras.config.floatx())

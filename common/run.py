@@ -37,7 +37,7 @@ PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib",
 # of the data stand its name, size, shape and fingerprint)
 FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
-    "tensorboard", "fresh",
+    "replicas", "tensorboard", "fresh",
 }  # fmt: skip
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 PSEUDO_INPUTS = "pseudo_inputs"  # another, of runs with such

@@ -30,6 +30,8 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
+TWO = [tf.config.LogicalDeviceConfiguration()] * 2  # processors, for --replicas
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], TWO)
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
 both = pytest.mark.parametrize("model", SCRIPTS)
