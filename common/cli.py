@@ -220,15 +220,14 @@ _before = {}  # the handlers that were there before the program
 _stderr = 2  # its descriptor, which moves while TensorFlow is imported
 
 
-def raise_if_interrupted():
-    """Raise Interrupted if a signal has arrived within `signals_wait`."""
-    if _arrived:
-        raise Interrupted(_arrived[0])
+def arrived():
+    """The number of the signal that has arrived within `signals_wait`, or 0."""
+    return _arrived[0] if _arrived else 0
 
 
 @contextlib.contextmanager
 def signals_wait(last=False):
-    """Have signals wait for `raise_if_interrupted`, at the latest until the block ends.
+    """Have signals wait for who asks for `arrived`; Interrupted is raised when the block ends.
 
     No handler raises: an exception could come up in the middle of anything, C++ included. If it is
     the `last` of the program, nothing is left to stop afterwards, and signals are ignored.
@@ -239,7 +238,8 @@ def signals_wait(last=False):
     before = _handle(lambda number, _: _arrived.append(number))
     try:
         yield
-        raise_if_interrupted()
+        if arrived():
+            raise Interrupted(arrived())
     finally:
         _restore(dict.fromkeys(before, signal.SIG_IGN) if last and _before else before)
         del _arrived[:]
@@ -357,6 +357,8 @@ def _answer(function):
         note = _note(error, "Mend that, or choose another place to write to.")
         return f"error: {place}: {error.strerror or error}. {note}", 2
     except Exception as error:
+        if "Collective ops" in str(error):
+            return f"error: another worker has ended. {_note(error, 'See what it says.')}", 1
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
         return f"error: not enough memory.\n{_note(error, 'Try a smaller --batch-size.')}", 2

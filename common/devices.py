@@ -10,8 +10,9 @@ import functools
 import platform
 
 from common.data.batches import gather_images, to_float
-from common.files import UserError
+from common.files import UserError, reason
 from common.layers import on_gpu
+from common.workers import meet, read_tf_config
 
 import keras
 import numpy as np
@@ -60,39 +61,6 @@ def keras_in(dtype):
         configure(*before)
 
 
-def make_strategy(args):
-    """What distributes the training over --replicas devices; None for one.
-
-    Raises UserError where there are fewer, or where they do not divide the batch.
-    """
-    n = args.replicas
-    if n == 1:
-        return None
-    if args.batch_size % n:
-        raise UserError(
-            f"--batch-size {args.batch_size} does not divide by {n} replicas: give "
-            f"{args.batch_size // n * n or n}."
-        )
-    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    if kind == "CPU":  # so that it can be tried everywhere
-        with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
-            (cpu,) = tf.config.list_physical_devices("CPU")
-            devices = [tf.config.LogicalDeviceConfiguration()] * n
-            tf.config.set_logical_device_configuration(cpu, devices)
-    if n > (number := len(tf.config.list_logical_devices(kind))):
-        raise UserError(
-            f"--replicas {n}: there are {number} {kind}s."
-            if kind == "GPU"
-            else f"--replicas {n}: TensorFlow has begun with {number} already. Start Python anew."
-        )
-    return _mirrored(*(f"{kind}:{i}" for i in range(n)))
-
-
-@functools.cache  # a second one of the same devices would number its collectives as the first
-def _mirrored(*devices):
-    return tf.distribute.MirroredStrategy(devices)
-
-
 def name():
     """What TensorFlow computes on, in words."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -122,6 +90,100 @@ def in_parts(model):
 
 
 # Replicas ---------------------------------------------------------------------
+
+
+def make_strategy(args):
+    """What distributes the training over --replicas devices, and over TF_CONFIG's workers; or None.
+
+    Before anything else of TensorFlow's, of which it sets up the devices. Raises UserError where
+    there are fewer, where they do not divide the batch, and where the workers do not find together.
+    """
+    n, (workers, this) = args.replicas, read_tf_config()
+    if n == 1 and not workers:
+        return None
+    if args.batch_size % (total := n * max(1, len(workers))):
+        raise UserError(
+            f"--batch-size {args.batch_size} does not divide by {total} replicas: give "
+            f"{args.batch_size // total * total or total}."
+        )
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and n > len(gpus):
+        raise UserError(f"--replicas {n} is more than the GPUs here: give {len(gpus)} at most.")
+    if workers:
+        if n > 1 and not gpus:
+            raise UserError(
+                f"--replicas {n}: with TF_CONFIG and without a GPU, a worker is one replica. Start "
+                "more workers."
+            )
+        with meet(workers, this):
+            return _multi_worker(n, gpus)
+    if not gpus:  # so that it can be tried everywhere
+        with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
+            (cpu,) = tf.config.list_physical_devices("CPU")
+            parts = [tf.config.LogicalDeviceConfiguration()] * n
+            tf.config.set_logical_device_configuration(cpu, parts)
+    kind = "GPU" if gpus else "CPU"
+    if n > (number := len(tf.config.list_logical_devices(kind))):
+        raise UserError(f"--replicas {n}: TensorFlow has begun with {number}. Start Python anew.")
+    return _mirrored(*(f"{kind}:{i}" for i in range(n)))
+
+
+@functools.cache  # a second one of the same devices would number its collectives as the first
+def _mirrored(*devices):
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _multi_worker(n, gpus):
+    if gpus:
+        tf.config.set_visible_devices(gpus[:n], "GPU")
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"TensorFlow cannot bring the workers together: {reason(error)}."
+        ) from error
+
+
+def alone():
+    """Whether there are no other workers, within a strategy's scope."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    return not (resolver and resolver.task_type)
+
+
+def is_chief():
+    """Whether this process writes what is to be written, within a strategy's scope."""
+    if alone():
+        return True
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return (resolver.task_type, resolver.task_id) == ("chief" if has_chief else "worker", 0)
+
+
+def of_all_workers(numbers):
+    """Integers of all workers, one worker's after the other's, the chief's first, as (n,) array.
+
+    Where there is but this process, its own.
+    """
+    if alone():
+        return np.asarray(numbers)
+    return _gathered(tf.constant(numbers, tf.int32)).numpy()
+
+
+@tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)], autograph=False)
+def _gathered(numbers):
+    strategy = tf.distribute.get_strategy()
+
+    def gather():
+        return tf.distribute.get_replica_context().all_gather(tf.identity(numbers), axis=0)
+
+    return strategy.experimental_local_results(strategy.run(gather))[0]
+
+
+def of_chief(data):
+    """The bytes that the chief gives, on every worker."""
+    length = int(of_all_workers([len(data)])[0])
+    numbers = np.frombuffer(data if is_chief() else bytes(length), np.uint8)
+    return of_all_workers(numbers)[:length].astype(np.uint8).tobytes()
 
 
 def _shared_out(function, x):

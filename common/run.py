@@ -16,11 +16,12 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from common import devices
-from common.cli import Interrupted, again, raise_if_interrupted, signals_wait
+from common.cli import Interrupted, again, arrived, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
 from common.objectives import kernel_note
@@ -57,6 +58,20 @@ class DivergedError(UserError):
     status = 1
 
 
+class Document(tf.train.experimental.PythonState):
+    """Text in a checkpoint, which no strategy takes for a variable of the model's."""
+
+    text = ""
+
+    def serialize(self):
+        """What is written."""
+        return self.text
+
+    def deserialize(self, text):
+        """Take what is read."""
+        self.text = text
+
+
 class Run:
     """One run in OUTPUT_DIR/DATASET/NAME/, new or continued from its latest whole checkpoint.
 
@@ -89,9 +104,13 @@ class Run:
         if args.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard wants that package: pip install tensorboard")
         self.name, self.title, self.args, self.data = name, title, args, data
-        self.folder, self._trackables = Path(args.output_dir) / data.name / name, trackables
+        self._chief, self._trackables = devices.is_chief(), trackables
+        self.folder = Path(args.output_dir) / data.name / name
+        if not self._chief:  # what it holds is the chief's
+            self._temporary = tempfile.TemporaryDirectory()
+            self.folder = Path(self._temporary.name)
         self._losses, self._events = [], None  # dicts, an epoch each; TensorBoard's writer
-        self._document = tf.Variable("")
+        self._document = Document()
         self._checkpoint = tf.train.Checkpoint(document=self._document, **trackables)
         passes = passes_per_epoch(n)
         sizes = {"train_images": n, "test_images": len(data.test_images)}
@@ -126,10 +145,17 @@ class Run:
             stack.enter_context(self._lock())
             if self.args.fresh:
                 self._delete()
+            if not self._chief:
+                print("The first worker prints and writes for all.", flush=True)
+                null = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(null))
+                self._hand_out()
             restored = self._restore()
             self._announce()
             if not restored:
                 self._save()
+            if self._chief:
+                self._hand_out()
             flags, epochs = self.settings["flags"], self.args.epochs
             if self.epoch < epochs and flags["epochs"] > self.epoch:
                 flags["epochs"] = epochs
@@ -148,8 +174,8 @@ class Run:
             sys.stdout.flush()
             n = self.settings["epoch"]["batches"]
             bar = tqdm(
-                total=epochs * n, initial=self.epoch * n, unit="batch", leave=False, disable=None,
-                dynamic_ncols=True,
+                total=epochs * n, initial=self.epoch * n, unit="batch", leave=False,
+                disable=None if self._chief else True, dynamic_ncols=True,
             )  # fmt: skip
             self._bar = stack.enter_context(bar)
             self._stack = stack.pop_all()
@@ -167,6 +193,19 @@ class Run:
                 command = again(*[] if self.args.dataset else ["--dataset", self.data.name])
                 stopped = f"Stopped after epoch {self.epoch} of {self.args.epochs}."
                 error.add_note(f"{stopped} To go on:\n{command}")
+
+    def _hand_out(self):
+        """Have every worker hold the chief's checkpoint, to begin with."""
+        if devices.alone():
+            return
+        prefix = self._prefix(self.epoch)
+        files = sorted(prefix.parent.glob(f"{prefix.name}.*")) if self._chief else []
+        names = json.loads(devices.of_chief(json.dumps([file.name for file in files]).encode()))
+        for k, name in enumerate(names):
+            content = devices.of_chief(files[k].read_bytes() if self._chief else b"")
+            if not self._chief:
+                (self.folder / "checkpoints").mkdir(exist_ok=True)
+                (self.folder / "checkpoints" / name).write_bytes(content)
 
     @contextlib.contextmanager
     def _lock(self):
@@ -217,7 +256,7 @@ class Run:
             last = min(first + steps, len(batches))
             yield tf.constant(first), tf.constant(last)
             self._bar.update(last - first)
-            raise_if_interrupted()
+            self._stop_if_asked()
 
     def end_epoch(self, losses, places):
         """Check that the numbers are finite, checkpoint, print the original's line, export.
@@ -243,7 +282,12 @@ class Run:
         self._export()
         if epoch == self.args.epochs:
             self._warn_of_collapse()
-        raise_if_interrupted()
+        self._stop_if_asked()
+
+    def _stop_if_asked(self):
+        """Raise Interrupted, of all workers at once, if a signal has arrived at any."""
+        if number := int(max(devices.of_all_workers([arrived()]))):
+            raise Interrupted(number)
 
     def _warn_of_collapse(self):
         """Say how many latent dimensions are in use, unless they all are."""
@@ -284,8 +328,10 @@ class Run:
 
     def _save(self):
         """Checkpoint: from here on the run is continued after this epoch."""
+        if not self._chief:
+            return
         document = {"settings": self.settings, "losses": self._losses}
-        self._document.assign(json.dumps(document))
+        self._document.text = json.dumps(document)
         prefix = self._prefix(self.epoch)
         prefix.parent.mkdir(exist_ok=True)
         try:
@@ -333,7 +379,7 @@ class Run:
         for file in prefix.parent.glob(f"{prefix.name}.*"):
             regular(file)
         reader = tf.train.load_checkpoint(str(prefix))
-        document = json.loads(reader.get_tensor("document/.ATTRIBUTES/VARIABLE_VALUE"))
+        document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
         row = {"epoch": is_number, "seconds": is_number}
         form = {"settings": {"flags": {"epochs": int}, "dataset": dict}, "losses": [row]}
         if not fits(document, form) or len(document["losses"]) != epoch:
@@ -352,13 +398,16 @@ class Run:
             if there.get(name) != now.get(name)
         ]
         if differing:
+            folder = self.folder if self._chief else "The first worker"
             raise UserError(
-                f"{self.folder} holds a run with other settings: {'; '.join(differing)}.\n"
+                f"{folder} holds a run with other settings: {'; '.join(differing)}.\n"
                 "Give the same flags, choose another --output-dir, or start over with --fresh."
             )
 
     def _export(self):
         """Write all that the state of the latest checkpoint can give, in place of what is there."""
+        if not self._chief:
+            return
         epoch, flags = self.epoch, self.settings["flags"]
         ended = epoch == flags["epochs"]
         if self.epoch:

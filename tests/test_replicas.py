@@ -1,11 +1,17 @@
-"""--replicas: so many devices train the model that one trains."""
+"""--replicas and TF_CONFIG: so many devices and workers train the model that one device trains."""
+
+import json
+import os
+import signal
+import socket
 
 import common.data.batches
+import common.workers
 from common.trained import load_run
 
 import numpy as np
 import pytest
-from conftest import SCRIPTS, call, few_digits, losses
+from conftest import SCRIPTS, Script, call, few_digits, losses
 
 OBJECTIVES = [
     ("cvae", ""),
@@ -69,4 +75,97 @@ def test_what_cannot_be_is_refused(tmp_path, capsys):
     assert told in capsys.readouterr().err
     assert call("mmd", *flags, "--replicas", 4) == 2
     assert "--replicas 4: TensorFlow has begun with 2" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+# Workers ----------------------------------------------------------------------
+
+FLAGS = ("--dtype", "float64", "--batch-size", 30)
+
+
+@pytest.fixture
+def addresses():
+    """Two that are free."""
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in (one, two)]
+
+
+def config(addresses, index=0, **cluster):
+    """TF_CONFIG's text."""
+    cluster = {"worker": addresses} | cluster
+    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+
+
+def prepare(text, wait):
+    """In a worker's process."""
+    os.environ["TF_CONFIG"], common.workers.WAIT = text, wait
+
+
+def workers(addresses, out, *flags):
+    """Two workers, started."""
+    return [
+        Script("mmd", out / str(k), *FLAGS, *flags, prepare=(prepare, config(addresses, k), 60))
+        for k in range(2)
+    ]
+
+
+def test_workers_train_what_one_device_trains_and_go_on_after_a_kill(
+    addresses, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mmd_cvae.load_dataset_or_digits", few_digits)
+    assert call("mmd", *FLAGS, "--epochs", 5, "--output-dir", tmp_path) == 0
+    chief, other = workers(addresses, tmp_path, "--epochs", 10**6)
+    chief.wait_for("(epoch): 3:")
+    other.end(signal.SIGKILL)
+    output = chief.expect(1)
+    assert "another worker has ended. Stopped after epoch" in output
+    assert "Traceback" not in output
+    epochs = len(losses(tmp_path / "0" / "digits" / "mmd")) + 2
+    again = workers(addresses, tmp_path, "--epochs", epochs)
+    assert [each.end()[0] for each in again] == [0, 0]
+    assert "Going on after" in again[0].output
+    assert again[1].output.splitlines() == ["The first worker prints and writes for all."]
+    assert not (tmp_path / "1").exists()
+    found, expected = (losses(out / "digits" / "mmd") for out in (tmp_path / "0", tmp_path))
+    np.testing.assert_allclose(found[:5], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_signal_to_any_worker_stops_all_after_the_same_epoch(asked, addresses, tmp_path):
+    both = workers(addresses, tmp_path, "--epochs", 10**6)
+    both[0].wait_for("(epoch): 1:")
+    both[asked].send(signal.SIGINT)
+    assert [each.end()[0] for each in both] == [130, 130]
+    stopped = [each.output.split("Stopped after ")[1].split(" of")[0] for each in both]
+    assert stopped[0] == stopped[1]
+
+
+def test_a_worker_that_never_comes_and_an_address_that_is_taken(addresses, tmp_path):
+    text = config(addresses)
+    output = Script("mmd", tmp_path, *FLAGS, prepare=(prepare, text, 3)).expect(2)
+    assert f"Of TF_CONFIG's workers {addresses[1]} did not come within 3 seconds" in output
+    with socket.create_server(("", int(addresses[0].split(":")[1]))):
+        output = Script("mmd", tmp_path, *FLAGS, prepare=(prepare, text, 3)).expect(2)
+    assert f"TF_CONFIG has this worker at {addresses[0]}, where it cannot be: Address" in output
+    assert not (tmp_path / "digits").exists()
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("{", "Expecting property name"),
+    ("[]", "list indices"),
+    ("{}", "'cluster' is missing"),
+    (config(["here:1"], 1), "there is no worker 1"),
+    (config(["here:1"], -1), "there is no worker -1"),
+    (config(["here"]), "'here' is not HOST:PORT"),
+    (config([7]), "expected string"),
+    (config(["here:1", "here:1"]), "two workers have one address"),
+    (config(["here:1"], ps=["there:1"]), "a cluster is of workers"),
+    (config(["here:1", "there:1", "where:1"]), "does not divide by 3 replicas"),
+])  # fmt: skip
+def test_a_wrong_tf_config_is_answered_in_a_line(text, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TF_CONFIG", text)
+    assert call("mmd", "--output-dir", tmp_path) == 2
+    assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -108,7 +108,7 @@ def state(run):
     rows = losses(run)
     reader = tf.train.load_checkpoint(run / "checkpoints" / f"ckpt-{len(rows)}")
     values = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map() if n[0] != "_"}
-    document = json.loads(values.pop("document/.ATTRIBUTES/VARIABLE_VALUE"))
+    document = json.loads(values.pop("document/.ATTRIBUTES/py_state"))
     values = {name: np.asarray(value).tobytes() for name, value in values.items()}
     with (run / "losses.csv").open() as stream:
         table = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
