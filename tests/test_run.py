@@ -109,7 +109,7 @@ def test_a_run_writes_what_it_should(model, trained):
         "epochs": 3, "batch_size": 100, "learning_rate": 1e-3, "latent_dim": 2,
         "dataset": "digits", "data_dir": None, "output_dir": str(trained[0]), "seed": 0,
         "plot_every": 2, "dtype": "float32", "tensorboard": False, "fresh": False,
-        "images": None, "image_size": None,
+        "images": None, "image_size": None, "replicas": 1,
     }  # fmt: skip
     assert settings["flags"] == flags | OWN_FLAGS[model]
     assert settings["dataset"] == {
