@@ -1,8 +1,10 @@
 """How TensorFlow and Keras compute: seed, precision, determinism, on what, in how many parts.
 
-Replicas of a model, one a device, train on a batch as one would: each computes its share of what
-goes through the models and gets all of what comes out, so that every replica computes the loss of
-the whole batch. Its gradients are those by way of its own share, and the optimizer adds them up.
+Replicas of a model, one a device, train on a batch as one would. Each encodes its share and gets
+all codes, so that what is of codes (KL, MMD) is that of the whole batch. Images would be much to
+send: each decodes its share, and repeats it, and the batch's images, in the place of the others'.
+As a loss is linear in what it has of each image, it is right on average over replicas; gradients
+are those by way of the replica's own share, once, and the optimizer adds them up.
 """
 
 import contextlib
@@ -187,14 +189,18 @@ def of_chief(data):
 
 
 def _shared_out(function, x):
-    """`function(x)`, of which every replica computes its share and gets the whole."""
+    """`function(x)`, of which every replica computes its share."""
     context = tf.distribute.get_replica_context()  # None outside a step, as for figures
     replicas = context.num_replicas_in_sync if context else 1
     if replicas == 1:
         return function(x)
     n, size = x.shape[0], -(-x.shape[0] // replicas)  # rows of a share; the last ones are filled up
     filled = tf.pad(x, [(0, size * replicas - n), *[(0, 0)] * (len(x.shape) - 1)])
-    return tf.nest.map_structure(lambda share: _whole(share)[:n], function(_share(filled, size)))
+
+    def spread(share):
+        return (_repeated if len(share.shape) == 4 else _whole)(share)[:n]
+
+    return tf.nest.map_structure(spread, function(_share(filled, size)))
 
 
 def _share(x, size):
@@ -209,6 +215,13 @@ def _whole(share):
     rows = size * context.num_replicas_in_sync
     whole = tf.ensure_shape(context.all_gather(share, axis=0), (rows, *share.shape[1:]))
     return whole, lambda gradient: _share(gradient, size)
+
+
+@tf.custom_gradient
+def _repeated(images):
+    """A replica's own share, (n, height, width, channels), in the place of everybody's."""
+    replicas, n = tf.distribute.get_replica_context().num_replicas_in_sync, images.shape[0]
+    return tf.tile(images, (replicas, 1, 1, 1)), lambda gradient: gradient[:n]
 
 
 class _OneStream:
@@ -238,21 +251,6 @@ def in_batches(function, *rows, size=1000):
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
 
-def _replicated(train_step):
-    """`train_step` on the replicas of the strategy that is in force, if there is one."""
-    if not tf.distribute.has_strategy():
-        return train_step
-    strategy, step = tf.distribute.get_strategy(), train_step.python_function
-
-    def call(x, *state):
-        one_stream = [
-            _OneStream(one) if isinstance(one, tf.random.Generator) else one for one in state
-        ]
-        return strategy.experimental_local_results(strategy.run(step, (x, *one_stream)))[0]
-
-    return call
-
-
 @tf.function(autograph=False)  # nothing to convert; starts half a second sooner
 def train_steps(train_step, first, last, totals, images, batches, *state):
     """`train_step` on the batches from `first` to before `last`, without a return to Python.
@@ -263,10 +261,30 @@ def train_steps(train_step, first, last, totals, images, batches, *state):
         first, last: () int32 tensors, into `batches` (number of batches, batch_size), which are
             indices into the `images`, uint8 (n, height, width, channels).
     """
-    train_step = _replicated(train_step)
+
+    def read(rows):
+        return to_float(gather_images(images, rows), keras.config.floatx())
 
     def step(totals, batch):
-        x = to_float(gather_images(images, batches[batch]), keras.config.floatx())
-        return totals + train_step(x, *state)
+        if tf.distribute.has_strategy():
+            return totals + _on_replicas(train_step, read, batches[batch], *state)
+        return totals + train_step(read(batches[batch]), *state)
 
     return tf.foldl(step, tf.range(first, last), totals, parallel_iterations=1)
+
+
+def _on_replicas(train_step, read, batch, *state):
+    """What `train_step` returns of a batch's indices, on average over replicas."""
+    strategy = tf.distribute.get_strategy()
+    shares = tf.split(batch, strategy.num_replicas_in_sync)
+    own = strategy.experimental_distribute_values_from_function(
+        lambda context: shares[context.replica_id_in_sync_group]
+    )
+
+    def step(share):
+        streams = [
+            _OneStream(one) if isinstance(one, tf.random.Generator) else one for one in state
+        ]
+        return train_step.python_function(_repeated(read(share)), *streams)
+
+    return strategy.reduce("MEAN", strategy.run(step, (own,)), axis=None)

@@ -60,8 +60,8 @@ def kernel_note(args):
     if args.kernel or not (weights and weights.mmd) or args.latent_dim <= ORIGINAL_SEES:
         return None
     return (
-        f"The original's kernel hardly sees how codes of {args.latent_dim} dimensions spread: draws "
-        "come out broken. What mends them: README, what surprises."
+        f"The original's kernel hardly sees how codes of {args.latent_dim} dimensions spread: "
+        "draws come out broken. What mends them: README, what surprises."
     )
 
 
