@@ -9,7 +9,9 @@ are those by way of the replica's own share, once, and the optimizer adds them u
 
 import contextlib
 import functools
+import json
 import platform
+import zlib
 
 from common.data.batches import gather_images, to_float
 from common.files import UserError, reason
@@ -24,6 +26,8 @@ from joblib import cpu_count
 # On two cores four parts beat two, for more of what they compute stays in a core's cache; beyond
 # four they get too small. On up to four cores common/cli.py gives each operation one thread
 PARTS = 4
+# Flags that may differ among workers
+OF_ONE_WORKER = {"data_dir", "images", "output_dir", "plot_every", "tensorboard", "fresh"}
 
 
 @contextlib.contextmanager
@@ -118,7 +122,10 @@ def make_strategy(args):
                 "more workers."
             )
         with meet(workers, this):
-            return _multi_worker(n, gpus)
+            strategy = _multi_worker(n, gpus)
+        with strategy.scope():
+            _refuse_other_flags(args)
+        return strategy
     if not gpus:  # so that it can be tried everywhere
         with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
             (cpu,) = tf.config.list_physical_devices("CPU")
@@ -144,6 +151,13 @@ def _multi_worker(n, gpus):
         raise UserError(
             f"TensorFlow cannot bring the workers together: {reason(error)}."
         ) from error
+
+
+def _refuse_other_flags(args):
+    """Raise UserError, on all workers, if they do not have the same flags."""
+    ours = {name: value for name, value in vars(args).items() if name not in OF_ONE_WORKER}
+    if len(set(of_all_workers([zlib.crc32(json.dumps(ours).encode()) // 2]))) > 1:
+        raise UserError("The workers have different flags: start all with the same.")
 
 
 def alone():
