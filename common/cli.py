@@ -358,7 +358,8 @@ def _answer(function):
         return f"error: {place}: {error.strerror or error}. {note}", 2
     except Exception as error:
         if "Collective ops" in str(error):
-            return f"error: another worker has ended. {_note(error, 'See what it says.')}", 1
+            lost = "error: the workers have lost each other: one has ended, or has other images."
+            return f"{lost} {_note(error, 'See what it says.')}", 1
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
         return f"error: not enough memory.\n{_note(error, 'Try a smaller --batch-size.')}", 2

@@ -121,8 +121,7 @@ def make_strategy(args):
                 f"--replicas {n}: with TF_CONFIG and without a GPU, a worker is one replica. Start "
                 "more workers."
             )
-        with meet(workers, this):
-            strategy = _multi_worker(n, gpus)
+        strategy = _multi_worker(n, workers, this)
         with strategy.scope():
             _refuse_other_flags(args)
         return strategy
@@ -142,15 +141,16 @@ def _mirrored(*devices):
     return tf.distribute.MirroredStrategy(devices)
 
 
-def _multi_worker(n, gpus):
-    if gpus:
+@functools.cache  # a process joins once
+def _multi_worker(n, workers, this):
+    if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[:n], "GPU")
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except (RuntimeError, tf.errors.OpError) as error:
-        raise UserError(
-            f"TensorFlow cannot bring the workers together: {reason(error)}."
-        ) from error
+        with meet(workers, this):
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        what = f"TensorFlow cannot join the workers: {reason(error)}."
+        raise UserError(what) from error
 
 
 def _refuse_other_flags(args):
@@ -233,13 +233,19 @@ def _whole(share):
 
 @tf.custom_gradient
 def _repeated(images):
-    """A replica's own share, (n, height, width, channels), in the place of everybody's."""
+    """A replica's own share, (n, height, width, channels), in the place of everybody's.
+
+    Exact on average over replicas for what a loss adds up, or averages, over images.
+    """
     replicas, n = tf.distribute.get_replica_context().num_replicas_in_sync, images.shape[0]
     return tf.tile(images, (replicas, 1, 1, 1)), lambda gradient: gradient[:n]
 
 
 class _OneStream:
-    """A tf.random.Generator that every replica has the same draws of."""
+    """A tf.random.Generator that every replica has the same draws of.
+
+    They are drawn once, outside the replicas, where its state is.
+    """
 
     def __init__(self, rng):
         for name in ("normal", "uniform"):

@@ -107,7 +107,7 @@ class Run:
         self._chief, self._trackables = devices.is_chief(), trackables
         self.folder = Path(args.output_dir) / data.name / name
         if not self._chief:  # what it holds is the chief's
-            self._temporary = tempfile.TemporaryDirectory()
+            self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
             self.folder = Path(self._temporary.name)
         self._losses, self._events = [], None  # dicts, an epoch each; TensorBoard's writer
         self._document = Document()
@@ -192,7 +192,8 @@ class Run:
             if isinstance(error, Interrupted | OSError | MemoryError | tf.errors.OpError):
                 command = again(*[] if self.args.dataset else ["--dataset", self.data.name])
                 stopped = f"Stopped after epoch {self.epoch} of {self.args.epochs}."
-                error.add_note(f"{stopped} To go on:\n{command}")
+                where = "" if devices.alone() else ", on all workers"
+                error.add_note(f"{stopped} To go on{where}:\n{command}")
 
     def _hand_out(self):
         """Have every worker hold the chief's checkpoint, to begin with."""

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 import common.data.batches
 import common.workers
@@ -11,7 +13,7 @@ from common.trained import load_run
 
 import numpy as np
 import pytest
-from conftest import SCRIPTS, Script, call, few_digits, losses
+from conftest import ROOT, SCRIPTS, Script, call, few_digits, losses
 
 OBJECTIVES = [
     ("cvae", ""),
@@ -63,6 +65,26 @@ def test_a_run_goes_on_with_any_number_of_replicas(tmp_path):
     assert_equal(parts, whole, rtol=1e-9)
 
 
+def test_an_empty_tf_config_is_none(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", " ")
+    assert common.workers.read_tf_config() == ((), None)
+    assert "TF_CONFIG" not in os.environ
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a killed process has no status there")
+def test_a_process_that_tensorflow_holds_is_ended_with_a_line(addresses):
+    code = f"""
+import ctypes, common.workers as w
+w.WAIT = 0.5
+with w.meet(({addresses[0]!r},), {addresses[0]!r}):
+    ctypes.PyDLL(None).sleep(60)  # with Python's lock held
+"""
+    words = [sys.executable, "-c", code]
+    process = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=50)
+    assert process.returncode == -signal.SIGKILL
+    assert "The workers came, and within 0.5 seconds TensorFlow could not join" in process.stderr
+
+
 def test_what_cannot_be_is_refused(tmp_path, capsys):
     flags = ("--dataset", "digits", "--output-dir", tmp_path)
     assert call("mmd", *flags, "--replicas", 3) == 2
@@ -101,7 +123,7 @@ def prepare(text, wait):
 def workers(addresses, out, *flags):
     """Two workers, started."""
     return [
-        Script("mmd", out / str(k), *FLAGS, *flags, prepare=(prepare, config(addresses, k), 60))
+        Script("mmd", out / str(k), *FLAGS, *flags, prepare=(prepare, config(addresses, k), 100))
         for k in range(2)
     ]
 
@@ -115,13 +137,16 @@ def test_workers_train_what_one_device_trains_and_go_on_after_a_kill(
     chief.wait_for("(epoch): 3:")
     other.end(signal.SIGKILL)
     output = chief.expect(1)
-    assert "another worker has ended. Stopped after epoch" in output
+    assert "one has ended, or has other images. Stopped after epoch" in output
     assert "Traceback" not in output
     epochs = len(losses(tmp_path / "0" / "digits" / "mmd")) + 2
     again = workers(addresses, tmp_path, "--epochs", epochs)
     assert [each.end()[0] for each in again] == [0, 0]
     assert "Going on after" in again[0].output
-    assert again[1].output.splitlines() == ["The first worker prints and writes for all."]
+    assert again[1].output.splitlines() == [
+        f"Waiting for {addresses[0]}.",
+        "The first worker prints and writes for all.",
+    ]
     assert not (tmp_path / "1").exists()
     found, expected = (losses(out / "digits" / "mmd") for out in (tmp_path / "0", tmp_path))
     np.testing.assert_allclose(found[:5], expected, rtol=1e-9)
@@ -143,14 +168,19 @@ def test_a_worker_that_never_comes_and_an_address_that_is_taken(addresses, tmp_p
     assert f"Of TF_CONFIG's workers {addresses[1]} did not come within 3 seconds" in output
     with socket.create_server(("", int(addresses[0].split(":")[1]))):
         output = Script("mmd", tmp_path, *FLAGS, prepare=(prepare, text, 3)).expect(2)
-    assert f"TF_CONFIG has this worker at {addresses[0]}, where it cannot be: Address" in output
+    assert (
+        f"TF_CONFIG has this worker at {addresses[0]}, which cannot be listened at: Address"
+        in output
+    )
     assert not (tmp_path / "digits").exists()
 
 
 def test_workers_with_different_flags_all_say_so(addresses, tmp_path):
     texts = [config(addresses, k) for k in range(2)]
     both = [
-        Script("mmd", tmp_path / str(k), *FLAGS, "--latent-dim", 2 + k, prepare=(prepare, text, 60))
+        Script(
+            "mmd", tmp_path / str(k), *FLAGS, "--latent-dim", 2 + k, prepare=(prepare, text, 100)
+        )
         for k, text in enumerate(texts)
     ]
     for each in both:
@@ -162,10 +192,16 @@ def test_workers_with_different_flags_all_say_so(addresses, tmp_path):
     ("{", "Expecting property name"),
     ("[]", "list indices"),
     ("{}", "'cluster' is missing"),
-    (config(["here:1"], 1), "there is no worker 1"),
-    (config(["here:1"], -1), "there is no worker -1"),
+    (config(["here:1"], 1), "there is no worker with the number 1"),
+    (config(["here:1"], -1), "there is no worker with the number -1"),
     (config(["here"]), "'here' is not HOST:PORT"),
     (config([7]), "expected string"),
+    (config("here:1"), "addresses come in a list"),
+    (config(["here:1"], "0"), "with the number '0'"),
+    (config(["here:99999"]), "no port from 1 to 65535"),
+    (config(["a b:1"]), "is not HOST:PORT"),
+    (config(["here:1"], chief=[]), "there is one chief"),
+    ("[" * 100_000, "recursion"),
     (config(["here:1", "here:1"]), "two workers have one address"),
     (config(["here:1"], ps=["there:1"]), "a cluster is of workers"),
     (config(["here:1", "there:1", "where:1"]), "does not divide by 3 replicas"),
