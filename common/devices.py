@@ -102,7 +102,8 @@ def make_strategy(args):
     """What distributes the training over --replicas devices, and over TF_CONFIG's workers; or None.
 
     Before anything else of TensorFlow's, of which it sets up the devices. Raises UserError where
-    there are fewer, where they do not divide the batch, and where the workers do not find together.
+    there are fewer, where they do not divide the batch, and where the workers do not meet or have
+    different flags.
     """
     n, (workers, this) = args.replicas, read_tf_config()
     if n == 1 and not workers:
@@ -125,15 +126,20 @@ def make_strategy(args):
         with strategy.scope():
             _refuse_other_flags(args)
         return strategy
-    if not gpus:  # so that it can be tried everywhere
-        with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
-            (cpu,) = tf.config.list_physical_devices("CPU")
-            parts = [tf.config.LogicalDeviceConfiguration()] * n
-            tf.config.set_logical_device_configuration(cpu, parts)
+    if not gpus:
+        _split_processor(n)
     kind = "GPU" if gpus else "CPU"
     if n > (number := len(tf.config.list_logical_devices(kind))):
         raise UserError(f"--replicas {n}: TensorFlow has begun with {number}. Start Python anew.")
     return _mirrored(*(f"{kind}:{i}" for i in range(n)))
+
+
+def _split_processor(n):
+    """Have TensorFlow see `n` processors, on which replicas can be tried, if it is not too late."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    with contextlib.suppress(RuntimeError):
+        parts = [tf.config.LogicalDeviceConfiguration()] * n
+        tf.config.set_logical_device_configuration(cpu, parts)
 
 
 @functools.cache  # a second one of the same devices would number its collectives as the first
