@@ -65,6 +65,11 @@ def test_a_run_goes_on_with_any_number_of_replicas(tmp_path):
     assert_equal(parts, whole, rtol=1e-9)
 
 
+def test_in_single_precision_the_losses_are_the_same_to_rounding(tmp_path):
+    (one, _), (two, _) = (train("cvae", tmp_path / str(n), "--replicas", n) for n in (1, 2))
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+
+
 def test_an_empty_tf_config_is_none(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", " ")
     assert common.workers.read_tf_config() == ((), None)
