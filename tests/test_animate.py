@@ -7,8 +7,8 @@ from common.run import FIGURES
 
 import numpy as np
 import pytest
-from conftest import call
 from PIL import Image, ImageSequence
+from support import call
 
 
 def draw(path, epoch):

@@ -23,9 +23,9 @@ from common.run import DivergedError
 import matplotlib
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SIGNALS, call, environment
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import ROOT, SIGNALS, call, environment
 
 SCRIPT = ROOT / "mmd_cvae.py"
 

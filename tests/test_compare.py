@@ -41,8 +41,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SCRIPTS, both, cut, environment, few_digits, put
-from conftest import call as run_call
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy.linalg import eigvals
@@ -50,6 +48,8 @@ from scipy.special import logsumexp
 from scipy.stats import entropy
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
+from support import ROOT, SCRIPTS, both, cut, environment, few_digits, put
+from support import call as run_call
 from tqdm.auto import tqdm
 
 some_digits = functools.partial(few_digits, train=300, test=80)  # quick runs, quickly compared

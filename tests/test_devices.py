@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import configuration, each
+from support import configuration, each
 
 
 def test_set_up_seeds_and_keras_is_as_asked_within_it_and_as_before_after_it():

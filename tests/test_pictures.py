@@ -15,8 +15,8 @@ from common.trained import load_run
 
 import numpy as np
 import pytest
-from conftest import SCRIPTS, call, snapshot
 from PIL import Image
+from support import SCRIPTS, call, snapshot
 
 RED, GREEN, BLUE = (220, 20, 30), (10, 200, 40), (20, 40, 210)
 

@@ -14,7 +14,7 @@ from tests.test_data import prepared  # noqa: F401, a fixture
 import matplotlib
 import numpy as np
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("common/**/*.md"), *ROOT.glob("tests/benchmarks/*.md")]
 PAGES += [*ROOT.glob("outputs/reference/*.md")]

@@ -13,7 +13,7 @@ from common.trained import load_run
 
 import numpy as np
 import pytest
-from conftest import ROOT, SCRIPTS, Script, call, few_digits, losses
+from support import ROOT, SCRIPTS, Script, call, few_digits, losses
 
 OBJECTIVES = [
     ("cvae", ""),
@@ -21,7 +21,7 @@ OBJECTIVES = [
     ("cvae", "--alpha 0.5 --lambda 3"),
     ("mmd", "--lambda 10 --cross-entropy"),
 ]
-STEPS = 20
+STEPS = 10
 
 
 @pytest.fixture(autouse=True)

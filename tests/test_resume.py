@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import (
+from support import (
     SCRIPTS,
     Script,
     call,

@@ -26,7 +26,8 @@ import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import (
+from matplotlib.image import imread
+from support import (
     SCRIPTS,
     Script,
     both,
@@ -37,7 +38,6 @@ from conftest import (
     small_figures,
     snapshot,
 )
-from matplotlib.image import imread
 
 FLAGS = ("--dataset", "digits", "--epochs", 3, "--plot-every", 2, "--learning-rate", "1e-3")
 EPOCH, N = r"Losses \(epoch\): (\d+):", r"-?\d+\.\d+"

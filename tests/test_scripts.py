@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import each
+from support import each
 
 # Parameter counts are those of the original
 LAYERS = {

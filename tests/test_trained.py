@@ -16,8 +16,8 @@ from common.trained import load_run, read_run
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SCRIPTS, both, cut, few_digits, put
 from matplotlib.image import imread
+from support import SCRIPTS, both, cut, few_digits, put
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (80, 12, 20, 3), dtype=np.uint8)
 LABELS = np.arange(80) % 3

@@ -11,7 +11,7 @@ from common.data.sources import load_dataset
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 MORE_IS_WORSE = {"mean squared error", "cross entropy", "Fréchet distance"}
 OF_IMAGES = {"mean squared error", "cross entropy", "edges kept"}
