@@ -59,8 +59,8 @@ def test_replicas_train_what_one_device_trains(model, flags, tmp_path):
 
 def test_a_run_goes_on_with_any_number_of_replicas(tmp_path):
     flags = ("--dtype", "float64")
-    whole = train("mmd", tmp_path / "whole", *flags, "--epochs", 3)
-    for epoch, n in ((1, 1), (2, 2), (3, 1)):
+    whole = train("mmd", tmp_path / "whole", *flags, "--epochs", 2)
+    for epoch, n in ((1, 2), (2, 1)):
         parts = train("mmd", tmp_path / "parts", *flags, "--epochs", epoch, "--replicas", n)
     assert_equal(parts, whole, rtol=1e-9)
 

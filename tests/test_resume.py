@@ -234,7 +234,7 @@ def soak(seeds):
 
 def rounds(seed):
     """How often a run is stopped."""
-    return 3 if seed == 1 else 5
+    return 2 if seed == 1 else 5
 
 
 @soak(range(100, 120))

@@ -230,6 +230,7 @@ def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch
     mean = run.encode(DATA.test_images)
     assert mean.dtype == "float64"
     np.testing.assert_array_equal(load_run(run.folder).encode(DATA.test_images), mean)
+    monkeypatch.setattr(common.run, "draw_figures", small_figures)
     with concurrent.futures.ThreadPoolExecutor() as pool:  # where no handler can be set
         again = pool.submit(SCRIPTS["mmd"].main, [*flags, "--fresh"]).result()
     assert again.fingerprint == run.fingerprint
