@@ -40,7 +40,6 @@ if __name__ == "__main__":
 
 import contextlib
 import functools
-import tempfile
 from pathlib import Path
 
 from common.cli import signals_wait
@@ -52,36 +51,14 @@ from common.devices import set_up
 from common.files import UserError, replacing_unlocked
 from common.plotting import save_figure
 from common.run import FREE_FLAGS
-from common.trained import SCRIPTS, has_models, load_run, read_run
+from common.runs import check_place, find_runs, images_of, titles
+from common.trained import has_models, load_run, read_run
 
 import sklearn
 import tensorflow as tf
 
-NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's runs may differ
 SUFFIXES = (".png", ".md", ".json")
-
-
-def find_runs(folders):
-    """The runs' folders; for a folder that is none, those in it; by default, of Fashion-MNIST.
-
-    Or else of the one data set that has any. Raises UserError where one is given twice, or there
-    are several data sets to choose from.
-    """
-    if not folders:
-        files = [f for model in SCRIPTS for f in Path("outputs").glob(f"*/{model}/settings.json")]
-        found = sorted({file.parents[1].name for file in files})
-        if len(found) > 1 and "fashion_mnist" not in found:
-            raise UserError(f"outputs has runs of {' and '.join(found)}: say which to compare.")
-        name = found[0] if len(found) == 1 else "fashion_mnist"
-        return [Path("outputs", name, model) for model in SCRIPTS]
-    runs = []
-    for folder in map(Path, folders):
-        inside = [folder / model for model in SCRIPTS]
-        runs += [run for run in inside if (run / "settings.json").exists()] or [folder]
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise UserError("a run is given twice.")
-    return runs
 
 
 def read(folder):
@@ -91,29 +68,13 @@ def read(folder):
     return run if kept_alone else load_run(folder)
 
 
-def images_of(run):
-    """What tells the images of one run from those of another: name, shape, fingerprint."""
-    dataset = run.settings["dataset"]
-    return dataset["name"], str(dataset.get("image_shape")), dataset.get("fingerprint")
-
-
 def by_setting(results):
-    """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart.
-
-    A title is the model's name and what is not the same in all settings, data set and flags.
-    """
-    groups = {}
-    for result in results:
-        run = result.run
-        flags = {name: value for name, value in run.flags.items() if name not in FREE_IN_COLUMN}
-        words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v not in (None, False)]
-        shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
-        groups.setdefault((NAMES[run.model], run.title, shape, *words), []).append(result)
-    shared = set.intersection(*map(set, groups))
-    return {
-        ", ".join([model, *(word for word in words if word not in shared)]): group
-        for (model, *words), group in groups.items()
-    }
+    """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart."""
+    columns = {}
+    names = titles([result.run for result in results], FREE_IN_COLUMN)
+    for title, result in zip(names, results, strict=True):
+        columns.setdefault(title, []).append(result)
+    return columns
 
 
 def output_files(output):
@@ -123,13 +84,7 @@ def output_files(output):
         path /= "comparison"
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
-    if (path.parent / "settings.json").exists():
-        raise UserError(f"{path.parent} is a run's folder: choose another --output.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path.parent)) from error
+    check_place(path)
     for file in files:
         ours = stem == "comparison" or all(other.exists() for other in files[1:])
         if file.exists() and not (file.is_file() and ours):

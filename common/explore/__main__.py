@@ -1,0 +1,75 @@
+"""The program.
+
+RUNs are as for common.compare: by default the two of Fashion-MNIST in outputs/. Writes one page,
+explorer.html, beside the first one's data set, that opens in any browser by a double click.
+
+    python -m common.explore
+    python -m common.explore outputs/fashion_mnist outputs/beta1/fashion_mnist/cvae
+"""
+
+from common.cli import Parser, path, run_script, start
+
+
+def get_args(argv=None):
+    """The command line; raises UserError for what is unknown or malformed."""
+    parser = Parser(
+        "python -m common.explore",
+        description="Trained runs as a page to look around in.",
+        allow_abbrev=False,
+    )
+    flag = parser.add_argument
+    what = "a run's folder, such as outputs/fashion_mnist/cvae, or one of runs"
+    flag("runs", nargs="*", metavar="RUN", type=path, help=what)
+    what = "the page to write (default: explorer.html, beside the first run)"
+    flag("--output", type=path, metavar="FILE", help=what)
+    what = "folder of TFDS data sets (or of the pictures), if moved since"
+    flag("--data-dir", type=path, metavar="DIR", help=what)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    start(get_args)
+
+from pathlib import Path
+
+from common.cli import signals_wait
+from common.devices import set_up
+from common.explore.page import MARK, content, to_html
+from common.files import UserError, replacing_unlocked
+from common.runs import check_place, find_runs
+from common.trained import load_run
+
+
+def output_file(output):
+    """The page's path; raises OSError or UserError if it cannot be written there."""
+    file = Path(output)
+    if file.is_dir():
+        file /= "explorer.html"
+    check_place(file)
+    if file.exists() and not (file.is_file() and MARK in file.read_bytes()[:1000]):
+        raise UserError(f"{file} is there, and no page of this program: choose another --output.")
+    return file
+
+
+def explore(args):
+    """Read the runs and write their page."""
+    runs = [load_run(folder) for folder in find_runs(args.runs)]
+    file = output_file(args.output or runs[0].folder.parent / "explorer.html")
+    html = to_html(content(runs, args.data_dir))
+    with signals_wait(), replacing_unlocked(file) as partial:
+        partial.write_bytes(html)
+    print(f"{file}, {len(html) / 1e6:.1f} MB. Open it in a browser.", flush=True)
+
+
+def main(argv=None):
+    """Write the page; a note on what ends it early says what there is to do."""
+    try:
+        with set_up(0, "float32"):
+            explore(get_args(argv))
+    except OSError as error:
+        error.add_note("Mend that, or choose another --output.")
+        raise
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,202 @@
+"""The page: what of finished runs goes into it, and the one file of HTML that it is."""
+
+import base64
+import contextlib
+import csv
+import functools
+import hashlib
+import io
+import json
+import math
+from pathlib import Path
+from string import Template
+
+from common import plotting
+from common.compare.report import METRICS
+from common.files import UserError, is_number, read_json
+from common.run import FREE_FLAGS
+from common.runs import images_of, titles
+
+import numpy as np
+from matplotlib.colors import to_hex
+from PIL import Image
+from sklearn.decomposition import PCA
+
+HERE = Path(__file__).parent
+MARK = b'<meta name="generator" content="common.explore">'
+MOST_IMAGES = 10_000  # of a test set
+MOST_BYTES = 4_200_000  # of its images, compressed
+FURTHER = 8  # principal components after the two of the plane
+LAYERS = ("dense", "deconv1", "deconv2", "deconv3")
+
+
+def content(runs, data_dir=None):
+    """All that the page shows of runs, trained.Trained each, as JSON has it.
+
+    Raises UserError and OSError if their data cannot be read.
+    """
+    firsts = {}
+    for run in runs:
+        firsts.setdefault(images_of(run), run)
+    found = {key: run.data(data_dir) for key, run in firsts.items()}
+    datasets = {key: dataset(data) for key, data in found.items()}
+    panels, ends = [], []
+    for run, title in zip(runs, titles(runs, FREE_FLAGS - {"epochs"}), strict=True):
+        key = images_of(run)
+        panel, reach = of_run(run, found[key], datasets[key]["order"])
+        panels.append({"title": title, "dataset": list(datasets).index(key), **panel})
+        ends.append(reach)
+    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
+    (x, y), half = (low + high) / 2, 0.53 * (high - low).max()
+    for one in datasets.values():
+        one["numbers"] = encode(one.pop("order"), "<u4")
+    return {
+        "home": {"x": float(x), "y": float(y), "half": float(half) or 1.0},
+        "datasets": list(datasets.values()),
+        "runs": panels,
+    }
+
+
+def dataset(data):
+    """A data set's test images as one picture, class by class, and its classes.
+
+    Of a large one, the first images; `order` is their numbers in the test set.
+    """
+    images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
+    few, _ = sprite(images[:500])
+    n = min(len(images), max(1, MOST_BYTES * min(len(images), 500) // len(few)))
+    order = np.argsort(labels[:n], kind="stable") if names else np.arange(n)
+    picture, columns = sprite(images[order])
+    colors = plotting.class_colors(names)
+    counts = np.bincount(labels[:n], minlength=len(names)) if names else []
+    firsts = np.cumsum(counts) - counts
+    classes = [
+        {"name": name, "color": to_hex(colors[name]), "first": int(first), "count": int(count)}
+        for name, first, count in zip(names, firsts, counts, strict=True)
+    ]
+    return {
+        "title": data.title, "shape": list(images.shape[1:]), "size": n,
+        "total": len(data.test_images), "classes": classes, "columns": columns, "order": order,
+        "sprite": f"data:image/webp;base64,{base64.b64encode(picture).decode()}",
+    }  # fmt: skip
+
+
+def sprite(images):
+    """Images uint8 (n, h, w, channels) in one, row by row: the bytes of a WebP, and its columns."""
+    columns = math.isqrt(len(images) - 1) + 1
+    canvas = plotting.tile(images / np.float32(255), columns)
+    canvas, file = np.round(255 * canvas).astype("uint8"), io.BytesIO()
+    Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas).save(
+        file, "WEBP", lossless=True, quality=50
+    )
+    return file.getvalue(), columns
+
+
+def of_run(run, data, order):
+    """What a panel shows of a run, and what should be in sight of it, (2, 2): low and high ends.
+
+    That is nearly all its points, and 3 sigma of N(0, I), or a VampPrior's means.
+    """
+    mean = run.encode(data.test_images[:MOST_IMAGES])
+    if not np.isfinite(mean).all():
+        raise UserError(f"the codes of the run in {run.folder} are not all finite numbers.")
+    points, lift, labels = plotting.latent_plane(mean)
+    dim = mean.shape[1]
+    if dim == 1:
+        names = data.class_names
+        points = plotting.strips(points, data.test_labels, names, height=6 / max(1, len(names)))
+        origin, axes, spread = np.zeros(1), np.eye(1), []
+    elif dim == 2:
+        origin, axes, spread = np.zeros(2), np.eye(2), []
+    else:
+        pca = PCA(min(2 + FURTHER, *mean.shape), svd_solver="full").fit(mean)
+        origin, axes, spread = pca.mean_, pca.components_, np.sqrt(pca.explained_variance_[2:])
+    mixture = run.mixture()
+    centres = np.zeros((1, dim)) if mixture is None else mixture[0].numpy()
+    marks, reach = plotting.project(centres, lift), 3 if mixture is None else 0
+    ends = [*np.quantile(points, (0.001, 0.999), axis=0), marks - reach, marks + reach]
+    ends = np.concatenate([np.atleast_2d(end) for end in ends])
+    panel = {
+        "about": f"{run.title}, epoch {run.flags['epochs']}, seed {run.flags['seed']}",
+        "latentDim": dim,
+        "labels": labels,
+        "means": encode(mean[order]),
+        "points": None if dim == 2 else encode(points[order]),
+        "origin": origin.tolist(),
+        "axes": axes.tolist(),
+        "spread": [float(max(sd, 1e-6)) for sd in spread],
+        "mixture": mixture and dict(zip(("mean", "logvar"), map(encode, mixture), strict=True)),
+        "decoder": {name: layer(getattr(run.decoder, name)) for name in LAYERS},
+        "tables": tables(run),
+    }
+    return panel, np.stack([ends.min(axis=0), ends.max(axis=0)])
+
+
+def layer(kept):
+    """A Keras layer's weights; a kernel (3, 3, filters, channels) as (channels, 3, 3, filters)."""
+    kernel = kept.kernel.numpy()
+    if kernel.ndim == 4:
+        kernel = kernel.transpose(3, 0, 1, 2)
+    return {"kernel": encode(kernel), "bias": encode(kept.bias)}
+
+
+def tables(run):
+    """A run's flags, last losses and metrics, as far as there are any: rows of text."""
+    flags = [[f"--{k.replace('_', '-')}", str(v)] for k, v in run.flags.items() if v is not None]
+    found = {"Flags": flags, "Losses of the last epoch": losses(run), "Metrics": measured(run)}
+    return [{"title": title, "rows": rows} for title, rows in found.items() if rows]
+
+
+def losses(run):
+    """The last row of a run's losses.csv; none where that is not as it should be."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, csv.Error):
+        with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
+            *_, last = csv.DictReader(file)
+        if last["epoch"] == str(run.flags["epochs"]):
+            terms = {k: float(v) for k, v in last.items() if k not in ("epoch", "seconds")}
+            return [[name, f"{value:.5g}"] for name, value in terms.items()]
+    return []
+
+
+def measured(run):
+    """What the comparison measured of these very models; nothing if it has not."""
+    with contextlib.suppress(OSError, UserError):
+        kept = read_json(run.folder / "metrics.json", {"basis": dict, "values": dict})
+        if kept["basis"].get("models") == run.fingerprint:
+            values = {name: kept["values"].get(name) for name in METRICS}
+            return [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
+    return []
+
+
+def encode(array, dtype="<f4"):
+    """An array's bytes, of little-endian float32, in base64."""
+    return base64.b64encode(np.asarray(array).astype(dtype).tobytes()).decode()
+
+
+def to_html(content):
+    """The file, UTF-8: template, style, scripts and content in one, which loads nothing else.
+
+    Its policy forbids browsers to load anything, and to run any script but these, by their hashes.
+    """
+    read = functools.partial(Path.read_text, encoding="utf-8")
+    style, script = (read(HERE / name) for name in ("style.css", "explore.js"))
+    of_style, of_script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    )
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{of_style}'; script-src 'sha256-{of_script}'; "
+        "worker-src blob:; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    data = json.dumps(content).replace("<", "\\u003c")  # so that no text ends its element
+    return (
+        Template(read(HERE / "page.html"))
+        .substitute(
+            policy=policy,
+            style=style,
+            script=script,
+            decoder=read(HERE / "decoder.js"),
+            data=data,
+        )
+        .encode()
+    )

@@ -1,0 +1,70 @@
+"""Finished runs, several: which ones are meant, what each is called, and where to write of them."""
+
+import tempfile
+from pathlib import Path
+
+from common.files import UserError
+from common.trained import SCRIPTS
+
+NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
+
+
+def find_runs(folders):
+    """The runs' folders; for a folder that is none, those in it; by default, of Fashion-MNIST.
+
+    Or else of the one data set that has any. Raises UserError where one is given twice, or there
+    are several data sets to choose from.
+    """
+    if not folders:
+        files = [f for model in SCRIPTS for f in Path("outputs").glob(f"*/{model}/settings.json")]
+        found = sorted({file.parents[1].name for file in files})
+        if len(found) > 1 and "fashion_mnist" not in found:
+            raise UserError(f"outputs has runs of {' and '.join(found)}: say which.")
+        name = found[0] if len(found) == 1 else "fashion_mnist"
+        return [Path("outputs", name, model) for model in SCRIPTS]
+    runs = []
+    for folder in map(Path, folders):
+        inside = [folder / model for model in SCRIPTS]
+        runs += [run for run in inside if (run / "settings.json").exists()] or [folder]
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise UserError("a run is given twice.")
+    return runs
+
+
+def images_of(run):
+    """What tells the images of one run from those of another: name, shape, fingerprint."""
+    dataset = run.settings["dataset"]
+    return dataset["name"], str(dataset.get("image_shape")), dataset.get("fingerprint")
+
+
+def titles(runs, ignored):
+    """What each run is called: its model's name, and what is not the same in all of them.
+
+    Data set, shape and flags, but for the flags that are `ignored`.
+    """
+    found = []
+    for run in runs:
+        flags = {name: value for name, value in run.flags.items() if name not in ignored}
+        words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v not in (None, False)]
+        shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
+        found.append((NAMES[run.model], run.title, shape, *words))
+    shared = set.intersection(*map(set, found))
+    return [
+        ", ".join([model, *(word for word in words if word not in shared)])
+        for model, *words in found
+    ]
+
+
+def check_place(path):
+    """Make the folder of `path` and see that it can be written to, and is not a run's own.
+
+    Raises OSError or UserError if not.
+    """
+    folder = path.parent
+    if (folder / "settings.json").exists():
+        raise UserError(f"{folder} is a run's folder: choose another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
