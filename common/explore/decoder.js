@@ -64,7 +64,7 @@ onmessage = ({ data }) => {
       layer.bias = Float64Array.from(layer.bias);
     }
   } else {
-    const started = performance.now(), image = Float32Array.from(decode(data.z));
-    postMessage({ image, took: performance.now() - started }, [image.buffer]);
+    const image = Float32Array.from(decode(data.z));
+    postMessage(image, [image.buffer]);
   }
 };

@@ -66,7 +66,7 @@ function makeDecoder(packed, shape) {
     if (current) worker.postMessage({ z: current.z });
   }
   worker.onmessage = ({ data }) => {
-    current.show(data.image, data.took);
+    current.show(data);
     next();
   };
   return (purpose, z, show) => {
@@ -385,10 +385,7 @@ function see() {
   for (const panel of panels) {
     const place = placeOf(panel), { shape, classes, labels } = panel.data;
     const z = (look.along !== null && between(panel, look.along)) || lift(panel, look.x, look.y);
-    panel.decode("here", z, (image, took) => {
-      paint(panel.here, image, shape);
-      panel.took = took;
-    });
+    panel.decode("here", z, (image) => paint(panel.here, image, shape));
     const near = nearest(panel, place);
     if (near !== panel.near) {
       panel.near = near;
@@ -769,8 +766,20 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 endsChanged();
 draw();
 
-// For the browser's console: explorer.decode(0, [1, -0.5]) is a promise of the first panel's image.
-globalThis.explorer = {
-  panels, look, ends,
-  decode: (index, z) => new Promise((show) => panels[index].decode(`console ${Math.random()}`, Float64Array.from(z), show)),
+// For the browser's console: explorer.decode(0, [1, -0.5]) is a promise of the first panel's image,
+// explorer.timed(0, 9) of the milliseconds that nine take.
+const explorer = {
+  panels, look, ends, toScreen,
+  decode: (index, z) => new Promise((show) => panels[index].decode(Symbol("console"), Float64Array.from(z), show)),
+  settled: (index) => explorer.decode(index, new Array(panels[index].dim).fill(0)),
+  async timed(index, times) {
+    const found = [];
+    for (let k = 0; k < times; k++) {
+      const started = performance.now();
+      await explorer.decode(index, Array.from({ length: panels[index].dim }, gaussian));
+      found.push(performance.now() - started);
+    }
+    return found;
+  },
 };
+globalThis.explorer = explorer;
