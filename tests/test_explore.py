@@ -303,9 +303,10 @@ def point_at(page, i, x, y, click=False):
     """Move the mouse to a share of a panel's width and height."""
     plot(page, i).scroll_into_view_if_needed()
     box = plot(page, i).bounding_box()
-    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    at = round(box["x"] + x * box["width"]), round(box["y"] + y * box["height"])
+    page.mouse.move(*at)
     if click:
-        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.mouse.click(*at)
     settle(page)
 
 
@@ -425,7 +426,8 @@ def test_the_keyboard_reaches_all_and_moves_the_place(page):
             assert style != "none", name
             assert width >= 1
             reached.add(name)
-    assert reached >= {*"plot together whole frames along play save draw fallen".split()}
+    controls = {"plot", "together", "whole", "frames", "along", "play", "save", "draw", "fallen"}
+    assert reached >= controls
     plot(page, 0).focus()
     x, y, half = state(page, "look.x"), state(page, "look.y"), view(page, 0)[2]
     for key in ("ArrowRight", "ArrowUp", "Shift+ArrowUp"):
