@@ -459,6 +459,7 @@ function listen(panel) {
     if (!pointers.size) moved = false;
     pointers.set(event.pointerId, at(event));
     plot.setPointerCapture(event.pointerId);
+    if (event.pointerType !== "mouse" && pointers.size === 1) lookAt(toPlace(panel, ...at(event)));
   });
   plot.addEventListener("pointermove", (event) => {
     const now = at(event), last = pointers.get(event.pointerId);
