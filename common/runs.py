@@ -37,6 +37,11 @@ def images_of(run):
     return dataset["name"], str(dataset.get("image_shape")), dataset.get("fingerprint")
 
 
+def given(run):
+    """A run's flags, but those that are None or False: 0 is a value, as of --alpha."""
+    return {k: v for k, v in run.flags.items() if v is not None and v is not False}
+
+
 def titles(runs, ignored):
     """What each run is called: its model's name, and what is not the same in all of them.
 
@@ -44,8 +49,11 @@ def titles(runs, ignored):
     """
     found = []
     for run in runs:
-        flags = {name: value for name, value in run.flags.items() if name not in ignored}
-        words = [f"{k.replace('_', '-')} {v}" for k, v in flags.items() if v not in (None, False)]
+        flags = {name: value for name, value in given(run).items() if name not in ignored}
+        words = [
+            name.replace("_", "-") + ("" if value is True else f" {value}")
+            for name, value in flags.items()
+        ]
         shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
         found.append((NAMES[run.model], run.title, shape, *words))
     shared = set.intersection(*map(set, found))

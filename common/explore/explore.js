@@ -11,7 +11,7 @@ const datasets = page.datasets.map(unpackDataset);
 const panels = page.runs.map(unpackRun);
 
 // What is shown: the same place in all panels, or where each of them is between A and B.
-const look = { x: page.home.x, y: page.home.y, along: null };
+const look = { x: 0, y: 0, along: null };
 const ends = { kind: "image", next: 0, image: [null, null], place: [null, null] };
 
 // From the page's data --------------------------------------------------------
@@ -290,7 +290,7 @@ function drawTicks(panel, context) {
   context.textAlign = "right";
   context.fillText(panel.labels[0], width - 5, height - 20);
   context.textAlign = "left";
-  context.fillText(panel.labels[1], 5, 14);
+  context.fillText(panel.labels[1], 40, 14);
 }
 
 /** N(0, I)'s 1, 2 and 3 sigma; of a VampPrior, the means of its Gaussians. */
@@ -724,12 +724,13 @@ function buildTable({ title, rows }) {
   return make("table", {}, make("caption", { textContent: title }), make("tbody", {}, ...cells));
 }
 
-/** A and B: the first images of the first and the last class, or the first two, and their places. */
+/** A, which is looked at, and B: the first images of the first and last class, or the first two. */
 function firstEnds() {
   const { classes } = datasets[0], filled = classes.filter(({ count }) => count);
   const pair = filled.length > 1 ? [filled[0].first, filled.at(-1).first] : [0, Math.min(1, datasets[0].size - 1)];
   ends.image = pair.map((image) => ({ image, data: datasets[0] }));
   ends.place = pair.map((image) => pointOf(panels.find(({ data }) => data === datasets[0]), image));
+  Object.assign(look, ends.place[0]);
 }
 
 datasets.forEach(buildLegend);

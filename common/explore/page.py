@@ -15,7 +15,7 @@ from common import plotting
 from common.compare.report import METRICS
 from common.files import UserError, is_number, read_json
 from common.run import FREE_FLAGS
-from common.runs import images_of, titles
+from common.runs import given, images_of, titles
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -142,7 +142,7 @@ def layer(kept):
 
 def tables(run):
     """A run's flags, last losses and metrics, as far as there are any: rows of text."""
-    flags = [[f"--{k.replace('_', '-')}", str(v)] for k, v in run.flags.items() if v is not None]
+    flags = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given(run).items()]
     found = {"Flags": flags, "Losses of the last epoch": losses(run), "Metrics": measured(run)}
     return [{"title": title, "rows": rows} for title, rows in found.items() if rows]
 
