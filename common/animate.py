@@ -23,7 +23,7 @@ if __name__ == "__main__":
     start(get_args)
 
 from common.files import UserError, regular, replacing_unlocked
-from common.run import FIGURES
+from common.run import FIGURES, PSEUDO_INPUTS
 
 from PIL import Image
 
@@ -41,7 +41,7 @@ def find_figures(folder):
     if model not in ("cvae", "mmd") or not folder.is_dir():
         raise UserError(f"there is no run {folder}: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
     figures = {}
-    for kind in FIGURES:
+    for kind in (*FIGURES, PSEUDO_INPUTS):
         start = f"{model}_{kind}_epoch_"
         files = {path.stem.removeprefix(start): path for path in folder.glob(f"{start}*.png")}
         files = {int(epoch): path for epoch, path in files.items() if epoch.isdecimal()}

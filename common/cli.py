@@ -30,6 +30,10 @@ class Parser(argparse.ArgumentParser):
 
     check = staticmethod(lambda args: None)  # what is wrong with flags that are right by themselves
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # -1e3 too, which argparse's is not
+
     def error(self, message):
         """Raise UserError."""
         raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
@@ -117,6 +121,8 @@ def add_elbo_flags(parser):
 
 def _check_elbo_flags(args):
     alpha, lambda_ = args.alpha, vars(args)["lambda"]
+    if args.vamp_prior and args.beta == 0:
+        return "--beta 0 leaves nothing that would train --vamp-prior's pseudo-inputs"
     if (alpha is None) != (lambda_ is None):
         return "--alpha and --lambda go together: give both"
     if alpha is None:
@@ -125,11 +131,14 @@ def _check_elbo_flags(args):
         return "--beta contradicts --alpha and --lambda: it is --alpha 1-B --lambda B"
     if alpha > 1:
         return f"--alpha {alpha:g} is more than 1, and would reward what it should cost"
-    if alpha + lambda_ < 1:
-        return (
-            f"--alpha {alpha:g} and --lambda {lambda_:g} add up to less than 1, and would "
-            "reward an MMD"
-        )
+    both = f"--alpha {alpha:g} and --lambda {lambda_:g}"
+    mmd = round(alpha + lambda_ - 1, 9)  # as objectives.elbo_weights has it
+    if mmd < 0:
+        return f"{both} add up to less than 1, and would reward an MMD"
+    if args.kernel and not mmd:
+        return f"--kernel is of the MMD, which {both} leave out"
+    if args.vamp_prior and alpha == 1 and not mmd:
+        return f"{both} leave nothing that would train --vamp-prior's pseudo-inputs"
     return None
 
 
@@ -141,6 +150,16 @@ def add_mmd_flags(parser):
     help = "mean cross entropy a pixel in place of the squared error"
     flags.add_argument("--cross-entropy", help=help, action="store_true")
     _add_kernel(flags)
+    parser.check = _check_mmd_flags
+
+
+def _check_mmd_flags(args):
+    weight = vars(args)["lambda"]
+    if weight == 1:
+        vars(args)["lambda"] = None  # the default, as of runs that did not name it
+    if args.kernel and weight == 0:
+        return "--kernel is of the MMD, which --lambda 0 leaves out"
+    return None
 
 
 def _add_kernel(flags):

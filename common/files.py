@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 
 
 class UserError(Exception):
@@ -24,10 +25,14 @@ def replacing(path, own=""):
     """A temporary path of the same suffix that takes the place of `path` if all goes well.
 
     An OSError in the block, or of the replacing, carries the name of `path`. `own` makes the
-    temporary name this process's own, where no lock keeps others away.
+    temporary name this process's own, where no lock keeps others away. The temporary file is there
+    from the beginning, new and empty, whatever was called so: through a link, another file would be
+    overwritten.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -42,6 +47,14 @@ def replacing(path, own=""):
 def replacing_unlocked(path):
     """`replacing` where no lock keeps others away: the temporary path is this process's own."""
     return replacing(path, f".{os.getpid()}")
+
+
+def check_writable(folder):
+    """Raise OSError, with its name, if no file can be made in a folder, and so none deleted."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def write_json(path, content):

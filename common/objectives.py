@@ -12,7 +12,7 @@ class Weights(NamedTuple):
     """Of a loss an image, -log p(x|z) + kl KL(q(z|x), p(z)) + mmd MMD(q(z), p(z)).
 
     InfoVAE's (Zhao, Song & Ermon 2017, equation 6) has kl = 1 - alpha, mmd = alpha + lambda - 1;
-    the ELBO (Kingma & Welling 2013, equation 2) 1 and 0; a beta-VAE (Burgess et al. 2018) beta
+    the ELBO (Kingma & Welling 2013, equation 2) 1 and 0; a beta-VAE (Higgins et al. 2017) beta
     and 0; an MMD-VAE that draws z of q(z|x) 0 and lambda.
     """
 
@@ -26,8 +26,22 @@ def elbo_weights(args):
     if args.beta is not None:
         return Weights(args.beta, 0.0)
     if args.alpha is not None:
-        return Weights(1 - args.alpha, args.alpha + vars(args)["lambda"] - 1, mmd_kernel(args))
+        mmd = round(args.alpha + vars(args)["lambda"] - 1, 9)  # 0 of -0.4 and 1.4
+        return Weights(1 - args.alpha, mmd, mmd_kernel(args))
     return None
+
+
+def milder(args):
+    """What to try where the training diverges: flags whose weights are large, in words."""
+    alpha, lambda_ = vars(args).get("alpha"), vars(args).get("lambda") or 0
+    found = []
+    if (beta := vars(args).get("beta") or 0) > 1:
+        found.append(f"a smaller --beta than {beta:g}")
+    if alpha is not None and alpha < 0:
+        found.append(f"a larger --alpha than {alpha:g}")
+    if lambda_ + (0 if alpha is None else alpha - 1) > 1:
+        found.append(f"a smaller --lambda than {lambda_:g}")
+    return [*found, f"a smaller --learning-rate than {args.learning_rate:g}"]
 
 
 def elbo_title(args):

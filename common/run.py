@@ -23,8 +23,17 @@ from pathlib import Path
 from common import devices
 from common.cli import Interrupted, again, arrived, signals_wait
 from common.data.batches import passes_per_epoch
-from common.files import UserError, fits, is_number, reason, regular, replacing, write_json
-from common.objectives import kernel_note
+from common.files import (
+    UserError,
+    check_writable,
+    fits,
+    is_number,
+    reason,
+    regular,
+    replacing,
+    write_json,
+)
+from common.objectives import kernel_note, milder
 from common.plotting import draw_figures, save_figure, shorten
 from common.trained import Trained, active_dimensions
 
@@ -43,6 +52,7 @@ FREE_FLAGS = {
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 PSEUDO_INPUTS = "pseudo_inputs"  # another, of runs with such
 KEPT = 3  # checkpoints
+PLACES = {"loss_mmd_total": 4}  # after the decimal point, in either script's line
 LEAST_TEST_IMAGES = 4  # so that each has the three neighbours that a comparison asks for
 WRITTEN = (  # by a run called NAME to its folder, as --fresh deletes it
     r"(settings|metrics)\.json|losses\.csv|((en|de)coder|prior)\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
@@ -143,6 +153,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_wait(last=True))
             stack.enter_context(self._lock())
+            self._keep_inside()
             if self.args.fresh:
                 self._delete()
             if not self._chief:
@@ -220,10 +231,32 @@ class Run:
             what = f"{lock.lock_file} cannot be locked: {error.strerror or error}."
             way_out = "Choose an --output-dir on a file system that can lock files."
             raise UserError(f"{what}\n{way_out}") from error
+        self._locked = lock.lock_file, os.stat(lock.lock_file).st_ino
         try:
             yield
         finally:
             lock.release()
+
+    def _check_lock(self):
+        """Raise UserError if somebody has deleted the lock, so that others are not kept out."""
+        file, number = self._locked
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(file).st_ino == number:
+                return
+        raise UserError(
+            f"{file} was deleted while this process was at the run, so that another may be, too.\n"
+            f"Stopped after epoch {self.epoch}; once no other process is at it, the same command "
+            "goes on."
+        )
+
+    def _keep_inside(self):
+        """Raise UserError if a folder in the run's is a link: what it holds is not the run's."""
+        for name in ("checkpoints", "tensorboard"):
+            if (path := self.folder / name).is_symlink():
+                raise UserError(
+                    f"{path} is a link, and a run writes and deletes in its own folder alone.\n"
+                    "Put a folder in its place, or choose another --output-dir."
+                )
 
     def _announce(self):
         """Say what is trained on what: what matters, and what differs from the default."""
@@ -263,8 +296,9 @@ class Run:
         """Check that the numbers are finite, checkpoint, print the original's line, export.
 
         `losses` is a dict from a term's name to its total over the epoch divided by the batches,
-        which the line rounds to `places`. Raises DivergedError if a term or a weight is infinite
-        or not a number, OSError if the disk is full, or the like.
+        which the line rounds to `places` (and an MMD, which is small, to four). Raises
+        DivergedError if a term or a weight is infinite or not a number, OSError if the disk is
+        full, or the like.
         """
         epoch, losses = self.epoch + 1, {name: float(value) for name, value in losses.items()}
         self._check_finite(epoch, losses)
@@ -277,7 +311,9 @@ class Run:
         except BaseException:
             self._losses.pop()
             raise
-        line = ",  ".join(f"{value:.{places}f} {name}" for name, value in losses.items())
+        line = ",  ".join(
+            f"{value:.{PLACES.get(name, places)}f} {name}" for name, value in losses.items()
+        )
         tqdm.write(f"Losses (epoch): {epoch}:  {line}")
         sys.stdout.flush()
         self._export()
@@ -305,16 +341,10 @@ class Run:
         weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
         for name, value in [*losses.items(), *weights]:
             if not np.isfinite(value).all():
-                weights = {name: vars(self.args).get(name) or 0 for name in ("beta", "lambda")}
-                smaller = "".join(
-                    f"a smaller --{flag} than {weight:g}, "
-                    for flag, weight in weights.items()
-                    if weight > 1
-                )
-                smaller += f"a smaller --learning-rate than {self.args.learning_rate:g}"
+                advice = ", ".join(milder(self.args))
                 raise DivergedError(
                     f"{name} is infinite or not a number in epoch {epoch}: the training diverged; "
-                    f"what epoch {self.epoch} left is kept.\nTry --fresh with {smaller} or another "
+                    f"what epoch {self.epoch} left is kept.\nTry --fresh with {advice} or another "
                     "seed."
                 )
 
@@ -331,6 +361,7 @@ class Run:
         """Checkpoint: from here on the run is continued after this epoch."""
         if not self._chief:
             return
+        self._check_lock()
         document = {"settings": self.settings, "losses": self._losses}
         self._document.text = json.dumps(document)
         prefix = self._prefix(self.epoch)
@@ -394,7 +425,7 @@ class Run:
         differing = [
             "its images have changed"
             if name == "fingerprint"
-            else f"{name} {there.get(name)} there, {now.get(name)} now"
+            else f"{name} {_shown(there.get(name))} there, {_shown(now.get(name))} now"
             for name in {**there, **now}
             if there.get(name) != now.get(name)
         ]
@@ -478,7 +509,13 @@ class Run:
         return [f for name, f in files.items() if ours.fullmatch(name) and not f.is_dir()]
 
     def _delete(self):
-        """Delete what a run writes, and nothing else; the checkpoints last, which stand for it."""
+        """Delete what a run writes, and nothing else; the checkpoints last, which stand for it.
+
+        Raises OSError before anything is deleted where it cannot be.
+        """
+        for folder in (self.folder, self.folder / "checkpoints", self.folder / "tensorboard"):
+            if folder.is_dir():
+                check_writable(folder)
         for file in self._written():
             file.unlink()
         for file in self.folder.glob("checkpoints/ckpt-*"):
@@ -487,6 +524,11 @@ class Run:
         for folder in ("checkpoints", "tensorboard"):
             with contextlib.suppress(OSError):  # not empty, or not there
                 (self.folder / folder).rmdir()
+
+
+def _shown(value):
+    """A flag's value; what is None or False was not given."""
+    return "not given" if value is None or value is False else value
 
 
 def _arithmetic(settings):

@@ -1,9 +1,8 @@
 """Finished runs, several: which ones are meant, what each is called, and where to write of them."""
 
-import tempfile
 from pathlib import Path
 
-from common.files import UserError
+from common.files import UserError, check_writable
 from common.trained import SCRIPTS
 
 NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
@@ -72,7 +71,4 @@ def check_place(path):
     if (folder / "settings.json").exists():
         raise UserError(f"{folder} is a run's folder: choose another --output.")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from error
+    check_writable(folder)

@@ -85,7 +85,9 @@ class Trained:
         return self.prior and self.prior.mixture(self.encoder)
 
     def draw(self, n, seed=0):
-        """`n` draws of the prior, (n, latent_dim) array."""
+        """`n` draws of the prior, (n, latent_dim) array. Raises ValueError if n is no number."""
+        if not isinstance(n, int | np.integer) or n < 0:
+            raise ValueError(f"{n!r} is no number of draws")
         flags = self.flags
         return priors.sample(n, flags["latent_dim"], seed, flags["dtype"], self.mixture()).numpy()
 
@@ -163,13 +165,13 @@ def load_run(folder):
         raise UserError(
             f"the run in {folder} has no models; it is not finished. To go on:\n{command}"
         )
+    codes, shape = {"latent_dim": run.flags["latent_dim"]}, run.settings["dataset"]
+    shape = {"image_shape": shape["image_shape"]} if "image_shape" in shape else {}
+    kinds = {"encoder": (script.Encoder, codes), "decoder": (script.Decoder, codes | shape)}
+    if number := run.flags.get("vamp_prior"):
+        kinds["prior"] = priors.PseudoInputs, {"number": number} | shape
     with keras_in(run.flags["dtype"]):
-        models = {
-            name: _load(folder / f"{name}.keras", kind, latent_dim=run.flags["latent_dim"])
-            for name, kind in (("encoder", script.Encoder), ("decoder", script.Decoder))
-        }
-        if number := run.flags.get("vamp_prior"):
-            models["prior"] = _load(folder / "prior.keras", priors.PseudoInputs, number=number)
+        models = {name: _load(folder / f"{name}.keras", *kind) for name, kind in kinds.items()}
     return Trained(folder, run.settings, models, script.encode, script.decode)
 
 
@@ -229,8 +231,11 @@ def _command(script, flags, folder):
     return shlex.join(["python", f"{script.__name__}.py", *words])
 
 
-def _load(file, kind, **size):
-    """The Keras model in a file; raises UserError unless it is a whole one of that class."""
+def _load(file, kind, sizes):
+    """The Keras model in a file; raises UserError unless it is a whole one of that class.
+
+    And has these `sizes`, a dict from an attribute to its value as JSON has it.
+    """
     if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
         raise UserError(f"{file} is damaged: it is no whole zip archive. {MAKE_ANEW}")
     try:
@@ -239,10 +244,13 @@ def _load(file, kind, **size):
         raise
     except Exception as error:  # bad files raise many kinds
         raise UserError(f"{file} is damaged: {reason(error)}. {MAKE_ANEW}") from error
-    ((name, number),) = size.items()
-    if not isinstance(model, kind) or getattr(model, name) != number:
-        words = {"latent_dim": "latent dimensions", "number": "images"}
-        expected = f"{kind.__module__}'s {kind.__name__} with {number} {words[name]}"
+    found = {name: getattr(model, name, None) for name in sizes}
+    if isinstance(shape := found.get("image_shape"), tuple):
+        found["image_shape"] = list(shape)
+    if not isinstance(model, kind) or found != sizes:
+        words = {"latent_dim": "{} latent dimensions", "number": "{} images"}
+        words = [words.get(name, "images of {}").format(size) for name, size in sizes.items()]
+        expected = f"{kind.__module__}'s {kind.__name__} with {' and '.join(words)}"
         raise UserError(f"{file} is not what its settings say, {expected}.")
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(f"{file} is damaged: it has weights that are infinite or not a number.")

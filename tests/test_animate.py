@@ -3,7 +3,7 @@
 import os
 
 from common import animate
-from common.run import FIGURES
+from common.run import FIGURES, PSEUDO_INPUTS
 
 import numpy as np
 import pytest
@@ -17,12 +17,15 @@ def draw(path, epoch):
     Image.fromarray(greys).convert("RGBA").save(path)
 
 
+KINDS = (*FIGURES, PSEUDO_INPUTS)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder with figures of epochs 0, 2 and 10 of a run, and what does not belong to it."""
     folder = tmp_path / "cvae"
     folder.mkdir()
-    for kind in FIGURES:
+    for kind in KINDS:
         for epoch in (0, 2, 10):
             draw(folder / f"cvae_{kind}_epoch_{epoch}.png", epoch)
     for name in ("cvae_grid_epoch_2b", ".cvae_grid_epoch_3.partial", "mmd_grid_epoch_3"):
@@ -32,10 +35,10 @@ def folder(tmp_path):
 
 def test_gifs_hold_the_figures_in_the_order_of_epochs(folder, capsys):
     assert call(animate.main, folder) == 0
-    gifs = [folder / f"cvae_{kind}.gif" for kind in FIGURES]
+    gifs = [folder / f"cvae_{kind}.gif" for kind in KINDS]
     assert capsys.readouterr().out.splitlines() == [str(gif) for gif in gifs]
     assert {*folder.glob("*.gif"), *folder.glob(".*.gif")} == {*gifs}
-    for kind, gif in zip(FIGURES, gifs, strict=True):
+    for kind, gif in zip(KINDS, gifs, strict=True):
         durations = []
         with Image.open(gif) as shown:
             for frame, epoch in zip(ImageSequence.Iterator(shown), (0, 2, 10), strict=True):
@@ -50,7 +53,7 @@ def test_a_kind_without_two_figures_is_left_out(gone, folder):
     for path in folder.glob(f"cvae_reconstructions_epoch_{gone}.png"):
         path.unlink()
     assert call(animate.main, folder) == 0
-    assert len(list(folder.glob("*.gif"))) == 3
+    assert len(list(folder.glob("*.gif"))) == 4
 
 
 def cut(path):

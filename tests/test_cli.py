@@ -17,7 +17,7 @@ import mmd_cvae
 from common import cli
 from common.cli import Interrupted, arrived, make_parser, signals_wait
 from common.files import UserError
-from common.objectives import ORIGINAL_SEES, kernel_note
+from common.objectives import ORIGINAL_SEES, kernel_note, milder
 from common.run import DivergedError
 
 import matplotlib
@@ -104,6 +104,9 @@ CONTRADICTIONS = {
     "--alpha 0.5 --lambda 0.4": "add up to less than 1",
     "--alpha 1.5 --lambda 1": "more than 1",
     "--beta 1 --lambda 1": "give both",
+    "--beta 0 --vamp-prior 5": "nothing that would train --vamp-prior's",
+    "--alpha 1 --lambda 0 --vamp-prior 5": "nothing that would train --vamp-prior's",
+    "--alpha -1e3 --lambda 1001 --kernel imq": "--alpha -1000 and --lambda 1001 leave out",
 }
 
 
@@ -112,6 +115,25 @@ def test_flags_that_contradict_one_another(argv):
     with pytest.raises(UserError, match=CONTRADICTIONS[argv]):
         eager_cvae.get_args(argv.split())
     assert eager_cvae.get_args(["--alpha", "0", "--lambda", "1"]).beta is None
+
+
+def test_a_weight_of_1_and_the_original_kernel_are_the_defaults():
+    given = mmd_cvae.get_args(["--lambda", "1", "--kernel", "original"])
+    assert vars(given) == vars(mmd_cvae.get_args([]))
+    with pytest.raises(UserError, match="--lambda 0 leaves out"):
+        mmd_cvae.get_args(["--lambda", "0", "--kernel", "imq"])
+
+
+@pytest.mark.parametrize(("script", "flags", "advice"), [
+    (eager_cvae, "--alpha=-100 --lambda 101", ["a larger --alpha than -100"]),
+    (eager_cvae, "--alpha 0.5 --lambda 9", ["a smaller --lambda than 9"]),
+    (eager_cvae, "--beta 4", ["a smaller --beta than 4"]),
+    (mmd_cvae, "--lambda 1000", ["a smaller --lambda than 1000"]),
+    (mmd_cvae, "", []),
+])  # fmt: skip
+def test_what_is_milder_can_be_given(script, flags, advice):
+    rate = "a smaller --learning-rate than 0.0001"
+    assert milder(script.get_args(flags.split())) == [*advice, rate]
 
 
 # How a program ends -------------------------------------------------------------

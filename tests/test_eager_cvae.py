@@ -99,6 +99,8 @@ def test_beta_1_has_the_kl_divergence_of_the_closed_form(build, images, float64)
 SAME = {  # flags of InfoVAE, and those that mean the same
     "--alpha 0 --lambda 1": "--beta 1",
     "--alpha -3 --lambda 4": "--beta 4",
+    "--alpha=-0.4 --lambda 1.4": "--beta 1.4",  # which add up to less than 1 by rounding
+    "--alpha=-1.2 --lambda 2.2": "--beta 2.2",  # and to more
     "--alpha 0.75 --lambda 0.25": "--beta 0.25",
     "--alpha 1 --lambda 0": "--beta 0",
 }

@@ -27,10 +27,20 @@ def test_a_file_is_replaced_whole_or_not_at_all(error, content, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_that_is_called_like_the_temporary_file_is_not_followed(tmp_path):
+    others = tmp_path / "others"
+    others.write_text("theirs")
+    (tmp_path / ".a.partial.json").symlink_to(others)
+    with replacing(tmp_path / "a.json") as file:
+        file.write_text("new")
+    assert others.read_text() == "theirs"
+    assert (tmp_path / "a.json").read_text() == "new"
+
+
 WRITERS = {
     "gone/a.csv": lambda file: file.touch(),
     "a.csv": lambda file: Path("/dev/full").write_text("no room"),
-    "gone/b.csv": lambda file: file.with_name("b.csv").read_text(),
+    "b.csv": lambda file: file.with_name("b.csv").read_text(),
     "folder": lambda file: file.touch(),
 }
 

@@ -15,6 +15,7 @@ from common.plotting import (
     scale_each,
     show_grid,
     show_latent_space,
+    show_pseudo_inputs,
     show_reconstructions,
     strips,
     tile,
@@ -23,6 +24,7 @@ from common.plotting import (
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
@@ -331,6 +333,18 @@ def test_figures_are_the_same_bytes_whatever_the_users_settings(caplog):
         assert draw() == expected
         assert {name: matplotlib.rcParams[name] for name in SETTINGS} == SETTINGS
     assert "findfont" not in caplog.text
+
+
+def test_a_long_title_is_shrunk_until_it_fits():
+    sizes = []
+    for title in ("CVAE", "InfoVAE " * 20):
+        figure = show_pseudo_inputs(np.zeros((3, 28, 28, 1)), title)
+        FigureCanvasAgg(figure)
+        box = figure.texts[0].get_window_extent()
+        assert box.x0 > 5
+        assert box.x1 < figure.bbox.width - 5
+        sizes.append(figure.texts[0].get_size())
+    assert sizes[0] == 14 > sizes[1]
 
 
 SHAPES = [((64, 64, 3), 47), ((28, 20, 3), 1), ((128, 128, 3), 20), ((28, 20, 1), 0)]

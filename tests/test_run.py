@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import importlib.util
 import io
 import json
@@ -9,11 +10,13 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 from unittest.mock import Mock
 
 import common.compare.__main__ as compare
 import common.data.batches
 from common import priors
+from common.compare import metrics
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
 from common.losses import normal_loglik
@@ -255,8 +258,8 @@ def test_a_finished_run_says_so_and_touches_no_result(model, trained, capsys):
     ("mmd", ["--learning-rate", 0.01], "--learning-rate 0.001 there, 0.01 now"),
     ("mmd", ["--batch-size", 50], "--batch-size 100 there, 50 now"),
     ("mmd", ["--dtype", "float64"], "--dtype float32 there, float64 now"),
-    ("cvae", ["--beta", 1], "--beta None there, 1.0 now"),
-    ("mmd", ["--cross-entropy"], "--cross-entropy None there, True now"),
+    ("cvae", ["--beta", 1], "--beta not given there, 1.0 now"),
+    ("mmd", ["--cross-entropy"], "--cross-entropy not given there, True now"),
     ("mmd", [], "train_images 300 there, 200 now"),  # other data of the same name
 ])  # fmt: skip
 def test_a_run_with_other_settings_is_refused(model, flags, shown, trained, monkeypatch, capsys):
@@ -285,6 +288,53 @@ def test_fresh_deletes_what_a_run_writes_and_nothing_else(runs):
     assert snapshot(other) == before
     assert {path.as_posix() for path in snapshot(run)} == written("cvae", (0, 1), (0, 1)) | kept
     assert not (run / "checkpoints" / "ckpt-9_temp").exists()
+
+
+def test_fresh_deletes_nothing_where_it_cannot_delete_all(runs, monkeypatch, capsys):
+    run = runs / "digits" / "mmd"
+    before, real = snapshot(run), tempfile.TemporaryFile
+    denied = PermissionError(errno.EACCES, "Permission denied")
+
+    def temporary(dir=None, **kwargs):
+        if dir == run / "checkpoints":
+            raise denied
+        return real(dir=dir, **kwargs)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+    assert call("mmd", *FLAGS, "--fresh", "--output-dir", runs) == 2
+    assert f"{run / 'checkpoints'}: Permission denied" in capsys.readouterr().err
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
+@pytest.mark.parametrize("fresh", [(), ("--fresh",)])
+def test_a_folder_that_is_a_link_is_left_alone(name, fresh, runs, tmp_path, capsys):
+    run, others = runs / "digits" / "mmd", tmp_path / "others"
+    shutil.copytree(run / "checkpoints", others)
+    shutil.rmtree(run / name, ignore_errors=True)
+    (run / name).symlink_to(others)
+    before = snapshot(others), snapshot(run)
+    assert call("mmd", *FLAGS, *fresh, "--output-dir", runs) == 2
+    error = capsys.readouterr().err
+    assert f"{run / name} is a link" in error
+    assert len(error.splitlines()) == 2
+    assert (snapshot(others), snapshot(run)) == before
+
+
+def test_a_lock_that_is_deleted_is_noticed(tmp_path, monkeypatch, capsys):
+    def delete(self):
+        (self.folder / ".lock").unlink()
+
+    def replace(self):
+        os.rename(self.folder / ".lock", self.folder / "old lock")
+        (self.folder / ".lock").touch()  # another process's
+
+    for do in (delete, replace):
+        monkeypatch.setattr(common.run.Run, "_announce", do)
+        assert call("mmd", "--output-dir", tmp_path) == 2
+        error = capsys.readouterr().err
+        assert ".lock was deleted while this process was at the run" in error
+        assert len(error.splitlines()) == 2
 
 
 @pytest.mark.parametrize(("flags", "said"), [
@@ -373,6 +423,8 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     monkeypatch.setattr("common.trained.load_dataset", lambda *_: DATA)
     monkeypatch.setattr("common.compare.judge.EPOCHS", 1)
     monkeypatch.setattr("common.compare.evaluate.PRIOR_DRAWS", 300)
+    wrapped = Mock(wraps=metrics.to_gaussian)
+    monkeypatch.setattr(metrics, "to_gaussian", wrapped)
     flags = ("--epochs", 1, "--beta", 1, "--vamp-prior", 7, "--output-dir", tmp_path)
     assert call("cvae", *flags) == 0
     place = tmp_path / "digits" / "cvae"
@@ -389,6 +441,9 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
         float(tf.reduce_mean(normal_loglik(z, mean, logvar) - priors.log_prob(z))), rel=0.01
     )
     assert values["active dimensions"] == (np.var(mean, axis=0) > 0.01).sum()
+    for (normal, *_), _ in wrapped.call_args_list:  # whatever the prior, as it asks for
+        np.testing.assert_array_equal(normal, priors.sample(300, 2, 0))
+    assert "`--beta` 1.0, `--vamp-prior` 7" in place.with_name("comparison.md").read_text()
 
 
 @pytest.mark.parametrize("active", [0, 1, 2])

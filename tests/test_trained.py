@@ -144,6 +144,15 @@ def test_a_wrong_file_is_named(said, spoil, copied):
 def test_no_run_and_models_of_others(copied, trained):
     run = copied("mmd")
     cvae, larger = trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))
+    settings = (run / "settings.json").read_text()
+    for shape in ("[32, 32, 1]", "32"):
+        odd = re.sub(
+            r'"image_shape": \[.*?\]', f'"image_shape": {shape}', settings, flags=re.DOTALL
+        )
+        (run / "settings.json").write_text(odd)
+        said = f"2 latent dimensions and images of {shape}"
+        fails(run, "decoder.keras is not what its settings say", said)
+    (run / "settings.json").write_text(settings)
     for other in (run / "decoder.keras", cvae / "encoder.keras", larger / "encoder.keras"):
         shutil.copy(other, run / "encoder.keras")
         fails(run, "encoder.keras is not what its settings say, mmd_cvae's Encoder with 2")

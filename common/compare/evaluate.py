@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eager_cvae
+from common import priors
 from common.cli import signals_wait
 from common.compare import metrics
 from common.compare.judge import Judge, read_judge
@@ -17,7 +18,6 @@ from common.data.sources import Dataset
 from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
-from common.priors import begin_pseudo_inputs
 from common.trained import SCRIPTS, Trained, active_dimensions
 
 import numpy as np
@@ -163,7 +163,7 @@ def untrained(run, data):
         models = {"encoder": encoder, "decoder": decoder}
         if run.prior:
             number = run.flags["vamp_prior"]
-            models["prior"] = begin_pseudo_inputs(number, data.train_images, flags["seed"])
+            models["prior"] = priors.begin_pseudo_inputs(number, data.train_images, flags["seed"])
     return Trained(run.folder, run.settings, models, script.encode, script.decode)
 
 
@@ -255,7 +255,8 @@ def evaluate(run, reference, args, step):
 
     step(run, "draws")
     random_vector = prior(PRIOR_DRAWS)
-    own = metrics.to_gaussian(random_vector, centre, covariance)
+    normal = priors.sample(PRIOR_DRAWS, run.flags["latent_dim"], 0, dtype).numpy()
+    own = metrics.to_gaussian(normal, centre, covariance)
     _, lift, _ = latent_plane(mean)
     places = random_vector, own, lift(latent_grid())
     values |= likeness(*(map(run.decode, in_turn(z)) for z in places), reference)

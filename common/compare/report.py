@@ -5,11 +5,16 @@ from the title of a column of BASELINES to its values by the metrics' names, `ju
 data set's title to its judge's accuracy.
 """
 
+import importlib
 import itertools
 import json
 import math
 import re
 from pathlib import Path
+
+from common.run import FREE_FLAGS
+from common.runs import given
+from common.trained import SCRIPTS
 
 import numpy as np
 
@@ -170,8 +175,7 @@ def to_markdown(columns, baselines, judges, args, figure):
     for title, group in columns.items():
         for result in group:
             run = result.run
-            flags = f"{run.title}, {run.flags['epochs']} epochs, seed {run.flags['seed']}"
-            lines.append(f"- {title}: `{run.folder.as_posix()}`, {flags}")
+            lines.append(f"- {title}: `{run.folder.as_posix()}`, {run.title}, {_flags(run)}")
             if len(result.latent_mean) <= 3:  # few numbers
                 moments = [result.latent_mean, *result.latent_covariance]
                 mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in moments)
@@ -188,6 +192,17 @@ def to_markdown(columns, baselines, judges, args, figure):
     about = definitions(args)
     lines += ["", *(f"- **{name}**: {about[name]}" for name in METRICS if name in present)]
     return "\n".join(lines) + "\n"
+
+
+def _flags(run):
+    """A run's epochs and seed, and what is not as by default in those flags that matter to it."""
+    default = vars(importlib.import_module(SCRIPTS[run.model]).get_args([]))
+    more = [
+        f"`--{name.replace('_', '-')}`" + ("" if value is True else f" {value}")
+        for name, value in given(run).items()
+        if name not in FREE_FLAGS | {"seed"} and value != default[name]
+    ]
+    return ", ".join([f"{run.flags['epochs']} epochs", f"seed {run.flags['seed']}", *more])
 
 
 def to_json(columns, baselines, judges, args):
