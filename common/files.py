@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, files that are what they should be, errors in words."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -58,8 +59,14 @@ def check_writable(folder):
 
 
 def write_json(path, content):
-    """Write JSON as people read it."""
+    """Write a dict as people read it, and a digest of it, by which `read_json` knows it again."""
+    content = {**content, "digest": _digest(content)}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _digest(content):
+    text = json.dumps({name: value for name, value in content.items() if name != "digest"})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def regular(path):
@@ -71,14 +78,17 @@ def regular(path):
 
 
 def read_json(path, form):
-    """The content of a JSON file of a form, as of `fits`.
+    """What `write_json` wrote to a file, of a form, as of `fits`.
 
-    Raises UserError if it is no regular file, no JSON, or of another form; FileNotFoundError.
+    Raises UserError if it is no regular file, no JSON, of another form or not as it was written;
+    FileNotFoundError.
     """
     try:
         content = json.loads(regular(path).read_bytes())
         if not fits(content, form):
             raise ValueError("values are missing or of the wrong kind")
+        if content.pop("digest", None) != _digest(content):
+            raise ValueError("it is not as it was written")
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {reason(error)}.") from error
     return content

@@ -172,8 +172,9 @@ class Run:
                 flags["epochs"] = epochs
                 for name in self._models:  # of an end whose checkpoint is damaged
                     (self.folder / f"{name}.keras").unlink(missing_ok=True)
+                self.settings.pop("models", None)
             elif self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
-                flags["epochs"] = self.epoch
+                self._end()
                 self._save()
             self._export()
             if self.epoch >= epochs:
@@ -305,7 +306,7 @@ class Run:
         seconds = round(time.perf_counter() - self._start, 2)
         self._losses.append({"epoch": epoch, **losses, "seconds": seconds})
         if epoch == self.args.epochs:
-            self.settings["flags"]["epochs"] = epoch
+            self._end()
         try:
             self._save()
         except BaseException:
@@ -320,6 +321,11 @@ class Run:
         if epoch == self.args.epochs:
             self._warn_of_collapse()
         self._stop_if_asked()
+
+    def _end(self):
+        """Have the settings say that the models are those of this epoch, and which they are."""
+        self.settings["flags"]["epochs"] = self.epoch
+        self.settings["models"] = self.trained.fingerprint
 
     def _stop_if_asked(self):
         """Raise Interrupted, of all workers at once, if a signal has arrived at any."""
@@ -396,6 +402,7 @@ class Run:
             self._losses = document["losses"]
             # As long as a run that had ended is being extended, its models are those of that end
             self.settings["flags"]["epochs"] = document["settings"]["flags"]["epochs"]
+            self.settings |= {k: v for k, v in document["settings"].items() if k == "models"}
             return True
         written = [path.name for path in self._written() if not path.name.startswith(".")]
         if any(checkpoints) or written:  # not if it was killed at the very first one, of epoch 0

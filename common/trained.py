@@ -172,7 +172,13 @@ def load_run(folder):
         kinds["prior"] = priors.PseudoInputs, {"number": number} | shape
     with keras_in(run.flags["dtype"]):
         models = {name: _load(folder / f"{name}.keras", *kind) for name, kind in kinds.items()}
-    return Trained(folder, run.settings, models, script.encode, script.decode)
+    run = Trained(folder, run.settings, models, script.encode, script.decode)
+    if run.fingerprint != run.settings.get("models"):
+        raise UserError(
+            f"the models in {folder} are not those that its settings.json is of: files of another "
+            f"run, or damaged. {MAKE_ANEW}"
+        )
+    return run
 
 
 def has_models(run):

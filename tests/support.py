@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import json
 import multiprocessing.connection
 import os
 import signal
@@ -20,6 +21,7 @@ import mmd_cvae
 from common.cli import run_script
 from common.data.sources import load_dataset
 from common.devices import set_up
+from common.files import write_json
 from common.plotting import show_pseudo_inputs
 from common.run import FIGURES
 
@@ -147,6 +149,13 @@ def losses(run):
 def cut(path):
     """Leave half of a file."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def edit_json(path, edit):
+    """Have `edit` change what `write_json` wrote, or return another; its digest is right again."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["digest"]
+    write_json(path, edit(content) or content)
 
 
 def put(path, make):

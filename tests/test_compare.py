@@ -32,10 +32,10 @@ from common.compare.report import (
 from common.data.batches import to_float
 from common.data.images import progress
 from common.devices import set_up
-from common.files import UserError
+from common.files import UserError, write_json
 from common.losses import normal_loglik
 from common.plotting import latent_grid
-from common.trained import Trained, load_run, read_run
+from common.trained import Trained, fingerprint, load_run, read_run
 
 import keras
 import numpy as np
@@ -64,7 +64,6 @@ def relative(place, **flags):
     other.mkdir(parents=True)
     settings = json.loads((place / "settings.json").read_text())
     settings["flags"] |= flags
-    (other / "settings.json").write_text(json.dumps(settings))
     seed, dtype, latent_dim = (settings["flags"][key] for key in ("seed", "dtype", "latent_dim"))
     with set_up(seed, dtype):
         encoder = SCRIPTS[model].Encoder(latent_dim)
@@ -73,6 +72,8 @@ def relative(place, **flags):
         decoder(np.zeros((1, latent_dim)))
         encoder.save(other / "encoder.keras")
         decoder.save(other / "decoder.keras")
+        settings["models"] = fingerprint(encoder.weights + decoder.weights)
+    write_json(other / "settings.json", settings)
     return other
 
 
@@ -492,7 +493,7 @@ def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, c
     assert evaluated == ["mmd", "cvae"]
     assert written[0] == written[1]
 
-    shutil.copy(relative(runs / "mmd", seed=5) / "decoder.keras", runs / "mmd")
+    shutil.copytree(relative(runs / "mmd", seed=5), runs / "mmd", dirs_exist_ok=True)
     assert call(runs, *QUICK)[0] == 0
     assert evaluated[2:] == ["mmd"]
     assert call(runs, "--iw-samples", 2, *QUICK[2:])[0] == 0
@@ -516,14 +517,17 @@ def test_kept_metrics_that_are_not_whole_are_not_used(runs):
         changes.append({"values": values | {"silhouette": value}})
     for value in (covariance[:-1], [*covariance, "abc"]):
         changes.append({"latent_covariance": value})
-    file.write_text(json.dumps(kept | {"values": fewer}))
+    write_json(file, kept | {"values": fewer})
     assert evaluate.kept_result(run, args, judged) is None
     assert evaluate.kept_result(alone, args).values == fewer  # it has no more to give
     assert evaluate.kept_result(run, args, "another judge") is None
-    damaged = [json.dumps(kept | change) for change in (*changes, {"latent_mean": 3})]
-    for text in (*damaged, "[" * 100_000, "", None):
+    edited = json.dumps(kept | {"values": values | {"precision": 7.7}})
+    for text in (*changes, {"latent_mean": 3}, edited, "[" * 100_000, "", None):
         file.unlink()
-        os.mkfifo(file) if text is None else file.write_text(text)
+        if isinstance(text, dict):
+            write_json(file, kept | text)
+        else:
+            os.mkfifo(file) if text is None else file.write_text(text)
         assert evaluate.kept_result(run, args, judged) is None, text
         with pytest.raises(UserError, match="train it anew"):
             evaluate.kept_result(alone, args)

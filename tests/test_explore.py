@@ -11,6 +11,7 @@ from common import priors
 from common.data.sources import Dataset
 from common.explore import __main__ as explore
 from common.explore import page as pages
+from common.files import write_json
 from common.plotting import latent_plane
 from common.trained import SCRIPTS as NAMES
 from common.trained import Trained, load_run
@@ -146,12 +147,12 @@ def test_metrics_are_shown_of_these_models_alone(tmp_path):
     run = trained("mmd", data_set(), tmp_path)
     run.folder.mkdir()
     kept = {"basis": {"models": run.fingerprint}, "values": {"precision": 0.25, "odd": 1}}
-    file = run.folder / "metrics.json"
-    file.write_text(json.dumps(kept))
+    run.settings["models"], file = run.fingerprint, run.folder / "metrics.json"
+    write_json(file, kept)
     assert pages.measured(run) == [["precision", "0.250"]]
     kept["basis"]["models"] = "another's"
-    for text in (json.dumps(kept), "{", "[]"):
-        file.write_text(text)
+    for spoil in (lambda: write_json(file, kept), lambda: cut(file), file.unlink):
+        spoil()
         assert pages.measured(run) == []
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import mmd_cvae
+from common.files import read_json
 from common.run import Run
 from common.trained import load_run
 
@@ -112,7 +113,7 @@ def state(run):
     values = {name: np.asarray(value).tobytes() for name, value in values.items()}
     with (run / "losses.csv").open() as stream:
         table = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
-    settings = json.loads((run / "settings.json").read_text())
+    settings = read_json(run / "settings.json", dict)
     for one in (settings, document["settings"]):
         del one["flags"]["output_dir"]  # the folder may have been copied
     assert document == {"settings": settings, "losses": table}

@@ -9,7 +9,7 @@ import shutil
 
 import common.data.batches
 from common.data.sources import Dataset, load_dataset
-from common.files import UserError
+from common.files import UserError, write_json
 from common.run import Run
 from common.trained import load_run, read_run
 
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.image import imread
-from support import SCRIPTS, both, cut, few_digits, put
+from support import SCRIPTS, both, cut, edit_json, few_digits, put
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (80, 12, 20, 3), dtype=np.uint8)
 LABELS = np.arange(80) % 3
@@ -144,15 +144,19 @@ def test_a_wrong_file_is_named(said, spoil, copied):
 def test_no_run_and_models_of_others(copied, trained):
     run = copied("mmd")
     cvae, larger = trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))
-    settings = (run / "settings.json").read_text()
-    for shape in ("[32, 32, 1]", "32"):
-        odd = re.sub(
-            r'"image_shape": \[.*?\]', f'"image_shape": {shape}', settings, flags=re.DOTALL
-        )
-        (run / "settings.json").write_text(odd)
+    settings = (run / "settings.json").read_bytes()
+    for shape in ([32, 32, 1], 32):
+        edit_json(run / "settings.json", lambda it, x=shape: it["dataset"].update(image_shape=x))
         said = f"2 latent dimensions and images of {shape}"
         fails(run, "decoder.keras is not what its settings say", said)
-    (run / "settings.json").write_text(settings)
+    (run / "settings.json").write_bytes(settings)
+    edited = settings.replace(b'"seed": 0', b'"seed": 1')
+    (run / "settings.json").write_bytes(edited)
+    fails(run, "settings.json is damaged: it is not as it was written")
+    (run / "settings.json").write_bytes(settings)
+    edit_json(run / "settings.json", lambda it: it.update(models="others"))
+    fails(run, "the models in", "are not those that its settings.json is of")
+    (run / "settings.json").write_bytes(settings)
     for other in (run / "decoder.keras", cvae / "encoder.keras", larger / "encoder.keras"):
         shutil.copy(other, run / "encoder.keras")
         fails(run, "encoder.keras is not what its settings say, mmd_cvae's Encoder with 2")
@@ -195,7 +199,7 @@ def test_settings_with_any_values_are_said_to_be_damaged(copied):
         for value in VALUES:
             before = within.copy()
             within[key] = value
-            file.write_text(json.dumps(settings))
+            write_json(file, settings)
             try:
                 found = read_run(run).flags
             except UserError as error:

@@ -269,7 +269,7 @@ def evaluate(run, reference, args, step):
 def _basis(run, args, judge):
     """What a result is of."""
     iw, epochs = [args.iw_samples, args.iw_images], run.flags["epochs"]
-    models = run.fingerprint if run.encoder else None
+    models = run.settings.get("models")
     return {"models": models, "judge": judge, "epochs": epochs, "iw": iw, "version": VERSION}
 
 
@@ -292,7 +292,7 @@ def kept_result(run, args, judge=None):
         kept = read_json(file, {"basis": dict, "values": dict, **moments})
         values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
         if run.encoder is None:
-            basis |= {key: kept["basis"].get(key) for key in ("models", "judge")}
+            basis["judge"] = kept["basis"].get("judge")
             names &= values.keys()
         whole = values.keys() == names and {dim} == {*map(len, (mean, covariance, *covariance))}
         if whole and all(map(is_number, values.values())) and kept["basis"] == basis:

@@ -162,7 +162,7 @@ def measured(run):
     """What the comparison measured of these very models; nothing if it has not."""
     with contextlib.suppress(OSError, UserError):
         kept = read_json(run.folder / "metrics.json", {"basis": dict, "values": dict})
-        if kept["basis"].get("models") == run.fingerprint:
+        if kept["basis"].get("models") == run.settings.get("models"):
             values = {name: kept["values"].get(name) for name in METRICS}
             return [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
     return []
