@@ -356,8 +356,10 @@ class Run:
 
     def _checkpoints(self):
         """The prefixes of the checkpoints, by epoch, the latest first."""
-        files = (self.folder / "checkpoints").glob("ckpt-*.index")
-        epochs = [int(file.stem[5:]) for file in files if file.stem[5:].isdecimal()]
+        folder = self.folder / "checkpoints"
+        names = os.listdir(folder) if folder.is_dir() else []  # glob would hide that it may not
+        found = [re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names]
+        epochs = [int(one[1]) for one in found if one]
         return {epoch: self._prefix(epoch) for epoch in sorted(epochs, reverse=True)}
 
     def _prefix(self, epoch):

@@ -1,5 +1,6 @@
 """common/data/: the data sets, where they come from, what happens without them, the order."""
 
+import errno
 import itertools
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
+from support import call
 
 REAL_DATA = os.environ.get("TFDS_DATA_DIR", "")
 CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -371,6 +373,29 @@ def test_a_damaged_copy_is_an_error_never_a_substitution(pattern, damage, prepar
     assert not isinstance(error.value, UnavailableError)
     assert str(file.parent) in str(error.value)
     assert len(str(error.value).splitlines()) == 2
+
+
+UNREADABLE = {
+    OSError(errno.EIO, "Input/output error", "a"): "Input/output error",
+    PermissionError(errno.EACCES, "Permission denied", "a"): "Permission denied",
+    tf.errors.PermissionDeniedError(None, None, "b; Permission denied"): "cannot be read: b; Perm",
+}
+
+
+@pytest.mark.parametrize("error", UNREADABLE)
+def test_what_cannot_be_read_is_not_called_damaged(error, prepared, monkeypatch, capsys):
+    monkeypatch.setattr("common.data.tfds._read", Mock(side_effect=error))
+    assert call(lambda _: load_dataset("fashion_mnist", prepared)) == 2
+    said = capsys.readouterr().err
+    assert UNREADABLE[error] in said
+    assert "damaged" not in said
+    assert "elete" not in said
+
+
+def test_a_folder_of_odd_bytes_in_the_environment(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/tmp/\udcff")
+    with pytest.raises(UserError, match="are no UTF-8: give it another name"):
+        load_dataset("fashion_mnist")
 
 
 def test_passes_come_nearest_to_the_originals_epoch():

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 from unittest.mock import Mock
 
 import common.compare.__main__ as compare
@@ -319,6 +320,19 @@ def test_a_folder_that_is_a_link_is_left_alone(name, fresh, runs, tmp_path, caps
     assert f"{run / name} is a link" in error
     assert len(error.splitlines()) == 2
     assert (snapshot(others), snapshot(run)) == before
+
+
+def test_a_checkpoint_folder_that_cannot_be_read_is_said_to_be_so(runs, monkeypatch, capsys):
+    def listdir(path, listdir=os.listdir):
+        if Path(path).name == "checkpoints":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert call("mmd", *FLAGS, "--output-dir", runs) == 2
+    error = capsys.readouterr().err
+    assert "checkpoints: Permission denied" in error
+    assert "--fresh" not in error
 
 
 def test_a_lock_that_is_deleted_is_noticed(tmp_path, monkeypatch, capsys):

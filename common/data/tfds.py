@@ -1,6 +1,7 @@
 """Data sets that TensorFlow Datasets reads, or downloads and prepares first."""
 
 import difflib
+import errno
 import os
 import threading
 import urllib.request
@@ -11,6 +12,7 @@ from common.data.images import check_memory, choose_size, fit, read_split
 from common.files import UserError, reason
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from filelock import FileLock
 from PIL import Image
@@ -35,6 +37,12 @@ def named_folder(data_dir):
 def load(name, data_dir=None, image_size=None):
     """What pictures.load returns; args and what is raised are those of sources.load_dataset."""
     folder = Path(named_folder(data_dir) or DEFAULT_FOLDER).expanduser()
+    try:
+        str(folder).encode()
+    except UnicodeError:
+        raise UserError(
+            f"the bytes of {str(folder)!a} are no UTF-8: give it another name."
+        ) from None
     if named_folder(data_dir) and not folder.is_dir():
         source = "--data-dir" if data_dir else "TFDS_DATA_DIR"
         what = "mend that, or make the folder to have data sets downloaded there"
@@ -45,13 +53,24 @@ def load(name, data_dir=None, image_size=None):
         builder = _open(prepared) if prepared.exists() else _download(name, kind, folder)
         _check(builder, prepared)
         return _read(builder, name, image_size)
-    except (UserError, PermissionError, MemoryError):
+    except (UserError, MemoryError):
         raise
+    except OSError as error:
+        if error.errno in (None, errno.ENOENT):  # a part of it is missing
+            raise _damaged(name, prepared, error) from error
+        error.add_note("Mend that, or point --data-dir to another copy.")
+        raise
+    except tf.errors.PermissionDeniedError as error:
+        raise UserError(f"{prepared} cannot be read: {reason(error)}.") from error
     except Exception as error:  # whatever TFDS, TensorFlow, protobuf or json make of bad files
-        raise UserError(
-            f"the copy of {_title(name)} in {prepared} is damaged: {reason(error)}.\n"
-            "Delete that folder to have it made anew, or point --data-dir to a good copy."
-        ) from error
+        raise _damaged(name, prepared, error) from error
+
+
+def _damaged(name, prepared, error):
+    return UserError(
+        f"the copy of {_title(name)} in {prepared} is damaged: {reason(error)}.\n"
+        "Move that folder away to have it made anew, or point --data-dir to a good copy."
+    )
 
 
 def _title(name):
