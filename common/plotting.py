@@ -360,5 +360,5 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
     axes.set_ylabel(labels[1], size=12)
     text = figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
     FigureCanvasAgg(figure)  # which tells how wide a text is
-    text.set_size(14 * min(1, (width - 20) / text.get_window_extent().width))
+    text.set_size(14 * min(1, (width - 20) / max(1, text.get_window_extent().width)))
     return figure, axes
