@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -290,15 +291,9 @@ def decoded(page, run, i, z):
 
 def pixels(page, i, canvas):
     """A panel's canvas, (h, w, 3) within [0, 1]."""
-    js = """([i, name]) => {
-        const { width, height } = explorer.panels[i][name];
-        const canvas = Object.assign(document.createElement("canvas"), { width, height });
-        const context = canvas.getContext("2d", { willReadFrequently: true });
-        context.drawImage(explorer.panels[i][name], 0, 0);
-        return [height, width, ...context.getImageData(0, 0, width, height).data];
-    }"""
-    height, width, *values = page.evaluate(js, [i, canvas])
-    return np.reshape(values, (height, width, 4))[..., :3] / 255
+    url = page.evaluate("([i, name]) => explorer.panels[i][name].toDataURL()", [i, canvas])
+    with Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))) as image:
+        return np.array(image)[..., :3] / 255
 
 
 def assert_shows(canvas, image, atol=0.6 / 255):
