@@ -298,8 +298,8 @@ class Run:
 
         `losses` is a dict from a term's name to its total over the epoch divided by the batches,
         which the line rounds to `places` (and an MMD, which is small, to four). Raises
-        DivergedError if a term or a weight is infinite or not a number, OSError if the disk is
-        full, or the like.
+        DivergedError if a term, a weight or, where they are shown, a code is infinite or not a
+        number, OSError if the disk is full, or the like.
         """
         epoch, losses = self.epoch + 1, {name: float(value) for name, value in losses.items()}
         self._check_finite(epoch, losses)
@@ -345,7 +345,10 @@ class Run:
     def _check_finite(self, epoch, losses):
         models = self._models.values()
         weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
-        for name, value in [*losses.items(), *weights]:
+        codes = []
+        if epoch % self.args.plot_every == 0 or epoch == self.args.epochs:  # they are shown
+            codes.append(("a test image's code", self.trained.encode(self.data.test_images)))
+        for name, value in [*losses.items(), *weights, *codes]:
             if not np.isfinite(value).all():
                 advice = ", ".join(milder(self.args))
                 raise DivergedError(

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 SCRIPTS = {"cvae": "eager_cvae", "mmd": "mmd_cvae"}  # by the name of a run's folder
+LARGEST_CODE = 1e15  # whose squares float32 adds up by the million
 MAKE_ANEW = "The command that trained this run makes it anew."
 SETTINGS = {"model": str, "flags": dict, "dataset": {"name": str, "title": str}}  # read_json's form
 
@@ -126,6 +127,15 @@ class Trained:
         return fingerprint(self.encoder.weights + self.decoder.weights + prior)
 
 
+def check_codes(run, z):
+    """Raise UserError where a run's codes (n, latent_dim) are too large to calculate with."""
+    if not (largest := np.abs(z).max()) < LARGEST_CODE:  # or no number
+        raise UserError(
+            f"the codes of the run in {run.folder} go up to {largest:.1g}, beyond what can be "
+            "measured: its training diverged."
+        )
+
+
 def active_dimensions(mean):
     """How many latent dimensions tell images apart: whose mean varies by more than 0.01 over them.
 
@@ -160,8 +170,8 @@ def load_run(folder):
     """
     run = read_run(folder)
     script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
+    command = _command(script, run.flags | {"dataset": run.dataset}, folder)
     if not has_models(run):
-        command = _command(script, run.flags | {"dataset": run.dataset}, folder)
         raise UserError(
             f"the run in {folder} has no models; it is not finished. To go on:\n{command}"
         )
@@ -171,12 +181,14 @@ def load_run(folder):
     if number := run.flags.get("vamp_prior"):
         kinds["prior"] = priors.PseudoInputs, {"number": number} | shape
     with keras_in(run.flags["dtype"]):
-        models = {name: _load(folder / f"{name}.keras", *kind) for name, kind in kinds.items()}
+        anew = f"To have it made anew:\n{command}"
+        files = {name: folder / f"{name}.keras" for name in kinds}
+        models = {name: _load(file, *kinds[name], anew) for name, file in files.items()}
     run = Trained(folder, run.settings, models, script.encode, script.decode)
     if run.fingerprint != run.settings.get("models"):
         raise UserError(
             f"the models in {folder} are not those that its settings.json is of: files of another "
-            f"run, or damaged. {MAKE_ANEW}"
+            f"run, or damaged. {anew}"
         )
     return run
 
@@ -237,19 +249,20 @@ def _command(script, flags, folder):
     return shlex.join(["python", f"{script.__name__}.py", *words])
 
 
-def _load(file, kind, sizes):
+def _load(file, kind, sizes, anew):
     """The Keras model in a file; raises UserError unless it is a whole one of that class.
 
-    And has these `sizes`, a dict from an attribute to its value as JSON has it.
+    And has these `sizes`, a dict from an attribute to its value as JSON has it. `anew` says how to
+    have it made anew.
     """
     if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
-        raise UserError(f"{file} is damaged: it is no whole zip archive. {MAKE_ANEW}")
+        raise UserError(f"{file} is damaged: it is no whole zip archive. {anew}")
     try:
         model = keras.saving.load_model(file, compile=False)
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # bad files raise many kinds
-        raise UserError(f"{file} is damaged: {reason(error)}. {MAKE_ANEW}") from error
+        raise UserError(f"{file} is damaged: {reason(error)}. {anew}") from error
     found = {name: getattr(model, name, None) for name in sizes}
     if isinstance(shape := found.get("image_shape"), tuple):
         found["image_shape"] = list(shape)
@@ -257,7 +270,9 @@ def _load(file, kind, sizes):
         words = {"latent_dim": "{} latent dimensions", "number": "{} images"}
         words = [words.get(name, "images of {}").format(size) for name, size in sizes.items()]
         expected = f"{kind.__module__}'s {kind.__name__} with {' and '.join(words)}"
-        raise UserError(f"{file} is not what its settings say, {expected}.")
+        raise UserError(f"{file} is not what its settings say, {expected}. {anew}")
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
-        raise UserError(f"{file} is damaged: it has weights that are infinite or not a number.")
+        raise UserError(
+            f"{file} is damaged: it has weights that are infinite or not a number. {anew}"
+        )
     return model

@@ -12,10 +12,10 @@ from common import priors
 from common.data.sources import Dataset
 from common.explore import __main__ as explore
 from common.explore import page as pages
-from common.files import write_json
+from common.files import UserError, write_json
 from common.plotting import latent_plane
 from common.trained import SCRIPTS as NAMES
-from common.trained import Trained, load_run
+from common.trained import Trained, check_codes, load_run
 
 import keras
 import numpy as np
@@ -142,6 +142,16 @@ def test_what_is_in_the_way_is_left_as_it_is(tmp_path, monkeypatch, capsys):
     assert "choose another --output" in capsys.readouterr().err
     assert call(explore.main, "a", "--output", tmp_path / "new" / "a.html") == 0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.html"]
+
+
+def test_codes_too_large_to_measure_are_refused(tmp_path, monkeypatch):
+    run = trained("mmd", data_set(), tmp_path)
+    for factor in (1e20, np.nan):
+        monkeypatch.setattr(run, "_encode", lambda x, f=factor: np.full((len(x), 2), f))
+        with pytest.raises(UserError, match="beyond what can be measured: its training diverged"):
+            pages.content([run])
+        with pytest.raises(UserError, match="its training diverged"):
+            check_codes(run, run.encode(run.data().test_images))
 
 
 def test_metrics_are_shown_of_these_models_alone(tmp_path):

@@ -460,6 +460,20 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     assert "`--beta` 1.0, `--vamp-prior` 7" in place.with_name("comparison.md").read_text()
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_codes_count_among_the_numbers_that_are_to_be_finite(value, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    mean = np.zeros((80, 2))
+    flags = ("--epochs", 2, "--plot-every", 2, "--output-dir", tmp_path)
+    monkeypatch.setattr("common.trained.Trained.encode", lambda *_: mean)
+    assert call("mmd", *flags, "--epochs", 1) == 0
+    mean[5, 1] = value
+    assert call("mmd", *flags) == 1
+    said = "a test image's code is infinite or not a number in epoch 2"
+    assert said in capsys.readouterr().err
+    assert len(losses(tmp_path / "digits" / "mmd")) == 1
+
+
 @pytest.mark.parametrize("active", [0, 1, 2])
 def test_collapsed_dimensions_are_told(active, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("common.run.draw_figures", lambda *_: {})

@@ -18,7 +18,7 @@ from common.data.sources import Dataset
 from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
-from common.trained import SCRIPTS, Trained, active_dimensions
+from common.trained import SCRIPTS, Trained, active_dimensions, check_codes
 
 import numpy as np
 import tensorflow as tf
@@ -228,6 +228,7 @@ def evaluate(run, reference, args, step):
     else:
         mean = z = run.encode(images)
 
+    check_codes(run, z)
     step(run, "latent space")
     centre, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
     sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least

@@ -16,6 +16,7 @@ from common.compare.report import METRICS
 from common.files import UserError, is_number, read_json
 from common.run import FREE_FLAGS
 from common.runs import given, images_of, titles
+from common.trained import check_codes
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -98,8 +99,7 @@ def of_run(run, data, order):
     That is nearly all its points, and 3 sigma of N(0, I), or a VampPrior's means.
     """
     mean = run.encode(data.test_images[:MOST_IMAGES])
-    if not np.isfinite(mean).all():
-        raise UserError(f"the codes of the run in {run.folder} are not all finite numbers.")
+    check_codes(run, mean)
     points, lift, labels = plotting.latent_plane(mean)
     dim = mean.shape[1]
     if dim == 1:
