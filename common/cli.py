@@ -146,7 +146,7 @@ def add_mmd_flags(parser):
     """Add mmd_cvae.py's flags."""
     flags = parser.add_argument_group("the family of the MMD")
     help = "weight of the MMD (default: 1)"
-    flags.add_argument("--lambda", help=help, type=number(0, WEIGHT), metavar="L")
+    flags.add_argument("--lambda", help=help, type=_mmd_weight, metavar="L")
     help = "mean cross entropy a pixel in place of the squared error"
     flags.add_argument("--cross-entropy", help=help, action="store_true")
     _add_kernel(flags)
@@ -154,12 +154,14 @@ def add_mmd_flags(parser):
 
 
 def _check_mmd_flags(args):
-    weight = vars(args)["lambda"]
-    if weight == 1:
-        vars(args)["lambda"] = None  # the default, as of runs that did not name it
-    if args.kernel and weight == 0:
+    if args.kernel and vars(args)["lambda"] == 0:
         return "--kernel is of the MMD, which --lambda 0 leaves out"
     return None
+
+
+def _mmd_weight(text):
+    weight = number(0, WEIGHT)(text)
+    return None if weight == 1 else weight  # as of runs that do not name it
 
 
 def _add_kernel(flags):
@@ -171,6 +173,14 @@ def _kernel(text):
     if text in ("original", "imq"):
         return None if text == "original" else text  # as of runs that are older than the flag
     raise argparse.ArgumentTypeError(f"{text!r} is neither original nor imq")
+
+
+def add_runs(parser):
+    """Add the runs, and where their data are, of programs on finished ones."""
+    what = "a run's folder, such as outputs/fashion_mnist/cvae, or one of runs"
+    parser.add_argument("runs", nargs="*", metavar="RUN", type=path, help=what)
+    what = "folder of TFDS data sets (or of the pictures), if moved since"
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help=what)
 
 
 def whole_number(low, high):

@@ -168,6 +168,8 @@ class Run:
             if self._chief:
                 self._hand_out()
             flags, epochs = self.settings["flags"], self.args.epochs
+            if restored and flags["epochs"] == self.epoch:
+                self._end()  # also of a checkpoint that does not say which its models are
             if self.epoch < epochs and flags["epochs"] > self.epoch:
                 flags["epochs"] = epochs
                 for name in self._models:  # of an end whose checkpoint is damaged
@@ -377,6 +379,9 @@ class Run:
         self._document.text = json.dumps(document)
         prefix = self._prefix(self.epoch)
         prefix.parent.mkdir(exist_ok=True)
+        for file in prefix.parent.glob(f"{prefix.name}*"):
+            if file.is_symlink():  # TensorFlow would write to where it leads
+                file.unlink()
         try:
             self._checkpoint.write(str(prefix))
         except tf.errors.OpError as error:

@@ -512,6 +512,7 @@ def test_kept_metrics_that_are_not_whole_are_not_used(runs):
     basis, values, covariance = kept["basis"], kept["values"], kept["latent_covariance"]
     fewer = {name: value for name, value in values.items() if name != "sure"}
     changes = [{"basis": 3}, {"basis": basis | {"version": 1}}, {"basis": basis | {"epochs": 9}}]
+    changes += [{"basis": basis | {"models": "0" * 64}}]  # of another seed, say
     changes += [{"values": 3}]
     for value in ("abc", None, 10**400, float("nan")):
         changes.append({"values": values | {"silhouette": value}})
@@ -607,6 +608,12 @@ def test_runs_that_are_not_there(runs, call, tmp_path, monkeypatch):
     (runs / "mmd" / "decoder.keras").unlink()
     check_error(call(runs), "not finished", "python mmd_cvae.py")
     assert not list(tmp_path.rglob("*comparison*"))
+
+
+def test_codes_too_large_to_measure_are_refused(runs, call, monkeypatch):
+    encode = Trained.encode
+    monkeypatch.setattr(Trained, "encode", lambda *args: encode(*args) * np.float32(1e25))
+    check_error(call(runs / "mmd", *QUICK), "codes of the run", "its training diverged")
 
 
 def test_what_cannot_be_written_and_flags_that_are_unknown(runs, call, tmp_path):

@@ -84,15 +84,17 @@ def test_a_page_of_finished_runs_holds_all_and_loads_nothing(
 ):
     monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", few_digits)
-    flags = ("--dataset", "digits", "--epochs", 1, "--batch-size", 30, "--output-dir", tmp_path)
+    out = tmp_path / "outputs"
+    flags = ("--dataset", "digits", "--epochs", 1, "--batch-size", 30, "--output-dir", out)
     for model, script in SCRIPTS.items():
         monkeypatch.setattr(script, "load_dataset_or_digits", few_digits)
         assert call(model, *flags) == 0
     before = snapshot(tmp_path)
     capsys.readouterr()
-    assert call(explore.main, tmp_path / "digits") == 0
-    file = tmp_path / "digits" / "explorer.html"
-    assert capsys.readouterr().out == f"{file}, 0.5 MB. Open it in a browser.\n"
+    monkeypatch.chdir(tmp_path)
+    assert call(explore.main) == 0  # the one data set that is there
+    said, file = capsys.readouterr().out, out / "digits" / "explorer.html"
+    assert said == "outputs/digits/explorer.html, 0.5 MB. Open it in a browser.\n"
     assert snapshot(tmp_path).keys() - before.keys() == {file.relative_to(tmp_path)}
     found = in_page(file)
     for part in ("style", "script"):
@@ -106,7 +108,7 @@ def test_a_page_of_finished_runs_holds_all_and_loads_nothing(
     assert [one["count"] for one in of_data["classes"]] == np.bincount(data.test_labels).tolist()
     order = np.frombuffer(base64.b64decode(of_data["numbers"]), "<u4")
     for panel, model in zip(content["runs"], NAMES, strict=True):
-        run = load_run(tmp_path / "digits" / model)
+        run = load_run(out / "digits" / model)
         mean = floats(panel["means"]).reshape(-1, 2)
         np.testing.assert_array_equal(mean, run.encode(data.test_images)[order])
         kernel = floats(panel["decoder"]["deconv1"]["kernel"]).reshape(32, 3, 3, 64)
@@ -116,13 +118,13 @@ def test_a_page_of_finished_runs_holds_all_and_loads_nothing(
         titles = [table["title"] for table in panel["tables"]]
         assert titles == ["Flags", "Losses of the last epoch"]  # nothing was measured
     # Once more, over the first; a damaged and an unfinished run leave that as it is
-    assert call(explore.main, tmp_path / "digits", "--output", file) == 0
+    assert call(explore.main, out / "digits", "--output", file) == 0
     whole = file.read_bytes()
-    cut(tmp_path / "digits" / "mmd" / "decoder.keras")
-    assert call(explore.main, tmp_path / "digits") == 2
+    cut(out / "digits" / "mmd" / "decoder.keras")
+    assert call(explore.main, out / "digits") == 2
     assert "decoder.keras is damaged" in capsys.readouterr().err
-    (tmp_path / "digits" / "mmd" / "encoder.keras").unlink()
-    assert call(explore.main, tmp_path / "digits") == 2
+    (out / "digits" / "mmd" / "encoder.keras").unlink()
+    assert call(explore.main, out / "digits") == 2
     assert "it is not finished. To go on:\npython mmd_cvae.py" in capsys.readouterr().err
     assert file.read_bytes() == whole
 

@@ -20,6 +20,7 @@ from common import priors
 from common.compare import metrics
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
+from common.files import UserError
 from common.losses import normal_loglik
 from common.plotting import draw_figures
 from common.run import FIGURES
@@ -335,6 +336,31 @@ def test_a_checkpoint_folder_that_cannot_be_read_is_said_to_be_so(runs, monkeypa
     assert "--fresh" not in error
 
 
+def test_links_called_like_a_checkpoint_are_not_written_through(runs, tmp_path):
+    file, folder = tmp_path / "theirs", tmp_path / "their folder"
+    file.write_text("theirs")
+    folder.mkdir()
+    checkpoints = runs / "digits" / "mmd" / "checkpoints"
+    for name in ("ckpt-4.index", "ckpt-4.data-00000-of-00001", "ckpt-4_temp"):
+        (checkpoints / name).symlink_to(folder if name.endswith("temp") else file)
+    assert call("mmd", *FLAGS, "--epochs", 4, "--output-dir", runs) == 0
+    assert file.read_text() == "theirs"
+    assert not any(folder.iterdir())
+    assert not any(path.is_symlink() for path in checkpoints.iterdir())
+    assert len(losses(checkpoints.parent)) == 4
+
+
+def test_a_checkpoint_that_does_not_say_which_its_models_are(tmp_path, monkeypatch):
+    flags = ("--dataset", "digits", "--epochs", 1, "--output-dir", tmp_path)
+    with monkeypatch.context() as patch:  # as it was once written
+        patch.setattr(common.run.Run, "_end", lambda self: None)
+        assert call("mmd", *flags) == 0
+    with pytest.raises(UserError, match="are not those that its settings"):
+        load_run(tmp_path / "digits" / "mmd")
+    assert call("mmd", *flags) == 0
+    assert load_run(tmp_path / "digits" / "mmd").flags["epochs"] == 1
+
+
 def test_a_lock_that_is_deleted_is_noticed(tmp_path, monkeypatch, capsys):
     def delete(self):
         (self.folder / ".lock").unlink()
@@ -408,7 +434,7 @@ OBJECTIVES = [
 
 
 @pytest.mark.parametrize(("model", "flags"), OBJECTIVES)
-def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_path):
+def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_path, capsys):
     flags = ["--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
     assert call(model, *flags, tmp_path / "a") == 0
     assert call(model, *flags, tmp_path / "b", "--epochs", 1) == 0
@@ -420,6 +446,8 @@ def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_pat
     assert run.fingerprint == load_run(b).fingerprint
     header = (a / "losses.csv").read_text().splitlines()[0]
     assert ("loss_mmd_total" in header) == ("--lambda" in flags)
+    small = re.findall(r"\d\.(\d+) loss_mmd_total", capsys.readouterr().out)
+    assert {*map(len, small)} == ({4} if "--lambda" in flags else set())
     z, images = run.sample(5, seed=1)
     assert images.shape == (5, 28, 28, 1)
     if "--vamp-prior" in flags:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import zipfile
 
 import common.data.batches
 from common.data.sources import Dataset, load_dataset
@@ -148,6 +149,18 @@ def test_a_wrong_file_is_named(said, spoil, copied):
 def test_no_run_and_models_of_others(copied, trained):
     run = copied("mmd")
     cvae, larger = trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))
+    with zipfile.ZipFile(run / "decoder.keras") as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(parts["config.json"])
+    del config["build_config"]  # without that, Keras loads no weights, and says nothing
+    with zipfile.ZipFile(run / "decoder.keras", "w") as file:
+        for name, part in (parts | {"config.json": json.dumps(config)}).items():
+            file.writestr(name, part)
+    fails(run, "the models in", "are not those that its settings.json is of")
+    with zipfile.ZipFile(run / "decoder.keras", "w") as file:
+        for name, part in parts.items():
+            file.writestr(name, part)
+    load_run(run)
     settings = (run / "settings.json").read_bytes()
     for shape in ([32, 32, 1], 32):
         edit_json(run / "settings.json", lambda it, x=shape: it["dataset"].update(image_shape=x))

@@ -9,7 +9,7 @@ first run. Two runs of Fashion-MNIST take about 3 minutes on two cores.
     python -m common.compare outputs/fashion_mnist outputs/seed1/fashion_mnist/mmd
 """
 
-from common.cli import Parser, path, run_script, start, whole_number
+from common.cli import Parser, add_runs, path, run_script, start, whole_number
 
 
 def get_args(argv=None):
@@ -17,17 +17,10 @@ def get_args(argv=None):
     parser = Parser(
         "python -m common.compare", description="Trained runs side by side.", allow_abbrev=False
     )
+    add_runs(parser)
     flag = parser.add_argument
-    what = "a run's folder, such as outputs/fashion_mnist/cvae, or one of runs"
-    flag("runs", nargs="*", metavar="RUN", type=path, help=what)
     what = "write FILE's name with .png, .md and .json (default: comparison, beside the first)"
     flag("--output", type=path, metavar="FILE", help=what)
-    flag(
-        "--data-dir",
-        type=path,
-        metavar="DIR",
-        help="folder of TFDS data sets (or of the pictures), if moved since",
-    )
     number = {"type": whole_number(1, 100_000), "metavar": "N"}
     what = "for the importance-weighted bound (default: %(default)s)"
     flag("--iw-samples", default=500, help=f"samples an image {what}", **number)

@@ -7,7 +7,7 @@ explorer.html, beside the first one's data set, that opens in any browser by a d
     python -m common.explore outputs/fashion_mnist outputs/beta1/fashion_mnist/cvae
 """
 
-from common.cli import Parser, path, run_script, start
+from common.cli import Parser, add_runs, path, run_script, start
 
 
 def get_args(argv=None):
@@ -17,13 +17,9 @@ def get_args(argv=None):
         description="Trained runs as a page to look around in.",
         allow_abbrev=False,
     )
-    flag = parser.add_argument
-    what = "a run's folder, such as outputs/fashion_mnist/cvae, or one of runs"
-    flag("runs", nargs="*", metavar="RUN", type=path, help=what)
+    add_runs(parser)
     what = "the page to write (default: explorer.html, beside the first run)"
-    flag("--output", type=path, metavar="FILE", help=what)
-    what = "folder of TFDS data sets (or of the pictures), if moved since"
-    flag("--data-dir", type=path, metavar="DIR", help=what)
+    parser.add_argument("--output", type=path, metavar="FILE", help=what)
     return parser.parse_args(argv)
 
 

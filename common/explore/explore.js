@@ -4,7 +4,6 @@
 
 const find = (id) => document.getElementById(id);
 const page = JSON.parse(find("data").textContent);
-const SHAPES = ["disc", "square", "triangle", "diamond", "cross", "plus", "wedge", "ring", "frame", "bar"];
 const GUTTER = 2; // between the images of a strip
 
 const datasets = page.datasets.map(unpackDataset);
@@ -157,33 +156,48 @@ function paintTest(canvas, data, image) {
   data.sprite.decode().then(() => context.drawImage(data.sprite, left, top, width, height, 0, 0, width, height));
 }
 
-function tracePoint(context, shape, x, y, r) {
-  const arm = r * 0.4;
-  context.moveTo(x + (shape === "disc" || shape === "ring" ? r : 0), y);
-  if (shape === "disc") context.arc(x, y, r, 0, 7);
-  else if (shape === "square") context.rect(x - r * 0.9, y - r * 0.9, 1.8 * r, 1.8 * r);
-  else if (shape === "triangle") trace(context, [x, y - r * 1.2], [x + r * 1.1, y + r * 0.8], [x - r * 1.1, y + r * 0.8]);
-  else if (shape === "wedge") trace(context, [x, y + r * 1.2], [x + r * 1.1, y - r * 0.8], [x - r * 1.1, y - r * 0.8]);
-  else if (shape === "diamond") trace(context, [x, y - r * 1.3], [x + r * 1.3, y], [x, y + r * 1.3], [x - r * 1.3, y]);
-  else if (shape === "bar") context.rect(x - r * 1.3, y - arm, 2.6 * r, 2 * arm);
-  else if (shape === "plus") {
-    context.rect(x - r * 1.2, y - arm, 2.4 * r, 2 * arm);
-    context.rect(x - arm, y - r * 1.2, 2 * arm, 2.4 * r);
-  } else if (shape === "cross") {
-    trace(context, [x - r, y - r + arm], [x - r + arm, y - r], [x + r, y + r - arm], [x + r - arm, y + r]);
-    trace(context, [x + r - arm, y - r], [x + r, y - r + arm], [x - r + arm, y + r], [x - r, y + r - arm]);
-  } else { // hollow ones: what is inside runs the other way round
-    const hole = shape === "ring" ? 0.5 : 0.45;
-    if (shape === "ring") {
-      context.arc(x, y, r * 1.1, 0, 7);
-      context.moveTo(x + r * hole, y);
-      context.arc(x, y, r * hole, 7, 0, true);
-    } else {
-      context.rect(x - r, y - r, 2 * r, 2 * r);
-      trace(context, [x - r * hole, y - r * hole], [x - r * hole, y + r * hole], [x + r * hole, y + r * hole], [x + r * hole, y - r * hole]);
-    }
-  }
-}
+/** What tells classes apart besides colour: outlines of about the radius r, added to a path. */
+const SHAPES = [
+  function disc(context, x, y, r) {
+    context.moveTo(x + r, y);
+    context.arc(x, y, r, 0, 7);
+  },
+  function square(context, x, y, r) {
+    context.rect(x - 0.9 * r, y - 0.9 * r, 1.8 * r, 1.8 * r);
+  },
+  function triangle(context, x, y, r) {
+    trace(context, [x, y - 1.2 * r], [x + 1.1 * r, y + 0.8 * r], [x - 1.1 * r, y + 0.8 * r]);
+  },
+  function diamond(context, x, y, r) {
+    trace(context, [x, y - 1.3 * r], [x + 1.3 * r, y], [x, y + 1.3 * r], [x - 1.3 * r, y]);
+  },
+  function cross(context, x, y, r) {
+    const [far, near] = [r, 0.6 * r];
+    trace(context, [x - far, y - near], [x - near, y - far], [x + far, y + near], [x + near, y + far]);
+    trace(context, [x + near, y - far], [x + far, y - near], [x - near, y + far], [x - far, y + near]);
+  },
+  function plus(context, x, y, r) {
+    context.rect(x - 1.2 * r, y - 0.4 * r, 2.4 * r, 0.8 * r);
+    context.rect(x - 0.4 * r, y - 1.2 * r, 0.8 * r, 2.4 * r);
+  },
+  function wedge(context, x, y, r) {
+    trace(context, [x, y + 1.2 * r], [x + 1.1 * r, y - 0.8 * r], [x - 1.1 * r, y - 0.8 * r]);
+  },
+  function ring(context, x, y, r) { // the hole runs the other way round
+    context.moveTo(x + 1.1 * r, y);
+    context.arc(x, y, 1.1 * r, 0, 7);
+    context.moveTo(x + 0.5 * r, y);
+    context.arc(x, y, 0.5 * r, 7, 0, true);
+  },
+  function frame(context, x, y, r) {
+    const hole = 0.45 * r;
+    context.rect(x - r, y - r, 2 * r, 2 * r);
+    trace(context, [x - hole, y - hole], [x - hole, y + hole], [x + hole, y + hole], [x + hole, y - hole]);
+  },
+  function bar(context, x, y, r) {
+    context.rect(x - 1.3 * r, y - 0.4 * r, 2.6 * r, 0.8 * r);
+  },
+];
 
 function trace(context, [x, y], ...others) {
   context.moveTo(x, y);
@@ -239,7 +253,7 @@ function drawPoints(panel) {
       if (labels[i] !== label) continue;
       const [left, top] = toScreen(panel, pointOf(panel, i));
       if (left < -9 || top < -9 || left > width + 9 || top > height + 9) continue;
-      tracePoint(context, SHAPES[label % SHAPES.length], left, top, r);
+      SHAPES[label % SHAPES.length](context, left, top, r);
       if (name) middles[label].push([left, top]);
     }
     context.fill();
@@ -646,7 +660,7 @@ function buildLegend(data) {
     const context = wiped(icon, 18, 18);
     context.fillStyle = color;
     context.beginPath();
-    tracePoint(context, SHAPES[label % SHAPES.length], 9, 9, 5.5);
+    SHAPES[label % SHAPES.length](context, 9, 9, 5.5);
     context.fill();
     button.append(icon, make("span", { textContent: name }), make("span", { className: "count", textContent: count }));
     button.addEventListener("click", () => switchClasses(data, [label], data.hidden.has(label)));
