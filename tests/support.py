@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as the programs do, on few cores
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # as many processes test as there are cores
 
 import common.data.batches
 import common.run
@@ -132,6 +133,7 @@ def configuration():
 def environment(**more):
     """The environment for a new process, without what importing `common` has set here."""
     ours = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "TF_NUM_INTRAOP_THREADS")
+    ours += ("TF_NUM_INTEROP_THREADS",)
     return {k: v for k, v in os.environ.items() if k not in ours} | more
 
 

@@ -12,6 +12,7 @@ import pytest
 IMAGES = np.random.default_rng(0).integers(0, 256, (2000, 28, 28, 1), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["make_shipped", "make_eager", "make_fit"])
 def test_the_contestants_of_tensorflow_train_the_rivals_with_keras_s_layers(make, monkeypatch):
     parts = []

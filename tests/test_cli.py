@@ -320,6 +320,7 @@ def test_where_the_originals_kernel_hardly_sees_a_spread_is_told(script, flags, 
         assert bool(note) == (told and dim > ORIGINAL_SEES)
 
 
+@pytest.mark.slow
 def test_odd_settings_files_and_streams_leave_a_run_as_it_is(tmp_path, short_epochs):
     flags = ("--dataset", "digits", "--epochs", "1", "--output-dir", str(tmp_path / "é"))
     assert call("mmd", *flags) == 0

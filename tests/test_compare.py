@@ -457,6 +457,7 @@ def test_the_figure_shows_the_same_draws_and_images_in_every_column(runs, call, 
         np.testing.assert_allclose(column.decode(column.mean), preds, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(runs, call, tmp_path):
     other, line = {"latent_dim": 3, "dtype": "float64", "beta": 2.0}, {"latent_dim": 1}
     places = [runs / "mmd", relative(runs / "cvae", **other), relative(runs / "mmd", **line)]
@@ -564,6 +565,7 @@ runpy.run_module("common.compare", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_without_arguments_the_two_runs_in_outputs(runs, tmp_path):
     """The program, as a process, default place."""
     folder = (tmp_path / "out").rename(tmp_path / "outputs") / "digits"

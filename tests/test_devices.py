@@ -69,8 +69,8 @@ def test_in_batches_keeps_the_order_and_the_rest():
 @each
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_train_steps_are_plain_steps(script, dtype, build, digits, monkeypatch):
-    batches, results = shuffled_batches(1500, 40, 0, 1)[:6], []
-    for plain in (False, True):  # 6 steps in three calls, or by the tape alone
+    batches, results = shuffled_batches(1500, 40, 0, 1)[:3], []
+    for plain in (False, True):  # 3 steps in two calls, or by the tape alone
         with devices.set_up(0, dtype):
             encoder, decoder, rng = build(script)
             optimizer = script.make_optimizer(1e-3, encoder, decoder)
@@ -83,7 +83,7 @@ def test_train_steps_are_plain_steps(script, dtype, build, digits, monkeypatch):
                     x = tf.constant((digits[batch] / np.float64(255)).astype(dtype))
                     totals += script.train_step.python_function(x, *state)
             else:
-                for ends in ((0, 2), (2, 5), (5, 6)):
+                for ends in ((0, 2), (2, 3)):
                     args = (*map(tf.constant, ends), totals, tf.constant(digits), batches)
                     totals = devices.train_steps(script.train_step, *args, *state)
             results.append((totals, [w.numpy() for w in encoder.weights + decoder.weights]))
@@ -93,7 +93,7 @@ def test_train_steps_are_plain_steps(script, dtype, build, digits, monkeypatch):
     for weight, plain in zip(weights, plain_weights, strict=True):
         if double:
             np.testing.assert_allclose(weight, plain, rtol=1e-6, atol=1e-9)
-        # of up to 6 * 1e-3 by which training moved each weight; where a gradient is near 0, Adam
+        # of up to 3 * 1e-3 by which training moved each weight; where a gradient is near 0, Adam
         # makes much of its rounding
         assert np.abs(weight - plain).mean() < 1e-5
         assert np.quantile(np.abs(weight - plain), 0.99) < 1e-4

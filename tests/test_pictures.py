@@ -310,6 +310,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_a_comparison_and_a_folder_that_has_changed(photos, tmp_path, capsys, short_epochs):
     out, name = tmp_path / "out", "my_photos_größer"
     flags = ("--images", photos, "--image-size", 8, "--batch-size", 30, "--output-dir", out)

@@ -297,6 +297,7 @@ def test_comparison_marks_what_makes_up_a_vamp_prior(latent_dim):
 TITLES = ["CVAE, latent-dim 2", "CVAE, latent-dim 10", "MMD-VAE, latent-dim 2, dtype float64"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "mixed"), [(2, 0), (3, 1), (6, 0), (8, 1)])
 def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
     names = [tuple("abcdefghij"), ("T-shirt/top", *"ABCDEFGH", "Ankle boot")]

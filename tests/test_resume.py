@@ -155,6 +155,7 @@ def check_end(model, out, whole):
     assert not [*out.rglob("*.partial*"), *out.rglob("*_temp*")]
 
 
+@pytest.mark.slow
 def test_one_seed_gives_identical_runs(tmp_path):
     flags = ("--batch-size", 60, "--epochs", 1)  # such a batch goes through in parts
     for out in (tmp_path / "0", tmp_path / "1"):
@@ -321,8 +322,10 @@ def exports(run):
     return sorted(path for name in names for path in run.glob(name))
 
 
-@pytest.mark.parametrize("shift", range(len(SPOILS)))
-@pytest.mark.parametrize(("model", "done"), [("cvae", True), ("mmd", False)])
+@pytest.mark.parametrize(
+    ("model", "done", "shift"),
+    [*(("mmd", False, i) for i in range(len(SPOILS))), ("cvae", True, 0)],
+)
 def test_spoilt_exports_are_made_whole(model, done, shift, here, whole, copied):
     run = copied(model, done)
     files = exports(run)
@@ -386,6 +389,7 @@ def test_signals(model, seed, whole, tmp_path):
     check_end(model, tmp_path, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
 @soak(range(100, 115))
 def test_signals_to_a_program(seed, tmp_path):
@@ -407,6 +411,7 @@ def test_signals_to_a_program(seed, tmp_path):
         check_interrupted(tmp_path, number, process.returncode, output, epochs=50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "epoch"), [
     ("common.run.Run._restore", 2),  # and after which epoch the run has stopped then
     ("mmd_cvae.train_step", 2),
@@ -423,6 +428,7 @@ def test_a_signal_waits_for_the_end_of_what_is_being_done(name, epoch, whole, co
         assert state(run) == state(folder(whole, "mmd"))
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_the_other_script_is_not(tmp_path):
     first = script("mmd", tmp_path, "--epochs", 1000, "--plot-every", 1000)
     first.wait_for("(epoch): 1:")

@@ -223,6 +223,7 @@ def outside():
     return configuration(), handlers, matplotlib.rcParams.copy()
 
 
+@pytest.mark.slow
 def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch):
     keras.config.set_image_data_format("channels_first")  # which the fixtures take back
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -427,14 +428,19 @@ def test_tensorboard_has_each_epoch_once(runs, monkeypatch):
 
 
 OBJECTIVES = [
-    ("cvae", "--beta 1 --vamp-prior 5 --dtype float64"),
-    ("cvae", "--alpha 0.5 --lambda 3 --vamp-prior 5 --latent-dim 3 --kernel imq"),
+    (
+        "cvae",
+        "--alpha 0.5 --lambda 3 --vamp-prior 5 --latent-dim 3 --kernel imq --dtype float64",
+    ),
     ("mmd", "--lambda 784 --cross-entropy --kernel imq"),
 ]
 
 
 @pytest.mark.parametrize(("model", "flags"), OBJECTIVES)
-def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_path, capsys):
+def test_the_family_trains_is_continued_exactly_and_loaded(
+    model, flags, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("common.run.draw_figures", small_figures)
     flags = ["--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
     assert call(model, *flags, tmp_path / "a") == 0
     assert call(model, *flags, tmp_path / "b", "--epochs", 1) == 0
@@ -460,6 +466,7 @@ def test_the_family_trains_is_continued_exactly_and_loaded(model, flags, tmp_pat
         assert not np.allclose(z, priors.sample(5, z.shape[1], 1))
 
 
+@pytest.mark.slow
 def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", lambda *_: DATA)
@@ -488,21 +495,21 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     assert "`--beta` 1.0, `--vamp-prior` 7" in place.with_name("comparison.md").read_text()
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_codes_count_among_the_numbers_that_are_to_be_finite(value, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
-    mean = np.zeros((80, 2))
-    flags = ("--epochs", 2, "--plot-every", 2, "--output-dir", tmp_path)
-    monkeypatch.setattr("common.trained.Trained.encode", lambda *_: mean)
-    assert call("mmd", *flags, "--epochs", 1) == 0
-    mean[5, 1] = value
-    assert call("mmd", *flags) == 1
+    good, bad = np.zeros((2, 80, 2))
+    bad[5, 1] = value
+    # of the figures before training, of the first epoch and its figures, of the second epoch
+    encode = Mock(side_effect=[good, good, good, bad])
+    monkeypatch.setattr("common.trained.Trained.encode", encode)
+    assert call("mmd", "--epochs", 2, "--plot-every", 1, "--output-dir", tmp_path) == 1
     said = "a test image's code is infinite or not a number in epoch 2"
     assert said in capsys.readouterr().err
     assert len(losses(tmp_path / "digits" / "mmd")) == 1
 
 
-@pytest.mark.parametrize("active", [0, 1, 2])
+@pytest.mark.parametrize("active", [1, 2])
 def test_collapsed_dimensions_are_told(active, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
     mean = np.random.default_rng(0).normal(size=(80, 2))

@@ -29,7 +29,7 @@ def blends(images, kind, rng):
 @pytest.mark.parametrize(
     "name",
     [
-        "digits",
+        pytest.param("digits", marks=pytest.mark.slow),
         *(pytest.param(n, marks=[pytest.mark.soak, real_data]) for n in ("mnist", "fashion_mnist")),
     ],
 )

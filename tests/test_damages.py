@@ -1,0 +1,260 @@
+"""Random damage to every file that a run leaves: nothing wrong is used, nothing outside is touched.
+
+`python -m pytest -m soak tests/test_damages.py -s` does a thousand, and prints what came of them.
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import common.data.batches
+import common.run
+from common.compare import __main__ as comparison
+from common.compare import evaluate, judge
+from common.explore import __main__ as explore
+from common.files import UserError, read_json
+from common.trained import load_run
+
+import pytest
+from support import SCRIPTS, call, few_digits, put, small_figures, snapshot
+from test_resume import state
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and links")
+
+EPOCHS = 2
+FLAGS = ("--dataset", "digits", "--batch-size", 30, "--tensorboard", "--plot-every", 1)
+COMPARE = ("--iw-samples", 2, "--iw-images", 9)
+HOSTILE = (None, True, -1, 2.5, 10**400, 1e308, float("nan"), float("inf"), "", "\ud800", "$x^{$")
+HOSTILE += ("../../outside", "/etc/passwd", [], {}, [[[]]], "</script>", "日本")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Runs on 60 digits, whose figures are soon drawn; a quick judge."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common.data.batches, "EPOCH", 1)
+        patch.setattr(common.run, "draw_figures", small_figures)
+        patch.setattr(evaluate, "PRIOR_DRAWS", 100)
+        patch.setattr(judge, "EPOCHS", 1)
+        patch.setattr("common.trained.load_dataset", few_digits)
+        for script in SCRIPTS.values():
+            patch.setattr(script, "load_dataset_or_digits", few_digits)
+        yield
+
+
+def train(model, out, epochs=EPOCHS, *flags):
+    return call(model, *FLAGS, "--epochs", epochs, "--output-dir", out, *flags)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A folder with a measured run of either script, one of another seed, and a longer one."""
+    out = tmp_path_factory.mktemp("clean")
+    for model in SCRIPTS:
+        assert train(model, out / "runs") == 0
+        shutil.copytree(out / "runs", out / "longer", dirs_exist_ok=True)
+        assert train(model, out / "longer", EPOCHS + 1) == 0
+    assert train("mmd", out / "others", EPOCHS, "--seed", 1) == 0
+    for runs in ("runs", "others"):
+        assert call(comparison.main, out / runs / "digits" / "mmd", *COMPARE) == 0
+    return out
+
+
+# Damages: functions of a random.Random, a path and a folder with other files -------------------
+
+
+def change_bytes(rng, path, _):
+    content = bytearray(path.read_bytes())
+    for _ in range(rng.randint(1, 20)):
+        content[rng.randrange(len(content))] = rng.randrange(256)
+    path.write_bytes(content)
+
+
+def cut(rng, path, _):
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def lengthen(rng, path, _):
+    path.write_bytes(path.read_bytes() + rng.randbytes(rng.randint(1, 99)))
+
+
+def delete(rng, path, _):
+    path.unlink()
+
+
+def swap(rng, path, outside):
+    """Put in its place another file of the run, or the same or another one of another run."""
+    others = [one for one in outside.parent.rglob(f"*{path.suffix}") if one.is_file()]
+    shutil.copy(rng.choice(others), path.with_name("new"))
+    path.with_name("new").replace(path)
+
+
+def other_kind(rng, path, outside):
+    """Put a folder, a pipe or a link in its place."""
+    outer = outside / "precious"
+    put(path, rng.choice([
+        Path.mkdir, os.mkfifo, lambda p: p.symlink_to(outer), lambda p: p.symlink_to(outside),
+        lambda p: p.symlink_to("nowhere"), lambda p: p.symlink_to(p.name),
+    ]))  # fmt: skip
+
+
+def plant(rng, path, outside):
+    """Put links to what is outside where temporary files and checkpoints are made."""
+    later = ("ckpt-3.index", "ckpt-3.data-00000-of-00001")
+    for name in (f".{path.stem}.partial{path.suffix}", *later):
+        with contextlib.suppress(FileExistsError):
+            path.with_name(name).symlink_to(outside / "precious")
+
+
+def edit(rng, path, outside):
+    """Another value in JSON, another digit elsewhere, other files in TensorFlow's list."""
+    if path.name == "checkpoint":
+        target = rng.choice([outside / "*", "../../outside/*", "", "\udcff", "ckpt-9", "*"])
+        text = re.sub('"(.*?)"', lambda _: f'"{target}"', path.read_text(), count=rng.randint(1, 4))
+        path.write_bytes(text.encode(errors="surrogateescape"))
+    elif path.suffix == ".json":
+        content = json.loads(path.read_text())
+        _edit_value(rng, content)
+        path.write_text(json.dumps(content))
+    elif path.suffix == ".keras":
+        with zipfile.ZipFile(path) as file:
+            parts = {name: file.read(name) for name in file.namelist()}
+        config = json.loads(parts["config.json"])
+        _edit_value(rng, config)
+        with zipfile.ZipFile(path, "w") as file:
+            for name, part in (parts | {"config.json": json.dumps(config)}).items():
+                file.writestr(name, part)
+    else:
+        content = path.read_bytes()
+        digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
+        if digits:
+            at = rng.choice(digits)
+            path.write_bytes(content[:at] + b"8-e,\xff"[rng.randrange(5) :][:1] + content[at + 1 :])
+
+
+def _edit_value(rng, content):
+    while isinstance(content, (dict, list)) and content:
+        key = rng.choice([*content] if isinstance(content, dict) else range(len(content)))
+        if not content[key] or not isinstance(content[key], (dict, list)) or rng.random() < 0.2:
+            break
+        content = content[key]
+    else:
+        return
+    if isinstance(content, dict) and rng.random() < 0.2:
+        del content[key]
+    else:
+        content[key] = rng.choice(HOSTILE)
+
+
+DAMAGES = (change_bytes, cut, lengthen, delete, swap, other_kind, plant, edit, edit)
+
+# What is done with a damaged run, and what has to have come of it -------------------------------
+
+
+def load(run, model, clean):
+    """`load_run` gives the very models, or says what is wrong."""
+    try:
+        found = load_run(run)
+    except (UserError, OSError):
+        return 2
+    assert found.fingerprint == load_run(clean / "runs" / "digits" / model).fingerprint
+    assert found.settings["flags"]["seed"] == 0
+    return 0
+
+
+def go_on(run, model, clean, epochs=EPOCHS):
+    """The script, to its end or further: as if nothing had been, or a word about what is wrong."""
+    status = train(model, run.parents[1], epochs)
+    if status == 0:
+        whole = clean / ("runs" if epochs == EPOCHS else "longer") / "digits" / model
+        *found, figures, _ = state(run)
+        *expected, whole_figures, _ = state(whole)
+        assert found == expected
+        last = [name for name in whole_figures if name.endswith(f"epoch_{epochs}.png")]
+        assert [figures[name] for name in last] == [whole_figures[name] for name in last]
+    return status
+
+
+def extend(run, model, clean):
+    return go_on(run, model, clean, EPOCHS + 1)
+
+
+def show(run, model, clean):
+    return call(explore.main, run, "--output", run.parents[1] / "page.html")
+
+
+def measure(run, model, clean):
+    """The comparison measures what the clean run's has."""
+    status = call(comparison.main, run, *COMPARE)
+    if status == 0:
+        expected = clean / "runs" / "digits" / "mmd" / "metrics.json"
+        found = read_json(run.parent / "comparison.json", dict)["columns"][0]["runs"][0]
+        if model == "mmd":
+            assert found["metrics"] == read_json(expected, dict)["values"]
+    return status
+
+
+ACTIONS = {load: 8, go_on: 6, extend: 2, show: 2, measure: 2}
+
+
+def slow(*_):
+    raise TimeoutError("a minute is over")
+
+
+def attack(rng, clean, place, capsys):
+    """Damage a copy of a run, do something with it, return what was done and what came of it."""
+    model = rng.choice([*SCRIPTS, "mmd"])
+    run = shutil.copytree(clean / "runs" / "digits", place / "digits") / model
+    outside = place / "outside"
+    shutil.copytree(clean / "others" / "digits" / "mmd", outside)
+    (outside / "precious").write_text("mine")
+    before, done = snapshot(outside), []
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        files = [p for p in run.rglob("*") if p.is_file() and not p.is_symlink()]
+        files += [p for p in run.parent.glob("comparison.*") if p.is_file()]
+        path, damage = rng.choice(sorted(files)), rng.choice(DAMAGES)
+        if path.stat().st_size or damage not in (change_bytes, cut):
+            done.append(f"{damage.__name__} {path.name}")
+            damage(rng, path, outside)
+    (act,) = rng.choices([*ACTIONS], ACTIONS.values())
+    signal.signal(signal.SIGALRM, slow)
+    signal.alarm(60)
+    try:
+        status = act(run, model, clean)
+    except Exception as error:
+        error.add_note(f"{act.__name__} of {model} after {done}: {''.join(capsys.readouterr())}")
+        raise
+    finally:
+        signal.alarm(0)
+    said = capsys.readouterr()
+    context = act.__name__, model, done, status, said
+    assert status in (0, 1, 2), context
+    assert "Traceback" not in said.out + said.err, context
+    if status and act is not load:
+        assert 1 <= len(said.err.splitlines()) <= 3, context
+    assert snapshot(outside) == before, context
+    return act.__name__, done, status
+
+
+@pytest.mark.parametrize(
+    ("seed", "n"), [(0, 12), *(pytest.param(s, 100, marks=pytest.mark.soak) for s in range(1, 11))]
+)
+def test_random_damages(seed, n, clean, tmp_path, capsys):
+    rng, found, damages = random.Random(seed), Counter(), 0
+    while damages < n:
+        place = tmp_path / str(damages)
+        act, done, status = attack(rng, clean, place, capsys)
+        shutil.rmtree(place)
+        damages += len(done)
+        for one in done:
+            found[one.split()[0], act, "as it should be" if status == 0 else "refused"] += 1
+    with capsys.disabled():
+        for key, count in sorted(found.items()) if n > 12 else ():
+            print("\n| " + " | ".join((*key, str(count))) + " |", end="")
