@@ -303,16 +303,27 @@ def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
     names = [tuple("abcdefghij"), ("T-shirt/top", *"ABCDEFGH", "Ankle boot")]
     columns = [column(TITLES[i % 3], 1 + i, names=names[mixed * i % 2]) for i in range(count)]
     figure = show_comparison(columns)
-    figure.canvas.draw()
+    assert_nothing_is_cut_off_or_covered(figure)
     assert len(figure.legends) == 1 + mixed
+    smallest = min(text.get_size() for text in figure.texts) * 100 / 72 * 900 / (figure.bbox.x1 / 2)
+    assert smallest > (11 if count < 6 else 8)  # pixels on a page 900 wide
+
+
+@pytest.mark.parametrize(("scale", "centre"), [(1e-4, 0), (1e-4, -500), (1e4, 0)])
+def test_numbers_of_any_size_have_room(scale, centre):
+    shown = column("a", centre=centre / scale)
+    shown = shown._replace(mean=shown.mean * scale, centres=shown.mean[:5] * scale)
+    assert_nothing_is_cut_off_or_covered(show_comparison([shown] * 2))
+
+
+def assert_nothing_is_cut_off_or_covered(figure):
+    figure.canvas.draw()
     boxes = [artist.get_window_extent() for artist in (*figure.texts, *figure.legends)]
     boxes += [axes.get_tightbbox() for axes in figure.axes]
     for i, box in enumerate(boxes):
         assert (box.min >= 0).all(), i
         assert (box.max <= figure.bbox.max).all(), i
         assert not box.count_overlaps(boxes[:i]), i
-    smallest = min(text.get_size() for text in figure.texts) * 100 / 72 * 900 / (figure.bbox.x1 / 2)
-    assert smallest > (11 if count < 6 else 8)  # pixels on a page 900 wide
 
 
 SETTINGS = {

@@ -148,6 +148,8 @@ def _fill_column(panels, column, contents, limits, zoom):
     else:
         plotting.mark(space, centres, zoom)
     space.set(xlim=limits[0], ylim=limits[1])
+    space.ticklabel_format(scilimits=(-2, 3))  # for longer labels there is no room
+    space.yaxis.get_offset_text().set_va("top")  # within the panel: above is its heading
     for axes, canvas in zip((clothes, grid, pairs), canvases, strict=True):
         plotting.show(axes, canvas, plotting.GRID_EXTENT if axes is grid else None)
     clothes.set_axis_off()
