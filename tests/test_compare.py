@@ -404,6 +404,18 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
     assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
 
 
+def test_more_than_three_columns_have_letters(monkeypatch):
+    names = ["CVAE", "CVAE, beta 1.0", "MMD-VAE", "MMD-VAE, lambda 2.0"]
+    results = [evaluate.Result(Mock(), {"sure": i / 10}, [], []) for i in range(4)]
+    lettered = [f"{letter}: {name}" for letter, name in zip("ABCD", names, strict=True)]
+    for n, expected, top in ((3, names[:3], names[:3]), (4, lettered, [*"ABCD"])):
+        monkeypatch.setattr(compare, "titles", lambda *_, n=n: names[:n])
+        columns = compare.by_setting(results[:n])
+        assert [*columns] == expected
+        first = table(columns, {"untrained": {"sure": 0}}).splitlines()[0]
+        assert [word.strip() for word in first.split("|")[2:-1]] == [*top, "untrained"]
+
+
 def test_the_summary_names_what_differs_beyond_the_spread():
     def column(*values):
         return [evaluate.Result(Mock(title="t"), one, [], []) for one in values]

@@ -34,11 +34,12 @@ if __name__ == "__main__":
 import contextlib
 import functools
 from pathlib import Path
+from string import ascii_uppercase
 
 from common.cli import signals_wait
 from common.compare.evaluate import baselines, kept_result, measure, read_reference
 from common.compare.figure import Column, show_comparison
-from common.compare.report import remarks, summary, table, to_json, to_markdown
+from common.compare.report import heading, remarks, summary, table, to_json, to_markdown
 from common.data.images import progress
 from common.devices import set_up
 from common.files import UserError, replacing_unlocked
@@ -62,12 +63,17 @@ def read(folder):
 
 
 def by_setting(results):
-    """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart."""
+    """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart.
+
+    The titles of more than three are long: a letter comes before each.
+    """
     columns = {}
     names = titles([result.run for result in results], FREE_IN_COLUMN)
     for title, result in zip(names, results, strict=True):
         columns.setdefault(title, []).append(result)
-    return columns
+    if not 3 < len(columns) <= len(ascii_uppercase):
+        return columns
+    return {f"{ascii_uppercase[i]}: {title}": columns[title] for i, title in enumerate(columns)}
 
 
 def output_files(output):
@@ -148,6 +154,9 @@ def write(files, found, shown, args):
         file.write_text(to_json(*found, args), encoding="utf-8")
     if differences := summary(columns, baseline_columns):
         print(differences)
+    for title in columns:
+        if heading(title) != title:
+            print(title)
     print(table(columns, baseline_columns))
     print(remarks(*found))
     print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")

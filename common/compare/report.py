@@ -126,6 +126,11 @@ def summary(columns, baselines):
     return "\n".join(text for share, text in sorted(lines, reverse=True)[:3] if share)
 
 
+def heading(title):
+    """A column's title over the table: its letter alone, if it has one."""
+    return re.sub(r"^([A-Z]): .*", r"\1", title)
+
+
 def table(columns, baselines):
     """An aligned Markdown table: a row a metric that any run has, a column a setting."""
     left_out, columns = untelling(columns, baselines), _values(columns, baselines)
@@ -134,7 +139,7 @@ def table(columns, baselines):
         summary = summarize(name, runs) or ()
         return " ± ".join(f"{v:.{METRICS[name]}f}" for v in summary if v is not None) or "-"
 
-    longest, rows = max(map(len, METRICS)), [["", *columns]]
+    longest, rows = max(map(len, METRICS)), [["", *map(heading, columns)]]
     for name in [name for name in METRICS if name not in left_out]:
         rows.append([f"{name:{longest}}", *(cell(name, runs) for runs in columns.values())])
     rows = [row for row in rows if set(row[1:]) != {"-"}]
