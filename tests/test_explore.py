@@ -185,6 +185,12 @@ def test_of_a_large_test_set_the_first_images(tmp_path, monkeypatch):
     np.testing.assert_array_equal(means, run.encode(data.test_images)[order])
 
 
+def test_of_a_larger_test_set_than_is_shown_in_one_dimension(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "MOST_IMAGES", N - 10)
+    (panel,) = pages.content([trained("cvae", data_set(), tmp_path, 1)])["runs"]
+    assert len(floats(panel["points"])) == 2 * (N - 10)
+
+
 def test_more_dimensions_are_the_figures_plane_and_eight_components(tmp_path):
     data = data_set()
     run = trained("cvae", data, tmp_path, 12)
@@ -278,7 +284,7 @@ def page(opened):
     for kind in ("kind", "end"):
         opened.locator(f"[name={kind}]").first.check()
     opened.get_by_label("panels move together").check()
-    opened.get_by_role("button", name="The whole").click()
+    opened.get_by_role("button", name="Show all").click()
     for button in opened.get_by_role("button", name="all", exact=True).all():
         button.click()
     opened.locator("#frames").fill("17")
@@ -415,6 +421,7 @@ def test_zoom_pan_and_back_together_and_alone(page):
     home = view(page, 0)
     point_at(page, 0, 0.75, 0.25)
     under = state(page, "look.x"), state(page, "look.y")
+    page.wait_for_timeout(500)  # the page was scrolled: while it is, the wheel goes on with that
     page.mouse.wheel(0, -300)
     wait_until(page, f"explorer.panels[0].view.half < {home[2]}")
     np.testing.assert_allclose(view(page, 1), view(page, 0))
@@ -434,7 +441,7 @@ def test_zoom_pan_and_back_together_and_alone(page):
     np.testing.assert_allclose(view(page, 0), home)
     np.testing.assert_allclose(view(page, 1), left)
     assert state(page, "ends.image[0].image") == ends["image"][0]["image"]  # not clicked
-    page.get_by_role("button", name="The whole").click()
+    page.get_by_role("button", name="Show all").click()
     np.testing.assert_allclose(view(page, 1), home)
 
 
@@ -505,6 +512,13 @@ def test_morphing_between_two_test_images_and_between_two_places(page, runs, tmp
     wait_until(page, "Math.abs(explorer.look.along - 0.25) > 0.1")
     page.get_by_role("button", name="Pause").click()
     stopped = state(page, "look.along")
+    point_at(page, 0, 0.5, 0.5)
+    assert page.locator(".marker").first.is_hidden()
+    film = page.locator(".film").first
+    film.scroll_into_view_if_needed()
+    film.click(position={"x": film.bounding_box()["width"] / 4, "y": 15})
+    assert state(page, "look.along") == stopped_at(33, 1 / 4)
+    stopped = state(page, "look.along")
     page.wait_for_timeout(100)
     assert state(page, "look.along") == stopped
     with page.expect_download() as download:
@@ -520,6 +534,44 @@ def test_morphing_between_two_test_images_and_between_two_places(page, runs, tmp
     assert a == [state(page, "look.x"), state(page, "look.y")]
     check(1, np.array([a]), np.array([b]), 33)
     check(2, np.array([a]), np.array([b]), 33)
+
+
+def stopped_at(n, share):
+    """How far the image is along a strip of n that is at a share of its width, 28 pixels each."""
+    return int(share * (n * 28 + (n - 1) * 2) / 30) / (n - 1)
+
+
+@in_browser
+def test_playing_leaves_no_strip_empty_and_goes_on_under_the_mouse(page, runs):
+    point_at(page, 0, 0.3, 0.6, click=True)
+    point_at(page, 0, 0.7, 0.4, click=True)
+    page.locator("#play").click()
+    page.locator("#frames").fill("25")
+    point_at(page, 0, 0.5, 0.5)
+    settle(page)
+    a, b = (state(page, f"ends.image[{k}].image") for k in (0, 1))
+    order = page.evaluate("[...explorer.panels[0].data.numbers]")
+    mean = runs[0].encode(runs[0].data().test_images)[[order[a], order[b]]]
+    expected = runs[0].decode(mean[1:])[0]
+    wait_until(page, "explorer.look.along > 0")
+    for _ in range(100):
+        strip = pixels(page, 0, "strip")
+        if np.abs(strip[:, -28:] - expected).max() < 0.6 / 255:
+            break
+        page.wait_for_timeout(50)
+    assert_shows(strip[:, -28:], expected)
+    assert page.get_by_role("button", name="Pause").count() == 1
+    page.get_by_role("button", name="Pause").click()
+
+
+@in_browser
+def test_a_plot_that_is_drawn_again_is_the_same(page):
+    before = pixels(page, 0, "back")
+    page.get_by_role("button", name="none", exact=True).first.click()
+    page.get_by_role("button", name="all", exact=True).first.click()
+    settle(page)
+    page.wait_for_timeout(100)
+    np.testing.assert_array_equal(pixels(page, 0, "back"), before)
 
 
 @in_browser
@@ -562,6 +614,30 @@ def test_more_dimensions_have_sliders(page, runs):
     assert abs(places[-1]) > 0.5 * value
     z = np.array(panel["origin"]) + np.array(places) @ np.array(panel["axes"])
     assert_shows(pixels(page, 3, "here"), runs[3].decode(z[None])[0])
+
+
+@in_browser
+def test_ends_keep_where_the_sliders_were(page):
+    page.get_by_label("places").check()
+    point_at(page, 3, 0.4, 0.4, click=True)
+    before = page.evaluate("[...explorer.between(3, 0)]")
+    slider = page.locator(".panel").nth(3).get_by_role("slider").first
+    slider.evaluate("e => { e.value = e.max; e.dispatchEvent(new Event('input')); }")
+    assert page.evaluate("[...explorer.between(3, 0)]") == before
+    slider.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
+
+
+@in_browser
+def test_the_runs_are_one_table_without_places_on_the_disk(page, runs):
+    rows = page.locator("#tables tr").all_inner_texts()
+    assert rows[0].split("\t")[1:] == [
+        panel["title"].replace("\ud800", "\ufffd") for panel in pages.content(runs)["runs"]
+    ]
+    names = [row.split("\t")[0] for row in rows]
+    assert "--seed" in names
+    assert not {"--output-dir", "--data-dir"} & {*names}
+    (seeds,) = [row.split("\t")[1:] for row in rows if row.startswith("--seed")]
+    assert seeds == [str(run.flags["seed"]) for run in runs]
 
 
 @in_browser

@@ -50,24 +50,25 @@ function unpackRun(packed, index) {
 
 /** A function that has a latent vector decoded; of several for one purpose, the latest wins. */
 function makeDecoder(packed, shape) {
-  const source = new Blob([find("decoder").textContent], { type: "text/javascript" });
-  const worker = new Worker(URL.createObjectURL(source)), waiting = new Map();
-  const layers = {};
+  const source = URL.createObjectURL(new Blob([find("decoder").textContent], { type: "text/javascript" }));
+  const worker = new Worker(source), waiting = new Map(), layers = {};
   for (const [name, { kernel, bias }] of Object.entries(packed)) {
     layers[name] = { kernel: floats(kernel), bias: floats(bias) };
   }
   worker.postMessage({ layers, shape });
-  let current = null;
-  function next() {
-    const [purpose] = ["here", "again", ...waiting.keys()].filter((one) => waiting.has(one));
-    current = waiting.get(purpose) ?? null;
-    waiting.delete(purpose);
+  let current = null, last = null;
+  function next() { // every second time another than "here", so that no purpose waits for ever
+    const first = last === "here" ? ["again"] : ["here", "again"];
+    last = [...first, ...waiting.keys()].find((purpose) => waiting.has(purpose));
+    current = waiting.get(last) ?? null;
+    waiting.delete(last);
     if (current) worker.postMessage({ z: current.z });
   }
   worker.onmessage = ({ data }) => {
     current.show(data);
     next();
   };
+  worker.onerror = ({ message }) => find("failed").append(`A decoder does not work here: ${message} `);
   return (purpose, z, show) => {
     waiting.set(purpose, { z, show });
     if (!current) next();
@@ -76,9 +77,9 @@ function makeDecoder(packed, shape) {
 
 // Latent vectors ---------------------------------------------------------------
 
-/** The latent vector of a place in a panel's plane. */
-function lift(panel, x, y) {
-  const along = [x, y, ...panel.further];
+/** The latent vector of a place in a panel's plane, or beside it. */
+function lift(panel, x, y, further = panel.further) {
+  const along = [x, y, ...further];
   return Float64Array.from(panel.origin, (value, i) =>
     along.reduce((sum, step, k) => sum + step * (panel.axes[k]?.[i] ?? 0), value));
 }
@@ -103,8 +104,8 @@ function nearest(panel, { x, y }) {
   let found = null, least = Infinity;
   for (let i = 0; i < panel.data.size; i++) {
     if (panel.data.hidden.has(panel.data.labels[i])) continue;
-    const distance = (panel.points[2 * i] - x) ** 2 + (panel.points[2 * i + 1] - y) ** 2;
-    if (distance < least) [found, least] = [i, distance];
+    const square = (panel.points[2 * i] - x) ** 2 + (panel.points[2 * i + 1] - y) ** 2;
+    if (square < least) [found, least] = [i, square];
   }
   return found;
 }
@@ -113,7 +114,7 @@ function nearest(panel, { x, y }) {
 function endOf(panel, k) {
   const end = ends[ends.kind][k];
   if (!end) return null;
-  if (ends.kind === "place") return { z: lift(panel, end.x, end.y), ...end };
+  if (ends.kind === "place") return { z: lift(panel, end.x, end.y, end.further[panel.index]), x: end.x, y: end.y };
   if (end.data !== panel.data) return null;
   return { z: meanOf(panel, end.image), ...pointOf(panel, end.image) };
 }
@@ -122,6 +123,11 @@ function endOf(panel, k) {
 function between(panel, along) {
   const [a, b] = [endOf(panel, 0), endOf(panel, 1)];
   return a && b && a.z.map((value, i) => value + along * (b.z[i] - value));
+}
+
+/** A place as an end of the morphing, with where the sliders of all panels are. */
+function placeEnd({ x, y }) {
+  return { x, y, further: panels.map(({ further }) => [...further]) };
 }
 
 function gaussian() {
@@ -216,8 +222,8 @@ function wiped(canvas, width, height) {
   if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.font = "12px system-ui, sans-serif";
-  return context;
+  const font = "12px system-ui, sans-serif";
+  return Object.assign(context, { font, textAlign: "left", textBaseline: "alphabetic", lineJoin: "miter" });
 }
 
 // A panel's plot ---------------------------------------------------------------
@@ -241,39 +247,44 @@ function drawPoints(panel) {
   const { width, height } = panel.size, context = wiped(panel.back, width, height);
   drawTicks(panel, context);
   drawPrior(panel, context);
-  const { labels, hidden, classes, size } = panel.data, zoomed = Math.sqrt(page.home.half / panel.view.half);
+  const { hidden, classes, size } = panel.data, zoomed = Math.sqrt(page.home.half / panel.view.half);
   const r = Math.min(7, Math.max(1.5, (size > 3000 ? 1.6 : 2.4) * zoomed * Math.sqrt(width / 500)));
-  const shown = classes.length ? classes : [{ color: ink("accent"), name: "" }];
-  const middles = shown.map(() => []);
-  shown.forEach(({ color, name }, label) => {
-    if (hidden.has(label)) return;
+  const shown = classes.length ? classes : [{ color: ink("accent"), first: 0, count: size }];
+  const unit = unitOf(panel), [left0, top0] = toScreen(panel, { x: 0, y: 0 });
+  const inSight = shown.map(({ color, first, count }, label) => {
+    const lefts = [], tops = [];
+    if (hidden.has(label)) return { lefts, tops };
     context.fillStyle = color;
     context.beginPath();
-    for (let i = 0; i < size; i++) {
-      if (labels[i] !== label) continue;
-      const [left, top] = toScreen(panel, pointOf(panel, i));
+    for (let i = first; i < first + count; i++) {
+      const left = left0 + unit * panel.points[2 * i], top = top0 - unit * panel.points[2 * i + 1];
       if (left < -9 || top < -9 || left > width + 9 || top > height + 9) continue;
       SHAPES[label % SHAPES.length](context, left, top, r);
-      if (name) middles[label].push([left, top]);
+      lefts.push(left);
+      tops.push(top);
     }
     context.fill();
+    return { lefts, tops };
   });
-  if (classes.length && classes.length <= 20) nameClasses(context, shown, middles);
+  if (classes.length && classes.length <= 20) nameClasses(context, classes, inSight);
 }
 
-/** The name of each class at the median of its points that are in sight. */
-function nameClasses(context, classes, middles) {
-  const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+/** The name of each class at the median of its points that are in sight, or near it; where no room is, none. */
+function nameClasses(context, classes, inSight) {
+  const median = (values) => Float64Array.from(values).sort()[values.length >> 1], placed = [];
   Object.assign(context, { textAlign: "center", textBaseline: "middle", lineWidth: 4, lineJoin: "round" });
-  context.font = "600 12px system-ui, sans-serif";
+  Object.assign(context, { font: "600 12px system-ui, sans-serif", strokeStyle: ink("paper"), fillStyle: ink("ink") });
   classes.forEach(({ name }, label) => {
-    if (middles[label].length < 3) return;
-    const at = [0, 1].map((k) => median(middles[label].map((point) => point[k])));
-    const text = name.length > 18 ? `${name.slice(0, 17)}…` : name;
-    context.strokeStyle = ink("paper");
-    context.strokeText(text, ...at);
-    context.fillStyle = ink("ink");
-    context.fillText(text, ...at);
+    const { lefts, tops } = inSight[label];
+    if (lefts.length < 3) return;
+    const text = name.length > 18 ? `${name.slice(0, 17)}…` : name, half = context.measureText(text).width / 2 + 2;
+    const left = median(lefts), middle = median(tops);
+    const free = (top) => placed.every((other) => Math.abs(other.top - top) > 14 || Math.abs(other.left - left) > other.half + half);
+    const top = [0, -15, 15, -30, 30].map((step) => middle + step).find(free);
+    if (top === undefined) return;
+    placed.push({ left, top, half });
+    context.strokeText(text, left, top);
+    context.fillText(text, left, top);
   });
 }
 
@@ -344,8 +355,10 @@ function drawOver(panel) {
     context.beginPath();
     for (const place of panel.fallen) {
       const [left, top] = toScreen(panel, place);
-      context.moveTo(left + 4, top);
-      context.arc(left, top, 4, 0, 7);
+      for (const angle of [1, 3, 5].map((sixths) => (sixths * Math.PI) / 6)) { // an asterisk
+        const [across, down] = [4 * Math.cos(angle), 4 * Math.sin(angle)];
+        trace(context, [left - across, top - down], [left + across, top + down]);
+      }
     }
     context.stroke();
   }
@@ -408,13 +421,28 @@ function see() {
         paintTest(panel.test, panel.data, near);
         panel.decode("again", meanOf(panel, near), (image) => paint(panel.again, image, shape));
       }
-      const name = near !== null && classes.length ? `: ${classes[labels[near]].name}` : "";
-      panel.testCaption.textContent = near === null ? "no class is shown" : `test image ${panel.data.numbers[near]}${name}`;
     }
-    const where = [place.x, ...(panel.dim === 1 ? [] : [place.y])].map((v) => v.toFixed(2)).join(", ");
-    panel.hereCaption.textContent = `decoded, at (${where})`;
+    const name = near !== null && classes.length ? `: ${classes[labels[near]].name}` : "";
+    const away = near === null ? 0 : distance(pointOf(panel, near), place), far = away * unitOf(panel) > 30; // pixels
+    panel.testCaption.textContent = near === null ? "no class is shown" :
+      `test image ${panel.data.numbers[near]}${far ? ` (${rounded(panel, away)} away)` : ""}${name}`;
+    for (const canvas of [panel.test, panel.again]) canvas.classList.toggle("far", far);
+    panel.hereCaption.textContent = `decoded, at ${written(panel, place)}`;
   }
   soon();
+}
+
+function distance(a, b) {
+  return Math.hypot(a.x - b.x, a.y - b.y);
+}
+
+/** A number with as many digits as can be told apart on the plot. */
+function rounded(panel, value) {
+  return value.toFixed(Math.max(2, 2 - Math.floor(Math.log10(panel.view.half))));
+}
+
+function written(panel, { x, y }) {
+  return `(${[x, ...(panel.dim === 1 ? [] : [y])].map((value) => rounded(panel, value)).join(", ")})`;
 }
 
 let waitingForFrame = false;
@@ -434,23 +462,35 @@ function soon() {
 }
 
 function lookAt(place) {
-  Object.assign(look, place, { along: null });
-  stop();
-  see();
+  Object.assign(look, bounded(place));
+  goAlong(null);
 }
 
-function setView(panel, view) {
-  const half = Math.min(4 * page.home.half, Math.max(page.home.half / 500, view.half));
+/** A place, or where it leaves four times what is in sight at first. */
+function bounded({ x, y }) {
+  const { home } = page, within = (value, middle) => Math.min(middle + 4 * home.half, Math.max(middle - 4 * home.half, value));
+  return { x: within(x, home.x), y: within(y, home.y) };
+}
+
+let moved = panels[0]; // the panel whose view was set last
+
+/** Set what is in sight, within limits, of all panels that move together. */
+function setView(panel, { half, ...middle }) {
+  moved = panel;
   for (const one of find("together").checked ? panels : [panel]) {
-    one.view = { ...view, half };
+    one.view = { ...bounded(middle), half: limited(half) };
     one.stale = true;
   }
   soon();
 }
 
+function limited(half) {
+  return Math.min(4 * page.home.half, Math.max(page.home.half / 500, half));
+}
+
 /** Zoom by a factor; the place under these pixels stays there. */
 function zoom(panel, factor, left = panel.size.width / 2, top = panel.size.height / 2) {
-  const half = Math.min(4 * page.home.half, Math.max(page.home.half / 500, panel.view.half * factor));
+  const half = limited(panel.view.half * factor);
   const kept = toPlace(panel, left, top), share = half / panel.view.half;
   setView(panel, { x: kept.x + (panel.view.x - kept.x) * share, y: kept.y + (panel.view.y - kept.y) * share, half });
 }
@@ -461,16 +501,20 @@ function whole(...these) {
 
 // Hands ------------------------------------------------------------------------
 
+let scrolled = -Infinity; // when the page last was
+addEventListener("scroll", () => (scrolled = performance.now()), { passive: true });
+
 /** Mouse: hover to look, drag to move, wheel to zoom. Touch: one finger looks, two move and zoom. */
 function listen(panel) {
   const { plot } = panel, pointers = new Map();
-  let moved = false, before = null;
+  let dragged = false, before = null;
   const at = (event) => {
     const box = plot.getBoundingClientRect();
     return [event.clientX - box.left - plot.clientLeft, event.clientY - box.top - plot.clientTop];
   };
   plot.addEventListener("pointerdown", (event) => {
-    if (!pointers.size) moved = false;
+    if (event.button) return; // the menu's, say
+    if (!pointers.size) dragged = false;
     pointers.set(event.pointerId, at(event));
     plot.setPointerCapture(event.pointerId);
     if (event.pointerType !== "mouse" && pointers.size === 1) lookAt(toPlace(panel, ...at(event)));
@@ -478,23 +522,24 @@ function listen(panel) {
   plot.addEventListener("pointermove", (event) => {
     const now = at(event), last = pointers.get(event.pointerId);
     const drags = last && (event.pointerType === "mouse" || pointers.size > 1);
-    if (drags && (moved || Math.hypot(now[0] - last[0], now[1] - last[1]) > 3)) {
-      moved = true;
+    if (drags && (dragged || Math.hypot(now[0] - last[0], now[1] - last[1]) > 3)) {
+      dragged = true;
       pinch(panel, pointers, event.pointerId, now);
       pointers.set(event.pointerId, now);
     }
-    if (!drags) lookAt(toPlace(panel, ...now));
+    if (!drags && (last || playing === null)) lookAt(toPlace(panel, ...now)); // to hover does not stop what plays
   });
-  for (const name of ["pointerup", "pointercancel"]) {
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     plot.addEventListener(name, (event) => pointers.delete(event.pointerId));
   }
   plot.addEventListener("wheel", (event) => {
+    if (performance.now() - scrolled < 400) return; // the page is being scrolled, and a plot came under the pointer
     event.preventDefault();
     const lines = event.deltaMode ? 20 : 1;
     zoom(panel, Math.exp(Math.max(-1, Math.min(1, event.deltaY * lines * 0.002))), ...at(event));
   }, { passive: false });
   plot.addEventListener("click", (event) => {
-    if (moved || event.detail > 1) return;
+    if (dragged || event.detail > 1) return;
     before = { ...ends, image: [...ends.image], place: [...ends.place] };
     choose(panel, toPlace(panel, ...at(event)));
   });
@@ -526,6 +571,7 @@ function press(panel, event) {
     const from = placeOf(panel);
     lookAt({ x: from.x + arrow[0] * step, y: from.y + arrow[1] * step });
     follow(panel);
+    find("said").textContent = `${written(panel, look)}, ${panel.testCaption.textContent}`;
   } else if (event.key === "Enter" || event.key === " ") choose(panel, placeOf(panel));
   else if (event.key === "+" || event.key === "=") zoom(panel, 0.8, ...toScreen(panel, placeOf(panel)));
   else if (event.key === "-") zoom(panel, 1.25, ...toScreen(panel, placeOf(panel)));
@@ -549,25 +595,36 @@ function follow(panel) {
 function choose(panel, place) {
   const image = nearest(panel, place);
   if (ends.kind === "image" && image === null) return;
-  const { x, y } = place, chosen = ends.kind === "image" ? { image, data: panel.data } : { x, y };
-  ends[ends.kind][ends.next] = chosen;
+  ends[ends.kind][ends.next] = ends.kind === "image" ? { image, data: panel.data } : placeEnd(place);
   ends.next = 1 - ends.next;
   endsChanged();
 }
 
 function endsChanged() {
-  document.querySelectorAll("[name=end]").forEach((radio, k) => (radio.checked = k === ends.next));
+  document.querySelectorAll("[name=end]").forEach((radio, k) => {
+    radio.checked = k === ends.next;
+    radio.nextElementSibling.textContent = `${"AB"[k]}: ${nameOf(ends[ends.kind][k])}`;
+  });
+  const nowhere = panels.every((panel) => between(panel, 0) === null);
+  if (nowhere) stop();
+  for (const id of ["along", "play", "save"]) find(id).disabled = nowhere;
   drawStrips();
   see();
+}
+
+function nameOf(end) {
+  if (ends.kind === "place") return written(panels[0], end);
+  const { classes, labels, numbers } = end.data;
+  return `test image ${numbers[end.image]}${classes.length ? `, ${classes[labels[end.image]].name}` : ""}`;
 }
 
 function drawStrips() {
   const n = Number(find("frames").value);
   for (const panel of panels) {
-    const { shape } = panel.data, [height, width] = shape, { strip } = panel;
-    strip.width = n * width + (n - 1) * GUTTER;
-    strip.height = height;
+    const { shape } = panel.data, [height, width] = shape, { strip } = panel, across = n * width + (n - 1) * GUTTER;
+    if (strip.width !== across) [strip.width, strip.height] = [across, height]; // or keep the images till others come
     const there = between(panel, 0) !== null;
+    if (!there) strip.getContext("2d").clearRect(0, 0, across, height);
     panel.stripNote.textContent = there ? "" : "A and B are images of another data set: choose two of this one.";
     for (let k = 0; k < n && there; k++) {
       panel.decode(`strip ${k}`, between(panel, k / (n - 1)), (image) => {
@@ -577,11 +634,24 @@ function drawStrips() {
   }
 }
 
+/** Look at what is so far, 0 to 1, on the way from A to B; null leaves it, and stops what plays. */
 function goAlong(along) {
   look.along = along;
-  find("along").value = along;
-  find("along").nextElementSibling.textContent = `${Math.round(100 * along)} %`;
+  if (along === null) stop();
+  else find("along").value = along;
+  find("along").nextElementSibling.textContent = along === null ? "–" : `${Math.round(100 * along)} %`;
+  const n = Number(find("frames").value);
+  for (const { marker, strip, data } of panels) {
+    marker.hidden = along === null;
+    marker.style.left = `${(100 * (along * (n - 1) * (data.shape[1] + GUTTER) + data.shape[1] / 2)) / strip.width}%`;
+  }
   see();
+}
+
+/** How far along the image is that is under a share of a strip's width. */
+function alongOf({ strip, data }, share) {
+  const step = data.shape[1] + GUTTER, last = Number(find("frames").value) - 1;
+  return Math.min(last, Math.max(0, Math.floor((share * strip.width) / step))) / last;
 }
 
 let playing = null;
@@ -662,28 +732,40 @@ function buildLegend(data) {
     context.beginPath();
     SHAPES[label % SHAPES.length](context, 9, 9, 5.5);
     context.fill();
-    button.append(icon, make("span", { textContent: name }), make("span", { className: "count", textContent: count }));
+    button.append(icon, make("span", { textContent: name }), make("span", { className: "count", textContent: count.toLocaleString("en") }));
     button.addEventListener("click", () => switchClasses(data, [label], data.hidden.has(label)));
     return button;
   });
   const shown = (text, on) => {
-    const button = make("button", { type: "button", textContent: text });
+    const button = make("button", { type: "button", className: "several", textContent: text });
     button.addEventListener("click", () => switchClasses(data, [...buttons.keys()], on));
     return button;
   };
   data.buttons = buttons;
-  const few = data.size < data.total ? `the first ${data.size} of ${data.total} test images` : `${data.size} test images`;
-  const legend = make("fieldset", { className: "legend" }, make("legend", { textContent: `${data.title}, ${few}` }), ...buttons);
-  if (buttons.length) legend.append(shown("all", true), shown("none", false));
+  const [size, total] = [data.size, data.total].map((n) => n.toLocaleString("en"));
+  const few = size === total ? `${size} test images` : `the first ${size} of ${total} test images`;
+  const legend = make("fieldset", { className: "legend" }, make("legend", { textContent: `${data.title}, ${few}` }));
+  if (buttons.length) legend.append(shown("all", true), shown("none", false), ...buttons);
   find("legends").append(legend);
-  switchClasses(data, [], true);
+  pressButtons(data);
+}
+
+function pressButtons(data) {
+  data.buttons.forEach((button, label) => button.setAttribute("aria-pressed", !data.hidden.has(label)));
 }
 
 function switchClasses(data, labels, on) {
   for (const label of labels) data.hidden[on ? "delete" : "add"](label);
-  data.buttons.forEach((button, label) => button.setAttribute("aria-pressed", !data.hidden.has(label)));
+  pressButtons(data);
   for (const panel of panels) if (panel.data === data) [panel.stale, panel.near] = [true, undefined];
-  if (panels[0].plot) see();
+  see();
+}
+
+function picture(label) {
+  const canvas = make("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", label);
+  return canvas;
 }
 
 function buildPanel(panel) {
@@ -702,14 +784,20 @@ function buildPanel(panel) {
   const element = make("article", { className: "panel" }, heading, make("div", { className: "note", textContent: panel.about }), panel.plot, seen);
   panel.spread.forEach((sd, k) => element.append(buildSlider(panel, sd, k)));
   find("panels").append(element);
-  panel.strip = make("canvas");
+  panel.strip = picture(`Morphing from A to B, ${panel.title}`);
+  panel.marker = make("div", { className: "marker", hidden: true });
   panel.stripNote = make("p", { className: "note" });
-  find("strips").append(make("div", { className: "strip" }, make("h3", { textContent: panel.title }), panel.strip, panel.stripNote));
-  panel.drawn = make("canvas", { width: 8 * (width + GUTTER) - GUTTER, height: 8 * (height + GUTTER) - GUTTER });
+  panel.strip.addEventListener("click", ({ offsetX }) => {
+    stop();
+    if (between(panel, 0)) goAlong(alongOf(panel, offsetX / panel.strip.clientWidth));
+  });
+  find("strips").append(make("div", { className: "strip" }, make("h3", { textContent: panel.title }),
+    make("div", { className: "film" }, panel.strip, panel.marker), panel.stripNote));
+  panel.drawn = picture(`64 draws of the prior, decoded, ${panel.title}`);
+  [panel.drawn.width, panel.drawn.height] = [width, height].map((side) => 8 * (side + GUTTER) - GUTTER);
   const prior = panel.mixture ? `VampPrior of ${panel.mixture.mean.length / panel.dim} Gaussians` : "N(0, I)";
   find("draws").append(make("article", { className: "panel draws" }, make("h3", { textContent: panel.title }),
     make("div", { className: "note", textContent: prior }), panel.drawn));
-  find("tables").append(make("article", { className: "panel" }, make("h3", { textContent: panel.title }), ...panel.tables.map(buildTable)));
   new ResizeObserver(() => {
     panel.size = { width: panel.plot.clientWidth, height: panel.plot.clientHeight };
     panel.stale = true;
@@ -726,16 +814,26 @@ function buildSlider(panel, sd, k) {
   range.addEventListener("input", () => {
     panel.further[k] = Number(range.value);
     value.textContent = panel.further[k].toFixed(2);
-    look.along = null;
-    if (ends.kind === "place") drawStrips();
-    see();
+    goAlong(null);
   });
   return make("label", { className: "range further" }, `component ${k + 3}`, range, value);
 }
 
-function buildTable({ title, rows }) {
-  const cells = rows.map((row) => make("tr", {}, ...row.map((text) => make("td", { textContent: text }))));
-  return make("table", {}, make("caption", { textContent: title }), make("tbody", {}, ...cells));
+/** Flags, losses and metrics, a column a run; what differs is bold. */
+function buildTable() {
+  const cell = (name, textContent, scope = "") => make(name, { textContent, ...(scope && { scope }) });
+  const table = make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...panels.map(({ title }) => cell("th", title, "col")))));
+  for (const title of new Set(panels.flatMap(({ tables }) => tables.map((one) => one.title)))) {
+    const found = panels.map(({ tables }) => new Map(tables.find((one) => one.title === title)?.rows));
+    const body = make("tbody", {}, make("tr", {}, Object.assign(cell("th", title, "rowgroup"), { colSpan: panels.length + 1 })));
+    for (const name of new Set(found.flatMap((rows) => [...rows.keys()]))) {
+      const texts = found.map((rows) => rows.get(name) ?? "");
+      const className = title === "Flags" && new Set(texts).size > 1 ? "differs" : "";
+      body.append(make("tr", { className }, cell("th", name, "row"), ...texts.map((text) => cell("td", text))));
+    }
+    table.append(body);
+  }
+  find("tables").append(table);
 }
 
 /** A, which is looked at, and B: the first images of the first and last class, or the first two. */
@@ -743,16 +841,17 @@ function firstEnds() {
   const { classes } = datasets[0], filled = classes.filter(({ count }) => count);
   const pair = filled.length > 1 ? [filled[0].first, filled.at(-1).first] : [0, Math.min(1, datasets[0].size - 1)];
   ends.image = pair.map((image) => ({ image, data: datasets[0] }));
-  ends.place = pair.map((image) => pointOf(panels.find(({ data }) => data === datasets[0]), image));
-  Object.assign(look, ends.place[0]);
+  ends.place = pair.map((image) => placeEnd(pointOf(panels.find(({ data }) => data === datasets[0]), image)));
+  [look.x, look.y] = [ends.place[0].x, ends.place[0].y];
 }
 
 datasets.forEach(buildLegend);
 panels.forEach(buildPanel);
+buildTable();
 firstEnds();
 
 find("whole").addEventListener("click", () => whole(...panels));
-find("together").addEventListener("change", (event) => event.target.checked && setView(panels[0], panels[0].view));
+find("together").addEventListener("change", (event) => event.target.checked && setView(moved, moved.view));
 for (const radio of document.querySelectorAll("[name=kind]")) {
   radio.addEventListener("change", () => {
     ends.kind = radio.value;
@@ -765,6 +864,7 @@ for (const radio of document.querySelectorAll("[name=end]")) {
 find("frames").addEventListener("input", (event) => {
   event.target.nextElementSibling.textContent = event.target.value;
   drawStrips();
+  if (look.along !== null) goAlong(look.along); // the marker is elsewhere
 });
 find("along").addEventListener("input", (event) => {
   stop();
@@ -772,6 +872,7 @@ find("along").addEventListener("input", (event) => {
 });
 find("play").addEventListener("click", () => (playing === null ? play() : stop()));
 find("save").addEventListener("click", save);
+find("draw").addEventListener("click", () => (find("fallen").checked = true), { once: true }); // till then no mark tells
 find("draw").addEventListener("click", draw);
 find("fallen").addEventListener("change", soon);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -786,6 +887,7 @@ draw();
 // explorer.timed(0, 9) of the milliseconds that nine take.
 const explorer = {
   panels, look, ends, toScreen,
+  between: (index, along) => between(panels[index], along),
   decode: (index, z) => new Promise((show) => panels[index].decode(Symbol("console"), Float64Array.from(z), show)),
   settled: (index) => explorer.decode(index, new Array(panels[index].dim).fill(0)),
   async timed(index, times) {

@@ -104,7 +104,8 @@ def of_run(run, data, order):
     dim = mean.shape[1]
     if dim == 1:
         names = data.class_names
-        points = plotting.strips(points, data.test_labels, names, height=6 / max(1, len(names)))
+        of_points = data.test_labels[: len(points)] if names else None
+        points = plotting.strips(points, of_points, names, height=6 / max(1, len(names)))
         origin, axes, spread = np.zeros(1), np.eye(1), []
     elif dim == 2:
         origin, axes, spread = np.zeros(2), np.eye(2), []
@@ -141,8 +142,15 @@ def layer(kept):
 
 
 def tables(run):
-    """A run's flags, last losses and metrics, as far as there are any: rows of text."""
-    flags = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given(run).items()]
+    """A run's flags, last losses and metrics, as far as there are any: rows of text.
+
+    Where its folders are is nobody's business to whom the page is sent.
+    """
+    flags = [
+        [f"--{name.replace('_', '-')}", Path(value).name if name == "dataset" else str(value)]
+        for name, value in given(run).items()
+        if name not in ("output_dir", "data_dir")
+    ]
     found = {"Flags": flags, "Losses of the last epoch": losses(run), "Metrics": measured(run)}
     return [{"title": title, "rows": rows} for title, rows in found.items() if rows]
 
@@ -169,7 +177,7 @@ def measured(run):
 
 
 def encode(array, dtype="<f4"):
-    """An array's bytes, of little-endian float32, in base64."""
+    """An array's bytes in base64, by default those of little-endian float32."""
     return base64.b64encode(np.asarray(array).astype(dtype).tobytes()).decode()
 
 
@@ -188,7 +196,9 @@ def to_html(content):
         f"default-src 'none'; style-src 'sha256-{of_style}'; script-src 'sha256-{of_script}'; "
         "worker-src blob:; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    data = json.dumps(content).replace("<", "\\u003c")  # so that no text ends its element
+    data = json.dumps(content, allow_nan=False).replace(
+        "<", "\\u003c"
+    )  # so that no text ends its element
     return (
         Template(read(HERE / "page.html"))
         .substitute(
