@@ -340,6 +340,7 @@ def test_untrained_has_the_weights_that_a_run_begins_with(model, trained):
         assert same, weight.path
 
 
+@pytest.mark.slow
 def test_the_judge_is_made_once_for_the_very_data_and_the_same_each_time(monkeypatch, tmp_path):
     data, trainings = some_digits(), []
 
@@ -488,6 +489,7 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(runs, ca
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, call, monkeypatch):
     evaluated, original = [], evaluate.evaluate
     monkeypatch.setattr(
@@ -547,6 +549,7 @@ def test_kept_metrics_that_are_not_whole_are_not_used(runs):
             evaluate.kept_result(alone, args)
 
 
+@pytest.mark.slow
 def test_a_run_of_which_only_metrics_are_kept_is_in_the_table_alone(runs, call, drawn):
     status, out, _ = call(runs, *QUICK)
     assert status == 0

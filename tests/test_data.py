@@ -130,7 +130,10 @@ COUNTS["cifar10"] = [1000] * 10
 COUNTS["mnist"] = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize(
+    "name",
+    ["fashion_mnist", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mnist", "cifar10"))],
+)
 def test_the_real_data(name, offline):
     if not os.path.isdir(os.path.join(REAL_DATA, name)):
         pytest.skip(f"TFDS_DATA_DIR has no {name}")

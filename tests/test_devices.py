@@ -67,7 +67,7 @@ def test_in_batches_keeps_the_order_and_the_rest():
 
 
 @each
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_train_steps_are_plain_steps(script, dtype, build, digits, monkeypatch):
     batches, results = shuffled_batches(1500, 40, 0, 1)[:3], []
     for plain in (False, True):  # 3 steps in two calls, or by the tape alone

@@ -15,8 +15,13 @@ import numpy as np
 import pytest
 from support import ROOT, SCRIPTS, Script, call, few_digits, losses
 
-OBJECTIVES = ["", "--alpha 0.5 --lambda 3 --vamp-prior 7"]  # which two do not share evenly
-STEPS = 10
+OBJECTIVES = [
+    "",
+    "--alpha 0.5 --lambda 3 --vamp-prior 7",  # which two do not share evenly
+    pytest.param("--beta 2", marks=pytest.mark.slow),
+    pytest.param("--alpha 0.5 --lambda 3", marks=pytest.mark.slow),
+]
+STEPS = 20
 
 
 @pytest.fixture(autouse=True)

@@ -368,6 +368,7 @@ def check_interrupted(out, number, status, output, epochs=EPOCHS):
     assert "--fresh" not in words
 
 
+@pytest.mark.slow
 @soak(range(100, 127))
 @pytest.mark.parametrize("model", SCRIPTS)
 def test_signals(model, seed, whole, tmp_path):

@@ -415,6 +415,7 @@ def check_events(run, model):
         np.testing.assert_array_equal(imread(io.BytesIO(png)), shown)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_each_epoch_once(runs, monkeypatch):
     """Of a finished run; of one that is gone on with; once that was stopped; in the end."""
     flags = (*FLAGS, "--output-dir", runs, "--tensorboard")
