@@ -159,14 +159,17 @@ def test_codes_too_large_to_measure_are_refused(tmp_path, monkeypatch):
 def test_metrics_are_shown_of_these_models_alone(tmp_path):
     run = trained("mmd", data_set(), tmp_path)
     run.folder.mkdir()
-    kept = {"basis": {"models": run.fingerprint}, "values": {"precision": 0.25, "odd": 1}}
+    basis = {"models": run.fingerprint, "iw": [500, 99]}
+    kept = {"basis": basis, "values": {"precision": 0.25, "odd": 1}}
     run.settings["models"], file = run.fingerprint, run.folder / "metrics.json"
     write_json(file, kept)
-    assert pages.measured(run) == [["precision", "0.250"]]
+    rows, meanings = pages.measured(run)
+    assert rows == [["precision", "0.250"]]
+    assert meanings.keys() == {"precision"}
     kept["basis"]["models"] = "another's"
     for spoil in (lambda: write_json(file, kept), lambda: cut(file), file.unlink):
         spoil()
-        assert pages.measured(run) == []
+        assert pages.measured(run) == ([], {})
 
 
 def test_of_a_large_test_set_the_first_images(tmp_path, monkeypatch):

@@ -148,11 +148,11 @@ def table(columns, baselines):
     return "\n".join(f"| {' | '.join(map(str.rjust, row, widths))} |" for row in rows)
 
 
-def definitions(args):
+def definitions(iw_samples, iw_images):
     """What each metric is, by name: README.md's words, with the numbers that the flags set."""
     text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
     found = dict(re.findall(r"^- \*\*(.+)\*\*: (.+)$", text, re.MULTILINE))
-    numbers = {"samples": args.iw_samples, "images": args.iw_images}
+    numbers = {"samples": iw_samples, "images": iw_images}
     numbers |= {"draws": PRIOR_DRAWS, "sure": SURE}
     return {name: found[name].format(**numbers) for name in METRICS}
 
@@ -194,7 +194,7 @@ def to_markdown(columns, baselines, judges, args, figure):
     lines += [f"- {title.capitalize()}: {about}." for title, about in BASELINES.items()]
     present = set().union(*itertools.chain(*_values(columns, baselines).values()))
     present -= untelling(columns, baselines)
-    about = definitions(args)
+    about = definitions(args.iw_samples, args.iw_images)
     lines += ["", *(f"- **{name}**: {about[name]}" for name in METRICS if name in present)]
     return "\n".join(lines) + "\n"
 
@@ -228,7 +228,7 @@ def to_json(columns, baselines, judges, args):
         }
 
     content = {
-        "definitions": definitions(args),
+        "definitions": definitions(args.iw_samples, args.iw_images),
         "columns": [of_column(title, group) for title, group in columns.items()],
         "baselines": {"definitions": BASELINES, "columns": baselines},
         "left_out": sorted(untelling(columns, baselines)),

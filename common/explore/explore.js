@@ -833,7 +833,10 @@ function buildTable() {
     }
     table.append(body);
   }
+  const meanings = Object.assign({}, ...panels.flatMap(({ tables }) => tables.map((one) => one.meanings)));
+  const items = Object.entries(meanings).flatMap(([name, text]) => [make("dt", { textContent: name }), make("dd", { textContent: text })]);
   find("tables").append(table);
+  if (items.length) find("tables").append(make("details", {}, make("summary", { textContent: "What the metrics mean" }), make("dl", {}, ...items)));
 }
 
 /** A, which is looked at, and B: the first images of the first and last class, or the first two. */

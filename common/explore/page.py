@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from common import plotting
-from common.compare.report import METRICS
+from common.compare.report import METRICS, definitions
 from common.files import UserError, is_number, read_json
 from common.run import FREE_FLAGS
 from common.runs import given, images_of, titles
@@ -151,8 +151,13 @@ def tables(run):
         for name, value in given(run).items()
         if name not in ("output_dir", "data_dir")
     ]
-    found = {"Flags": flags, "Losses of the last epoch": losses(run), "Metrics": measured(run)}
-    return [{"title": title, "rows": rows} for title, rows in found.items() if rows]
+    metrics, meanings = measured(run)
+    found = {"Flags": flags, "Losses of the last epoch": losses(run), "Metrics": metrics}
+    found = [
+        {"title": title, "rows": rows, "meanings": {}} for title, rows in found.items() if rows
+    ]
+    found[-1]["meanings"] = meanings
+    return found
 
 
 def losses(run):
@@ -167,13 +172,15 @@ def losses(run):
 
 
 def measured(run):
-    """What the comparison measured of these very models; nothing if it has not."""
+    """What the comparison measured of these very models, and what it is, by name; if it has."""
     with contextlib.suppress(OSError, UserError):
         kept = read_json(run.folder / "metrics.json", {"basis": dict, "values": dict})
         if kept["basis"].get("models") == run.settings.get("models"):
             values = {name: kept["values"].get(name) for name in METRICS}
-            return [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
-    return []
+            rows = [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
+            about = definitions(*kept["basis"]["iw"])
+            return rows, {name: about[name] for name, _ in rows}
+    return [], {}
 
 
 def encode(array, dtype="<f4"):
