@@ -153,11 +153,12 @@ def tables(run):
     ]
     metrics, meanings = measured(run)
     found = {"Flags": flags, "Losses of the last epoch": losses(run), "Metrics": metrics}
-    found = [
-        {"title": title, "rows": rows, "meanings": {}} for title, rows in found.items() if rows
+    about = {"Metrics": meanings}
+    return [
+        {"title": title, "rows": rows, "meanings": about.get(title, {})}
+        for title, rows in found.items()
+        if rows
     ]
-    found[-1]["meanings"] = meanings
-    return found
 
 
 def losses(run):
