@@ -59,7 +59,7 @@ def clean(tmp_path_factory):
     out = tmp_path_factory.mktemp("clean")
     for model in SCRIPTS:
         assert train(model, out / "runs") == 0
-        shutil.copytree(out / "runs", out / "longer", dirs_exist_ok=True)
+        shutil.copytree(out / "runs" / "digits" / model, out / "longer" / "digits" / model)
         assert train(model, out / "longer", EPOCHS + 1) == 0
     assert train("mmd", out / "others", EPOCHS, "--seed", 1) == 0
     for runs in ("runs", "others"):
@@ -174,11 +174,13 @@ def go_on(run, model, clean, epochs=EPOCHS):
     status = train(model, run.parents[1], epochs)
     if status == 0:
         whole = clean / ("runs" if epochs == EPOCHS else "longer") / "digits" / model
+        for path in run.glob(f"*_epoch_[!{epochs}].png"):  # an earlier figure is not made anew
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         *found, figures, _ = state(run)
         *expected, whole_figures, _ = state(whole)
         assert found == expected
-        last = [name for name in whole_figures if name.endswith(f"epoch_{epochs}.png")]
-        assert [figures[name] for name in last] == [whole_figures[name] for name in last]
+        assert figures
+        assert figures.items() <= whole_figures.items()
     return status
 
 
@@ -195,7 +197,7 @@ def measure(run, model, clean):
     status = call(comparison.main, run, *COMPARE)
     if status == 0:
         expected = clean / "runs" / "digits" / "mmd" / "metrics.json"
-        found = read_json(run.parent / "comparison.json", dict)["columns"][0]["runs"][0]
+        found = json.loads((run.parent / "comparison.json").read_text())["columns"][0]["runs"][0]
         if model == "mmd":
             assert found["metrics"] == read_json(expected, dict)["values"]
     return status
