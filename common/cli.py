@@ -329,6 +329,10 @@ def start(get_args):
 def _load():
     """Import PACKAGES; return what to say of one that fails, or None."""
     global _stderr
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        if not re.fullmatch("[0-9]{0,3}", os.environ.get(name, "")):  # TensorFlow would abort
+            problem = f"error: {name} is {os.environ[name]!r}"
+            return problem + ": set it to a number of threads, or unset it."
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU

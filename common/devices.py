@@ -11,7 +11,9 @@ import contextlib
 import functools
 import json
 import platform
+import re
 import zlib
+from pathlib import Path
 
 from common.data.batches import gather_images, to_float
 from common.files import UserError, reason
@@ -73,6 +75,17 @@ def name():
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     cpu = f"CPU ({platform.machine()}, {cpu_count()} cores)"
     return ", ".join(gpu.get("device_name", "GPU") for gpu in details) or cpu
+
+
+def processor():
+    """The processor's name, as far as the system tells it: what rounds differently has another."""
+    with contextlib.suppress(OSError):
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        )
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def in_parts(model):

@@ -1,11 +1,15 @@
 """Files that appear whole or not at all, files that are what they should be, errors in words."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
 import tempfile
+import time
+
+A_DAY = 24 * 60 * 60  # seconds
 
 
 class UserError(Exception):
@@ -46,7 +50,14 @@ def replacing(path, own=""):
 
 
 def replacing_unlocked(path):
-    """`replacing` where no lock keeps others away: the temporary path is this process's own."""
+    """`replacing` where no lock keeps others away: the temporary path is this process's own.
+
+    What a process that was killed has left of its own is removed after a day.
+    """
+    with contextlib.suppress(OSError):
+        for old in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{path.suffix}"):
+            if old.lstat().st_mtime < time.time() - A_DAY:
+                old.unlink()
     return replacing(path, f".{os.getpid()}")
 
 

@@ -43,6 +43,8 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
+# Environment variables on which the digits depend
+ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 # Flags that may differ when a run is continued, because they leave its arithmetic alone (for those
 # of the data stand its name, size, shape and fingerprint)
 FREE_FLAGS = {
@@ -133,6 +135,8 @@ class Run:
             "epoch": {"batches": passes * (n // batch_size), "passes": passes},
             "versions": {"python": platform.python_version(), **versions},
             "device": devices.name(),
+            "environment": {"processor": devices.processor()}
+            | {name: os.environ.get(name) for name in ENVIRONMENT},
         }
         names = [name for name in ("prior", "decoder", "encoder") if name in trackables]
         self._models = {name: trackables[name] for name in names}  # in the order of their export

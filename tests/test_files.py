@@ -5,7 +5,16 @@ import errno
 import os
 from pathlib import Path
 
-from common.files import UserError, is_number, read_json, reason, regular, replacing, write_json
+from common.files import (
+    UserError,
+    is_number,
+    read_json,
+    reason,
+    regular,
+    replacing,
+    replacing_unlocked,
+    write_json,
+)
 
 import pytest
 import tensorflow as tf
@@ -43,6 +52,17 @@ WRITERS = {
     "b.csv": lambda file: file.with_name("b.csv").read_text(),
     "folder": lambda file: file.touch(),
 }
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path):
+    old, new, anothers = (tmp_path / f".{name}.partial.md" for name in ("a.1", "a.2", "b.3"))
+    for path in (old, new, anothers):
+        path.touch()
+    os.utime(old, (0, 0))
+    os.utime(anothers, (0, 0))
+    with replacing_unlocked(tmp_path / "a.md") as partial:
+        partial.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a.md", new, anothers])
 
 
 @pytest.mark.parametrize("named", WRITERS)

@@ -20,7 +20,7 @@ from common import priors
 from common.compare import metrics
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
-from common.files import UserError
+from common.files import UserError, read_json
 from common.losses import normal_loglik
 from common.plotting import draw_figures
 from common.run import FIGURES
@@ -426,6 +426,13 @@ def test_tensorboard_has_each_epoch_once(runs, monkeypatch):
                 patch.setattr(tf.train.Checkpoint, "write", full)
             assert call(model, *flags, "--epochs", epochs) == status
         check_events(runs / "digits" / model, model)
+
+
+def test_what_digits_depend_on_is_in_the_settings(runs):
+    found = read_json(runs / "digits" / "mmd" / "settings.json", dict)["environment"]
+    assert found["TF_NUM_INTRAOP_THREADS"] == "1"  # support.py's
+    assert found["TF_ENABLE_ONEDNN_OPTS"] == os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    assert found["processor"]
 
 
 OBJECTIVES = [
