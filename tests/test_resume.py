@@ -228,10 +228,10 @@ def test_killed_while_a_checkpoint_was_written(epoch, suffix, whole, copied, tmp
     assert copy.exists()
 
 
-def soak(seeds):
-    """Seeds: one for the usual tests, and others for `-m soak`."""
+def soak(seeds, *marks):
+    """Seeds: one for the usual tests, with these marks, and others for `-m soak`."""
     others = [pytest.param(seed, marks=pytest.mark.soak) for seed in seeds]
-    return pytest.mark.parametrize("seed", [1, *others])
+    return pytest.mark.parametrize("seed", [pytest.param(1, marks=marks), *others])
 
 
 def rounds(seed):
@@ -368,8 +368,7 @@ def check_interrupted(out, number, status, output, epochs=EPOCHS):
     assert "--fresh" not in words
 
 
-@pytest.mark.slow
-@soak(range(100, 127))
+@soak(range(100, 127), pytest.mark.slow)
 @pytest.mark.parametrize("model", SCRIPTS)
 def test_signals(model, seed, whole, tmp_path):
     """SIGINT and SIGTERM at random moments, in a terminal and piped; some more than once."""
@@ -390,9 +389,8 @@ def test_signals(model, seed, whole, tmp_path):
     check_end(model, tmp_path, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
-@soak(range(100, 115))
+@soak(range(100, 115), pytest.mark.slow)
 def test_signals_to_a_program(seed, tmp_path):
     """The same for `python mmd_cvae.py`, from the moment on when it has set its handlers."""
     rng, pipe = random.Random(seed), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
