@@ -55,7 +55,7 @@ def replacing_unlocked(path):
     What a process that was killed has left of its own is removed after a day.
     """
     with contextlib.suppress(OSError):
-        for old in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{path.suffix}"):
+        for old in path.parent.glob(f".{glob.escape(path.stem)}.[0-9]*.partial{path.suffix}"):
             if old.lstat().st_mtime < time.time() - A_DAY:
                 old.unlink()
     return replacing(path, f".{os.getpid()}")

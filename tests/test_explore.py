@@ -578,6 +578,29 @@ def test_a_plot_that_is_drawn_again_is_the_same(page):
 
 
 @in_browser
+def test_what_is_not_meant_for_the_plot_leaves_it(page):
+    home = view(page, 0)
+    point_at(page, 0, 0.5, 0.5)
+    page.evaluate("dispatchEvent(new Event('scroll'))")
+    page.mouse.wheel(0, -10)  # goes on with the scrolling
+    page.mouse.down(button="right")
+    point_at(page, 0, 0.7, 0.6)
+    page.mouse.up(button="right")
+    np.testing.assert_array_equal(view(page, 0), home)
+
+
+@in_browser
+def test_without_a_line_there_is_nothing_to_play_or_save(page):
+    point_at(page, 0, 0.3, 0.6, click=True)
+    point_at(page, 2, 0.5, 0.5, click=True)  # of another data set
+    for name in ("along", "play", "save"):
+        assert page.locator(f"#{name}").is_disabled()
+    point_at(page, 0, 0.3, 0.6, click=True)
+    point_at(page, 0, 0.7, 0.4, click=True)
+    assert page.locator("#save").is_enabled()
+
+
+@in_browser
 def test_draws_of_the_prior_fall_where_they_are_shown(page, runs):
     before = state(page, "panels[0].fallen")
     page.locator("#draw").click()
