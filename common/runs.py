@@ -41,6 +41,14 @@ def given(run):
     return {k: v for k, v in run.flags.items() if v is not None and v is not False}
 
 
+def words(flags):
+    """Flags as one writes them, without the dashes in front: `vamp-prior 500`, `cross-entropy`."""
+    return [
+        name.replace("_", "-") + ("" if value is True else f" {value}".removesuffix(".0"))
+        for name, value in flags.items()
+    ]
+
+
 def titles(runs, ignored):
     """What each run is called: its model's name, and what is not the same in all of them.
 
@@ -49,16 +57,11 @@ def titles(runs, ignored):
     found = []
     for run in runs:
         flags = {name: value for name, value in given(run).items() if name not in ignored}
-        words = [
-            name.replace("_", "-") + ("" if value is True else f" {value}")
-            for name, value in flags.items()
-        ]
         shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
-        found.append((NAMES[run.model], run.title, shape, *words))
+        found.append((NAMES[run.model], run.title, shape, *words(flags)))
     shared = set.intersection(*map(set, found))
     return [
-        ", ".join([model, *(word for word in words if word not in shared)])
-        for model, *words in found
+        ", ".join([model, *(word for word in more if word not in shared)]) for model, *more in found
     ]
 
 

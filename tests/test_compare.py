@@ -24,10 +24,12 @@ from common.compare.report import (
     BASELINES,
     CVAE_ALONE,
     METRICS,
+    changes,
+    difference,
     remarks,
     summarize,
     summary,
-    table,
+    tables,
 )
 from common.data.batches import to_float
 from common.data.images import progress
@@ -401,7 +403,7 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
         mean, sd = sum(two) / 2, abs(two[0] - two[1]) / 2**0.5
         assert mmd["mean"][name] == pytest.approx(mean)
         assert mmd["standard_deviation"][name] == pytest.approx(sd)
-        assert cells[name][1] == f"{mean:.{digits}f} ± {sd:.{digits}f}"
+        assert cells[name][1] == f"{mean:.{digits}f}±{sd:.{digits}f}"
     assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
 
 
@@ -413,14 +415,40 @@ def test_more_than_three_columns_have_letters(monkeypatch):
         monkeypatch.setattr(compare, "titles", lambda *_, n=n: names[:n])
         columns = compare.by_setting(results[:n])
         assert [*columns] == expected
-        first = table(columns, {"untrained": {"sure": 0}}).splitlines()[0]
-        assert [word.strip() for word in first.split("|")[2:-1]] == [*top, "untrained"]
+        found = tables(columns, {"untrained": {"sure": 0}}).split("\n\n")
+        heads = [[word.strip() for word in one.splitlines()[0].split("|")[2:-1]] for one in found]
+        assert heads == ([[*top, "untrained"]] if n == 3 else [[*top], ["untrained"]])
+
+
+def column(*values, of="t"):
+    return [evaluate.Result(Mock(title=of), one, [], []) for one in values]
+
+
+def test_what_changes_from_column_to_column_is_more_than_the_spread():
+    first = [{"sure": v, "classes": v, "silhouette": v, "ELBO": -5.0} for v in (0.1, 0.2, 0.3)]
+    shifts = {"sure": 0.31, "classes": 0.29, "silhouette": math.inf}  # of 3 * 0.1
+    then = [{name: one[name] + shift for name, shift in shifts.items()} for one in first]
+    columns = {"A: x": column(*first), "B: y": column(*then), "C: z": column(*first)}
+    table = tables(columns, {}).split("\n\n")[1].splitlines()
+    rows = [[word.strip() for word in line.split("|")[1:-1]] for line in table]
+    assert rows[0] == ["", "A to B", "B to C"]
+    assert rows[2:] == [["sure", "+0.310", "-0.310"]]
+    columns["B: y"].pop()
+    assert changes(columns) == {}
+    assert len(tables(columns, {}).split("\n\n")) == 1
+    several = {"A": column(*first), "B": column(*then, of="u"), "C": column(*first)}
+    assert changes(several) == {}
+
+
+def test_chance_makes_a_change_of_two_rows_in_a_hundred():
+    draws = np.random.default_rng(0).normal(scale=1e4, size=(20_000, 2, 3))
+    runs = [[[{"classes": value} for value in values] for values in pair] for pair in draws]
+    found = [draws[i] for i, (a, b) in enumerate(runs) if difference("classes", a, b)]
+    assert 0.018 < len(found) / len(draws) < 0.025
+    assert all(a.min() > b.max() or b.min() > a.max() for a, b in found)
 
 
 def test_the_summary_names_what_differs_beyond_the_spread():
-    def column(*values):
-        return [evaluate.Result(Mock(title="t"), one, [], []) for one in values]
-
     columns = {
         "A": column({"sure": 0.2, "classes": 2.0, "silhouette": 0.1, "edges kept": 0.3}),
         "B": column(*({"sure": v, "classes": v, "silhouette": 0.11} for v in (0.2, 7.2))),
@@ -440,13 +468,13 @@ def test_a_row_in_which_real_images_are_not_the_best_is_left_out():
     noise["Fréchet distance"] = model["Fréchet distance"] = 100.0
     baselines = {"real images": good, "white noise": noise, "untrained": noise}
     columns = {"A": [evaluate.Result(Mock(title="t"), model, [], [])]}
-    assert "precision" in table(columns, baselines)
+    assert "precision" in tables(columns, baselines)
     assert "Left out" not in remarks(columns, baselines, {"t": 0.9})
     for column, name, value in (
         (noise, "precision", 0.9), (model, "sure", 0.85), (noise, "Fréchet distance", 0.5)
     ):  # fmt: skip
         before, column[name] = column[name], value
-        assert f"| {name} " not in table(columns, baselines)
+        assert f"| {name} " not in tables(columns, baselines)
         assert name not in summary(columns, baselines)
         assert remarks(columns, baselines, {"t": 0.9}).endswith(f"a model: {name}.")
         column[name] = before

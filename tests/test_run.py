@@ -500,7 +500,7 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     assert values["active dimensions"] == (np.var(mean, axis=0) > 0.01).sum()
     for (normal, *_), _ in wrapped.call_args_list:  # whatever the prior, as it asks for
         np.testing.assert_array_equal(normal, priors.sample(300, 2, 0))
-    assert "`--beta` 1.0, `--vamp-prior` 7" in place.with_name("comparison.md").read_text()
+    assert "`--beta 1`, `--vamp-prior 7`" in place.with_name("comparison.md").read_text()
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])

@@ -19,8 +19,8 @@ def test_titles_say_what_differs_and_0_is_a_value():
         run(mmd_cvae, "--cross-entropy"),
     ]
     assert titles(runs, {"replicas", "output_dir"}) == [
-        "CVAE, seed 0, alpha 0.0, lambda 1000.0",
-        "CVAE, seed 2, alpha 1.0, lambda 784.0",
+        "CVAE, seed 0, alpha 0, lambda 1000",
+        "CVAE, seed 2, alpha 1, lambda 784",
         "MMD-VAE, seed 0, cross-entropy",
     ]
     assert titles(runs[:1], set()) == ["CVAE"]

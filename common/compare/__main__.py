@@ -39,7 +39,15 @@ from string import ascii_uppercase
 from common.cli import signals_wait
 from common.compare.evaluate import baselines, kept_result, measure, read_reference
 from common.compare.figure import Column, show_comparison
-from common.compare.report import heading, remarks, summary, table, to_json, to_markdown
+from common.compare.report import (
+    MOST_PLAIN,
+    heading,
+    remarks,
+    summary,
+    tables,
+    to_json,
+    to_markdown,
+)
 from common.data.images import progress
 from common.devices import set_up
 from common.files import UserError, replacing_unlocked
@@ -65,13 +73,13 @@ def read(folder):
 def by_setting(results):
     """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart.
 
-    The titles of more than three are long: a letter comes before each.
+    The titles of more than MOST_PLAIN are long: a letter comes before each.
     """
     columns = {}
     names = titles([result.run for result in results], FREE_IN_COLUMN)
     for title, result in zip(names, results, strict=True):
         columns.setdefault(title, []).append(result)
-    if not 3 < len(columns) <= len(ascii_uppercase):
+    if not MOST_PLAIN < len(columns) <= len(ascii_uppercase):
         return columns
     return {f"{ascii_uppercase[i]}: {title}": columns[title] for i, title in enumerate(columns)}
 
@@ -157,7 +165,7 @@ def write(files, found, shown, args):
     for title in columns:
         if heading(title) != title:
             print(title)
-    print(table(columns, baseline_columns))
+    print(tables(columns, baseline_columns))
     print(remarks(*found))
     print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
     old = f" {png} is an earlier one." if png.exists() else ""

@@ -87,9 +87,10 @@ def show_comparison(columns):
             axes.yaxis.set_major_locator(MaxNLocator(side // 56, integer=True))
             axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
     under = figure.axes[len(columns)].get_position().y0 - ticks / height
+    longest = max(side // 32, int(width / 42 / zoom) - 4)  # characters of a class, five in a row
     for i, class_names in enumerate(classes):
         figure.legend(
-            handles=plotting.class_handles(class_names, side // 32), ncols=5,
+            handles=plotting.class_handles(class_names, longest), ncols=5,
             fontsize=11 * zoom, frameon=False,
             loc="upper center", bbox_to_anchor=(0.5, under - i * legend / height),
             handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,

@@ -13,12 +13,15 @@ import re
 from pathlib import Path
 
 from common.run import FREE_FLAGS
-from common.runs import given
+from common.runs import given, words
 from common.trained import SCRIPTS
 
 import numpy as np
 
 PRIOR_DRAWS = 10_000
+SPREAD = 3  # pooled standard deviations: more is not the seeds' doing
+LEAST_SEEDS = 3  # for what is said to have changed from column to column
+MOST_PLAIN = 3  # columns with full titles above them, and the baselines beside them
 SURE = 0.9  # the judge's probability from which on it is sure of a class
 BASELINES = {
     "real images": "what the test images would have if reconstructed perfectly, and the first "
@@ -66,6 +69,24 @@ def summarize(name, runs):
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
 
 
+def difference(name, ones, others):
+    """A metric's means over two settings' runs, rounded, if they differ by more than the spread.
+
+    That is by more than SPREAD pooled standard deviations, as in Student's t-test; without any, if
+    the rounded means differ at all. None if not, or where a value is not finite, or a setting has
+    none. With three seeds each, all values of one are then beyond all of the other; chance alone
+    does that to 2 rows in 100.
+    """
+    values = [[run[name] for run in runs if name in run] for runs in (ones, others)]
+    if not all(values) or not all(np.isfinite(v).all() for v in values):
+        return None
+    means = [float(np.mean(v)) for v in values]
+    freedom = max(1, sum(map(len, values)) - 2)
+    pooled = math.sqrt(sum(len(v) * np.var(v) for v in values) / freedom)
+    x, y = (round(mean, METRICS[name]) for mean in means)  # as the table has it
+    return (x, y) if x != y and abs(means[0] - means[1]) > SPREAD * pooled else None
+
+
 def untelling(columns, baselines):
     """The rows about decoded images that tell nothing here: real images are not the best in them.
 
@@ -96,9 +117,8 @@ def summary(columns, baselines):
     """Three lines: the row that differs most in each of three of GROUPS, and between which columns.
 
     Of settings of one data set; one alone is held against the real images, but for its
-    reconstructions. A difference is one where it exceeds twice the pooled standard deviation, if
-    there is any, and is taken relative to the span of all columns, baselines and all, or to the
-    larger value, if that is more.
+    reconstructions. What counts is a `difference`; it is taken relative to the span of
+    all columns, baselines and all, or to the larger value, if that is more.
     """
     if len({result.run.title for group in columns.values() for result in group}) > 1:
         return ""
@@ -111,14 +131,9 @@ def summary(columns, baselines):
         for name in set(names) - aside - (GROUPS["reconstruction"].keys() if alone else set()):
             means = [summarize(name, runs) for runs in everything.values()]
             means = [both[0] for both in means if both and np.isfinite(both[0])]
-            found = {title: summarize(name, runs) for title, runs in settings.items()}
-            found = {
-                title: (round(both[0], METRICS[name]), both[1])  # as the table has it
-                for title, both in found.items()
-                if both and np.isfinite(both[0])
-            }
-            for (a, (x, x_sd)), (b, (y, y_sd)) in itertools.combinations(found.items(), 2):
-                if abs(x - y) > 2 * math.sqrt(((x_sd or 0) ** 2 + (y_sd or 0) ** 2) / 2):
+            for a, b in itertools.combinations(settings, 2):
+                if both := difference(name, settings[a], settings[b]):
+                    x, y = both
                     share = abs(x - y) / max(max(means) - min(means), abs(x), abs(y))
                     text = f"{x:.{METRICS[name]}f} ({a}), {y:.{METRICS[name]}f} ({b})"
                     most = max(most, (share, f"{group}: {name} differs most, {text}"))
@@ -131,17 +146,55 @@ def heading(title):
     return re.sub(r"^([A-Z]): .*", r"\1", title)
 
 
-def table(columns, baselines):
-    """An aligned Markdown table: a row a metric that any run has, a column a setting."""
-    left_out, columns = untelling(columns, baselines), _values(columns, baselines)
+def tables(columns, baselines):
+    """Aligned Markdown tables: a row a metric that any run has, a column a setting or a baseline.
 
-    def cell(name, runs):
-        summary = summarize(name, runs) or ()
-        return " ± ".join(f"{v:.{METRICS[name]}f}" for v in summary if v is not None) or "-"
+    The baselines have one of their own where the settings' letters say that these are many.
+    Between the two is that of the `changes`, if there are any.
+    """
+    of_settings, of_others = (
+        {
+            heading(title): {name: _cell(name, runs) for name in METRICS}
+            for title, runs in of.items()
+        }
+        for of in (_values(columns, {}), _values({}, baselines))
+    )
+    apart = len(columns) > MOST_PLAIN
+    first, last = (of_settings, of_others) if apart else (of_settings | of_others, {})
+    left_out = untelling(columns, baselines)
+    found = [_aligned(cells, left_out) for cells in (first, changes(columns), last) if cells]
+    return "\n\n".join(found)
 
-    longest, rows = max(map(len, METRICS)), [["", *map(heading, columns)]]
+
+def changes(columns):
+    """From each setting to the next, the changes of means that are a `difference`: texts by name.
+
+    {} where not each two have `LEAST_SEEDS` runs, or they are of several data sets.
+    """
+    runs = list(columns.values())
+    of_several = len({result.run.title for group in runs for result in group}) > 1
+    if of_several or len(runs) < 2 or min(map(len, runs)) < LEAST_SEEDS:
+        return {}
+    found, settings = {}, _values(columns, {})
+    for (a, ones), (b, others) in itertools.pairwise(settings.items()):
+        pairs = {name: difference(name, ones, others) for name in METRICS.keys() - ASIDE}
+        found[f"{heading(a)} to {heading(b)}"] = {
+            name: f"{pair[1] - pair[0]:+.{METRICS[name]}f}" for name, pair in pairs.items() if pair
+        }
+    return found
+
+
+def _cell(name, runs):
+    """A metric's mean, and its standard deviation if there is one; "" without any."""
+    both = summarize(name, runs) or ()
+    return "±".join(f"{value:.{METRICS[name]}f}" for value in both if value is not None)
+
+
+def _aligned(cells, left_out):
+    """A Markdown table of texts by metric by column's heading, without the rows `left_out`."""
+    longest, rows = max(map(len, METRICS)), [["", *cells]]
     for name in [name for name in METRICS if name not in left_out]:
-        rows.append([f"{name:{longest}}", *(cell(name, runs) for runs in columns.values())])
+        rows.append([name.ljust(longest), *(of.get(name) or "-" for of in cells.values())])
     rows = [row for row in rows if set(row[1:]) != {"-"}]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * longest, *("-" * (width - 1) + ":" for width in widths[1:])])
@@ -173,7 +226,7 @@ def remarks(columns, baselines, judges):
 
 
 def to_markdown(columns, baselines, judges, args, figure):
-    """comparison.md: the figure (a PNG's name, if any), what runs it is of, the table, its rows."""
+    """comparison.md: the figure (a PNG's name, if any), the runs, the tables, what the rows are."""
     lines = [f"# {' and '.join(columns)}", ""]
     if figure:
         lines += [f"![The first run of each column that has models]({figure})", ""]
@@ -186,10 +239,15 @@ def to_markdown(columns, baselines, judges, args, figure):
                 mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in moments)
                 lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
     differences = [f"- {line}" for line in summary(columns, baselines).splitlines()]
-    lines += ["", *differences, "", table(columns, baselines), ""]
+    lines += ["", *differences, "", tables(columns, baselines), ""]
     if any(len(group) > 1 for group in columns.values()):
-        what = "those that were measured; of one alone, there is no deviation"
-        lines += [f"Mean ± standard deviation (n - 1) over a column's runs, {what}.", ""]
+        lines += [
+            "Mean±standard deviation (n - 1) over a column's runs, where there are several.",
+            "",
+        ]
+    if changes(columns):
+        what = f"by more than {SPREAD} pooled standard deviations"
+        lines += [f"In the table of changes is what differs from column to column {what}.", ""]
     lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
     lines += [f"- {title.capitalize()}: {about}." for title, about in BASELINES.items()]
     present = set().union(*itertools.chain(*_values(columns, baselines).values()))
@@ -202,11 +260,12 @@ def to_markdown(columns, baselines, judges, args, figure):
 def _flags(run):
     """A run's epochs and seed, and what is not as by default in those flags that matter to it."""
     default = vars(importlib.import_module(SCRIPTS[run.model]).get_args([]))
-    more = [
-        f"`--{name.replace('_', '-')}`" + ("" if value is True else f" {value}")
+    more = {
+        name: value
         for name, value in given(run).items()
         if name not in FREE_FLAGS | {"seed"} and value != default[name]
-    ]
+    }
+    more = [f"`--{word}`" for word in words(more)]
     return ", ".join([f"{run.flags['epochs']} epochs", f"seed {run.flags['seed']}", *more])
 
 
