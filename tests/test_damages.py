@@ -174,7 +174,8 @@ def go_on(run, model, clean, epochs=EPOCHS):
     status = train(model, run.parents[1], epochs)
     if status == 0:
         whole = clean / ("runs" if epochs == EPOCHS else "longer") / "digits" / model
-        for path in run.glob(f"*_epoch_[!{epochs}].png"):  # an earlier figure is not made anew
+        earlier = f"*_epoch_[!{epochs}].*png"  # not made anew, nor is a link for one removed
+        for path in run.glob(earlier):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         *found, figures, _ = state(run)
         *expected, whole_figures, _ = state(whole)
