@@ -236,7 +236,8 @@ class Run:
             raise UserError(f"{busy}\nWait for it, or choose another --output-dir.") from None
         except OSError as error:  # such as of a file system without locks
             what = f"{lock.lock_file} cannot be locked: {error.strerror or error}."
-            way_out = "Choose an --output-dir on a file system that can lock files."
+            remove = "If it is a link or a folder, remove it. Else choose"
+            way_out = f"{remove} an --output-dir on a file system that can lock files."
             raise UserError(f"{what}\n{way_out}") from error
         self._locked = lock.lock_file, os.stat(lock.lock_file).st_ino
         try:

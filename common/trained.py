@@ -252,8 +252,8 @@ def _command(script, flags, folder):
 def _load(file, kind, sizes, anew):
     """The Keras model in a file; raises UserError unless it is a whole one of that class.
 
-    And has these `sizes`, a dict from an attribute to its value as JSON has it. `anew` says how to
-    have it made anew.
+    And of Keras's dtype, and has these `sizes`, a dict from an attribute to its value as JSON has
+    it. `anew` says how to have it made anew.
     """
     if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
         raise UserError(f"{file} is damaged: it is no whole zip archive. {anew}")
@@ -264,12 +264,13 @@ def _load(file, kind, sizes, anew):
     except Exception as error:  # bad files raise many kinds
         raise UserError(f"{file} is damaged: {reason(error)}. {anew}") from error
     found = {name: getattr(model, name, None) for name in sizes}
+    dtype = keras.config.floatx()
     if isinstance(shape := found.get("image_shape"), tuple):
         found["image_shape"] = list(shape)
-    if not isinstance(model, kind) or found != sizes:
+    if not isinstance(model, kind) or found != sizes or model.compute_dtype != dtype:
         words = {"latent_dim": "{} latent dimensions", "number": "{} images"}
         words = [words.get(name, "images of {}").format(size) for name, size in sizes.items()]
-        expected = f"{kind.__module__}'s {kind.__name__} with {' and '.join(words)}"
+        expected = f"{kind.__module__}'s {kind.__name__} of {dtype} with {' and '.join(words)}"
         raise UserError(f"{file} is not what its settings say, {expected}. {anew}")
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as the programs do, on few cores
@@ -158,6 +159,17 @@ def edit_json(path, edit):
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["digest"]
     write_json(path, edit(content) or content)
+
+
+def edit_config(path, edit):
+    """Have `edit` change a Keras file's config.json."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(parts["config.json"])
+    edit(config)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, part in (parts | {"config.json": json.dumps(config)}).items():
+            file.writestr(name, part)
 
 
 def put(path, make):

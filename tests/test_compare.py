@@ -50,7 +50,7 @@ from scipy.special import logsumexp
 from scipy.stats import entropy
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
-from support import ROOT, SCRIPTS, both, cut, environment, few_digits, put
+from support import ROOT, SCRIPTS, both, cut, edit_config, environment, few_digits, put
 from support import call as run_call
 from tqdm.auto import tqdm
 
@@ -350,12 +350,19 @@ def test_the_judge_is_made_once_for_the_very_data_and_the_same_each_time(monkeyp
         trainings.append(total)
         return contextlib.nullcontext(tqdm(disable=True))
 
-    def read(data=data, **seed):
-        return judge.read_judge(data, tmp_path, progress, **seed).fingerprint
+    def judge_of(data=data, **seed):
+        return judge.read_judge(data, tmp_path, progress, **seed)
+
+    def read(*args, **kwargs):
+        return judge_of(*args, **kwargs).fingerprint
 
     first, file = read(), tmp_path / "judge.keras"
     assert (read(), len(trainings)) == (first, 1)
     whole = file.read_bytes()
+    features, _ = judge_of().look(data.test_images / np.float32(255))
+    edit_config(file, lambda it: it["config"]["layers"][1]["config"].update(activation="tanh"))
+    np.testing.assert_array_equal(judge_of().look(data.test_images / np.float32(255))[0], features)
+    assert len(trainings) == 1
     for damage in (cut, lambda f: f.write_text("x"), lambda f: put(f, os.mkfifo), os.unlink):
         damage(file)
         assert read() == first

@@ -4,13 +4,13 @@
 """
 
 import contextlib
+import functools
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from common.files import UserError, read_json
 from common.trained import load_run
 
 import pytest
-from support import SCRIPTS, call, few_digits, put, small_figures, snapshot
+from support import SCRIPTS, call, edit_config, few_digits, put, small_figures, snapshot
 from test_resume import state
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and links")
@@ -124,13 +124,7 @@ def edit(rng, path, outside):
         _edit_value(rng, content)
         path.write_text(json.dumps(content))
     elif path.suffix == ".keras":
-        with zipfile.ZipFile(path) as file:
-            parts = {name: file.read(name) for name in file.namelist()}
-        config = json.loads(parts["config.json"])
-        _edit_value(rng, config)
-        with zipfile.ZipFile(path, "w") as file:
-            for name, part in (parts | {"config.json": json.dumps(config)}).items():
-                file.writestr(name, part)
+        edit_config(path, functools.partial(_edit_value, rng))
     else:
         content = path.read_bytes()
         digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]

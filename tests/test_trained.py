@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import zipfile
 
 import common.data.batches
 from common.data.sources import Dataset, load_dataset
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib.image import imread
-from support import SCRIPTS, both, cut, edit_json, few_digits, put
+from support import SCRIPTS, both, cut, edit_config, edit_json, few_digits, put
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (80, 12, 20, 3), dtype=np.uint8)
 LABELS = np.arange(80) % 3
@@ -149,17 +148,14 @@ def test_a_wrong_file_is_named(said, spoil, copied):
 def test_no_run_and_models_of_others(copied, trained):
     run = copied("mmd")
     cvae, larger = trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))
-    with zipfile.ZipFile(run / "decoder.keras") as file:
-        parts = {name: file.read(name) for name in file.namelist()}
-    config = json.loads(parts["config.json"])
-    del config["build_config"]  # without that, Keras loads no weights, and says nothing
-    with zipfile.ZipFile(run / "decoder.keras", "w") as file:
-        for name, part in (parts | {"config.json": json.dumps(config)}).items():
-            file.writestr(name, part)
+    whole = (run / "decoder.keras").read_bytes()
+    # without that, Keras loads no weights, and says nothing
+    edit_config(run / "decoder.keras", lambda config: config.pop("build_config"))
     fails(run, "the models in", "are not those that its settings.json is of")
-    with zipfile.ZipFile(run / "decoder.keras", "w") as file:
-        for name, part in parts.items():
-            file.writestr(name, part)
+    (run / "decoder.keras").write_bytes(whole)
+    edit_config(run / "decoder.keras", lambda it: it["config"].update(dtype="bfloat16"))
+    fails(run, "decoder.keras is not what its settings say, mmd_cvae's Decoder of float32 with 2")
+    (run / "decoder.keras").write_bytes(whole)
     load_run(run)
     settings = (run / "settings.json").read_bytes()
     for shape in ([32, 32, 1], 32):
@@ -176,7 +172,9 @@ def test_no_run_and_models_of_others(copied, trained):
     (run / "settings.json").write_bytes(settings)
     for other in (run / "decoder.keras", cvae / "encoder.keras", larger / "encoder.keras"):
         shutil.copy(other, run / "encoder.keras")
-        fails(run, "encoder.keras is not what its settings say, mmd_cvae's Encoder with 2")
+        fails(
+            run, "encoder.keras is not what its settings say, mmd_cvae's Encoder of float32 with 2"
+        )
     shutil.copy(cvae / "settings.json", run)
     fails(run, "settings.json is damaged: it is of a run called 'cvae'")
     fails(run.parent, "is no run", "OUTPUT_DIR/DATASET/cvae")

@@ -1,6 +1,7 @@
 """The judge: a small classifier of a data set's images, in whose features images are compared."""
 
 import contextlib
+import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -39,10 +40,12 @@ def read_judge(data, folder, progress, seed=0):
     """
     digest = hashlib.sha256(repr((VERSION, seed, data.fingerprint)).encode())
     file, name = folder / "judge.keras", f"judge_{digest.hexdigest()}"
-    model = _load(file, name)
+    make = functools.partial(_make, name, data.image_shape, len(data.class_names), seed)
+    with keras_in("float32"):
+        model = _load(file, make())
     if model is None:
         with keras_in("float32"):
-            model = _train(name, data, progress, seed)
+            model = _train(make(), data, progress, seed)
         partial = replacing_unlocked(file)
         with contextlib.suppress(OSError), signals_wait(), partial as path:  # it only saves time
             model.save(path)
@@ -59,17 +62,21 @@ def read_judge(data, folder, progress, seed=0):
     return Judge(look, float(accuracy), fingerprint(model.weights))
 
 
-def _load(file, name):
-    """The judge in a file, if it is whole and of that name; else None."""
+def _load(file, untrained):
+    """The untrained judge with the weights in a file, if that is whole and of its name; else None.
+
+    Nothing but name and weights is taken from there: what they are calculated with could be edited.
+    """
     with contextlib.suppress(Exception):  # whatever bad files raise
         model = keras.saving.load_model(regular(file), compile=False)
-        finite = all(np.isfinite(weight).all() for weight in model.get_weights())
-        return model if model.name == name and finite else None
+        weights = model.get_weights()
+        if model.name == untrained.name and all(np.isfinite(weight).all() for weight in weights):
+            untrained.set_weights(weights)
+            return untrained
 
 
-def _train(name, data, progress, seed):
-    """A new judge, trained on the data set's training images and labels."""
-    model = _make(name, data.image_shape, len(data.class_names), seed)
+def _train(model, data, progress, seed):
+    """The untrained judge, trained on the data set's training images and labels."""
     n = len(data.train_images)
     batches = [shuffled_batches(n, min(BATCH, n), seed, epoch) for epoch in range(1, EPOCHS + 1)]
     batches = tf.concat(batches, axis=0)[:MOST_BATCHES]
