@@ -378,6 +378,19 @@ def test_a_lock_that_is_deleted_is_noticed(tmp_path, monkeypatch, capsys):
         assert len(error.splitlines()) == 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links")
+@pytest.mark.parametrize("make", [Path.mkdir, lambda lock: lock.symlink_to("../precious")])
+def test_a_lock_that_is_no_file_is_named_and_not_followed(make, tmp_path, capsys):
+    lock = tmp_path / "digits" / "mmd" / ".lock"
+    lock.parent.mkdir(parents=True)
+    make(lock)
+    assert call("mmd", "--output-dir", tmp_path) == 2
+    error = capsys.readouterr().err
+    assert f"{lock} cannot be locked: " in error
+    assert "If it is a link or a folder, remove it." in error
+    assert not (lock.parent.parent / "precious").exists()
+
+
 @pytest.mark.parametrize(("flags", "said"), [
     (["--output-dir", "file"], "error: file/digits/mmd: "),  # it is no folder
     (["--batch-size", 301], "--batch-size 301 is more than the 300 training images"),
