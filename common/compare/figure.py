@@ -1,5 +1,6 @@
 """The figure of a comparison: several models side by side."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,8 +43,12 @@ def show_comparison(columns):
     places = [left + i * (side + gap) for i in range(len(columns))]
     width = places[-1] + side + right
     zoom = min(max(1, width / 990), 1.5)  # of text, as a page shrinks wide figures
-    titles = [textwrap.wrap(column.title, int(side / 14 / zoom)) for column in columns]
-    abouts = [textwrap.wrap(column.about, int(side / 9.5 / zoom)) for column in columns]
+    room, size = (side + gap) / zoom, 15 if len(columns) < 4 else 13
+    titles = [
+        re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns
+    ]  # as "beta 1"
+    titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
+    abouts = [textwrap.wrap(column.about, int(room / 10)) for column in columns]
     classes = dict.fromkeys(column.data.class_names for column in columns)
     classes = [names for names in classes if names]
     ticks, square = 50 * zoom, [(side, side)] * len(columns)
@@ -78,7 +83,7 @@ def show_comparison(columns):
     for i, column in enumerate(columns):
         centred = {"x": (places[i] + side / 2) / width, "ha": "center", "va": "top"}
         title, about = "\n".join(titles[i]), "\n".join(abouts[i])
-        figure.text(y=1 - 4 * zoom / height, s=title, size=15 * zoom, weight="bold", **centred)
+        figure.text(y=1 - 4 * zoom / height, s=title, size=size * zoom, weight="bold", **centred)
         figure.text(y=1 - below_title / height, s=about, size=11 * zoom, **centred)
         panels = figure.axes[i :: len(columns)]
         _fill_column(panels, column, contents[i], limits, zoom)
