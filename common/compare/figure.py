@@ -44,9 +44,7 @@ def show_comparison(columns):
     width = places[-1] + side + right
     zoom = min(max(1, width / 990), 1.5)  # of text, as a page shrinks wide figures
     room, size = (side + gap) / zoom, 15 if len(columns) < 4 else 13
-    titles = [
-        re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns
-    ]  # as "beta 1"
+    titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns]
     titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
     abouts = [textwrap.wrap(column.about, int(room / 10)) for column in columns]
     classes = dict.fromkeys(column.data.class_names for column in columns)
