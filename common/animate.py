@@ -27,6 +27,7 @@ from common.run import FIGURES, PSEUDO_INPUTS
 
 from PIL import Image
 
+BAD_PNG = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's words for one
 FRAME, LAST_FRAME = 200, 2000  # milliseconds
 MORE = "It takes two to animate: train anew with a smaller --plot-every."
 
@@ -57,7 +58,7 @@ def read_frame(path):
     try:
         with Image.open(regular(path)) as image:
             return image.convert("RGB").quantize(dither=Image.Dither.NONE)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for a bad PNG
+    except BAD_PNG as error:
         if isinstance(error, OSError) and error.errno:  # as of a file that may not be read
             raise
         raise UserError(f"{path} is damaged: {error}. Delete it to go without.") from error

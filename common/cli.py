@@ -329,8 +329,8 @@ def start(get_args):
 def _load():
     """Import PACKAGES; return what to say of one that fails, or None."""
     global _stderr
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        if not re.fullmatch("[0-9]{0,3}", os.environ.get(name, "")):  # TensorFlow would abort
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
+        if not re.fullmatch("[0-9]{0,3}", os.environ.get(name, "")):  # some abort of others
             problem = f"error: {name} is {os.environ[name]!r}"
             return problem + ": set it to a number of threads, or unset it."
     os.environ.pop("MPLBACKEND", None)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 import time
 
@@ -36,6 +37,8 @@ def replacing(path, own=""):
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
+        if temporary.is_dir() and not temporary.is_symlink():
+            raise UserError(f"{temporary} is in the way: move that folder elsewhere.")
         temporary.unlink(missing_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -118,6 +121,11 @@ def fits(value, form):
     if isinstance(form, list):
         return isinstance(value, list) and all(fits(element, form[0]) for element in value)
     return type(value) is form if isinstance(form, type) else form(value)
+
+
+def is_text(value):
+    """Whether a JSON value is text that can be written: without halves of surrogate pairs."""
+    return type(value) is str and not re.search("[\ud800-\udfff]", value)
 
 
 def is_number(value):

@@ -35,7 +35,7 @@ from common.files import (
 )
 from common.objectives import kernel_note, milder
 from common.plotting import draw_figures, save_figure, shorten
-from common.trained import Trained, active_dimensions
+from common.trained import Trained, active_dimensions, fingerprint_of_losses
 
 import numpy as np
 import tensorflow as tf
@@ -53,6 +53,7 @@ FREE_FLAGS = {
 }  # fmt: skip
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
 PSEUDO_INPUTS = "pseudo_inputs"  # another, of runs with such
+ENDED = ("models", "losses")  # settings of a run that has ended: fingerprints of them
 KEPT = 3  # checkpoints
 PLACES = {"loss_mmd_total": 4}  # after the decimal point, in either script's line
 LEAST_TEST_IMAGES = 4  # so that each has the three neighbours that a comparison asks for
@@ -118,6 +119,11 @@ class Run:
         self.name, self.title, self.args, self.data = name, title, args, data
         self._chief, self._trackables = devices.is_chief(), trackables
         self.folder = Path(args.output_dir) / data.name / name
+        if "[" in str(self.folder) or (os.sep == "/" and "\\" in str(self.folder)):
+            raise UserError(
+                f"TensorFlow takes [ and \\ for a pattern, and would not find checkpoints in "
+                f"{self.folder}: choose another --output-dir."
+            )
         if not self._chief:  # what it holds is the chief's
             self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
             self.folder = Path(self._temporary.name)
@@ -178,7 +184,8 @@ class Run:
                 flags["epochs"] = epochs
                 for name in self._models:  # of an end whose checkpoint is damaged
                     (self.folder / f"{name}.keras").unlink(missing_ok=True)
-                self.settings.pop("models", None)
+                for name in ENDED:
+                    self.settings.pop(name, None)
             elif self.epoch >= epochs and flags["epochs"] != self.epoch:  # it ends here
                 self._end()
                 self._save()
@@ -333,6 +340,7 @@ class Run:
         """Have the settings say that the models are those of this epoch, and which they are."""
         self.settings["flags"]["epochs"] = self.epoch
         self.settings["models"] = self.trained.fingerprint
+        self.settings["losses"] = fingerprint_of_losses(self._losses)
 
     def _stop_if_asked(self):
         """Raise Interrupted, of all workers at once, if a signal has arrived at any."""
@@ -417,7 +425,7 @@ class Run:
             self._losses = document["losses"]
             # As long as a run that had ended is being extended, its models are those of that end
             self.settings["flags"]["epochs"] = document["settings"]["flags"]["epochs"]
-            self.settings |= {k: v for k, v in document["settings"].items() if k == "models"}
+            self.settings |= {k: v for k, v in document["settings"].items() if k in ENDED}
             return True
         written = [path.name for path in self._written() if not path.name.startswith(".")]
         if any(checkpoints) or written:  # not if it was killed at the very first one, of epoch 0
@@ -432,7 +440,8 @@ class Run:
         """A checkpoint's settings and losses; raises what bad files raise."""
         for file in prefix.parent.glob(f"{prefix.name}.*"):
             regular(file)
-        reader = tf.train.load_checkpoint(str(prefix))
+        # `load_checkpoint` would follow TensorFlow's list in a folder of that name
+        reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
         document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
         row = {"epoch": is_number, "seconds": is_number}
         form = {"settings": {"flags": {"epochs": int}, "dataset": dict}, "losses": [row]}
@@ -528,21 +537,32 @@ class Run:
         """What a run has written to the folder, but for the checkpoints."""
         files = {f.relative_to(self.folder).as_posix(): f for f in self.folder.rglob("*")}
         ours = re.compile(WRITTEN.replace("NAME", self.name))
-        return [f for name, f in files.items() if ours.fullmatch(name) and not f.is_dir()]
+        return [file for name, file in files.items() if ours.fullmatch(name)]
 
     def _delete(self):
         """Delete what a run writes, and nothing else; the checkpoints last, which stand for it.
 
-        Raises OSError before anything is deleted where it cannot be.
+        Raises OSError or UserError where one of it cannot be deleted; then none is. For this, all
+        is moved aside first.
         """
-        for folder in (self.folder, self.folder / "checkpoints", self.folder / "tensorboard"):
-            if folder.is_dir():
-                check_writable(folder)
-        for file in self._written():
-            file.unlink()
-        for file in self.folder.glob("checkpoints/ckpt-*"):
-            if CHECKPOINT.fullmatch(file.name):  # TensorFlow writes one to a folder first
-                (shutil.rmtree if file.is_dir() else os.unlink)(file)
+        checkpoints = self.folder.glob("checkpoints/ckpt-*")
+        files = [*self._written(), *(f for f in checkpoints if CHECKPOINT.fullmatch(f.name))]
+        for file in files:  # TensorFlow writes a checkpoint to a folder first
+            if file.is_dir() and not file.is_symlink() and not file.name.endswith("_temp"):
+                raise UserError(f"{file} is a folder, and no run's: move it elsewhere.")
+        check_writable(self.folder)
+        aside, moved = Path(tempfile.mkdtemp(prefix=".fresh-", dir=self.folder)), {}
+        try:
+            for number, file in enumerate(files):
+                file.rename(aside / str(number))
+                moved[aside / str(number)] = file
+        except OSError:
+            for new, file in moved.items():
+                new.rename(file)
+            raise
+        finally:
+            for old in self.folder.glob(".fresh-*"):  # and what was left by one that was killed
+                shutil.rmtree(old, ignore_errors=True)
         for folder in ("checkpoints", "tensorboard"):
             with contextlib.suppress(OSError):  # not empty, or not there
                 (self.folder / folder).rmdir()

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib
+import json
 import shlex
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from common import priors
 from common.data.batches import to_float
 from common.data.sources import load_dataset
 from common.devices import in_batches, in_parts, keras_in
-from common.files import UserError, read_json, reason, regular
+from common.files import UserError, fits, is_text, read_json, reason, regular
 
 import keras
 import numpy as np
@@ -20,7 +21,19 @@ import tensorflow as tf
 SCRIPTS = {"cvae": "eager_cvae", "mmd": "mmd_cvae"}  # by the name of a run's folder
 LARGEST_CODE = 1e15  # whose squares float32 adds up by the million
 MAKE_ANEW = "The command that trained this run makes it anew."
-SETTINGS = {"model": str, "flags": dict, "dataset": {"name": str, "title": str}}  # read_json's form
+R_SHAPE = [28, 28, 1]  # which early runs do not state
+
+
+def _is_dataset(value):
+    """Whether a JSON value is what a run's settings say of its data set."""
+    if not fits(value, {"name": is_text, "title": is_text}):
+        return False
+    shape, number = value.get("image_shape", R_SHAPE), value.get("fingerprint", "")
+    sizes = fits(shape, [int]) and len(shape) == 3 and 0 < min(shape) <= max(shape) <= 1024
+    return sizes and is_text(number)
+
+
+SETTINGS = {"model": str, "flags": dict, "dataset": _is_dataset}  # read_json's form
 
 
 class Trained:
@@ -149,6 +162,12 @@ def fingerprint(weights):
     return hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()
 
 
+def fingerprint_of_losses(rows):
+    """Of the losses of an epoch each, dicts, in hexadecimal: of all but the time that it took."""
+    numbers = [[float(v) for name, v in row.items() if name != "seconds"] for row in rows]
+    return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
+
+
 def by_batch(function, prepare, size=1000):
     """`function` of prepared rows, `size` at a time; whole batches go through a graph.
 
@@ -175,15 +194,11 @@ def load_run(folder):
         raise UserError(
             f"the run in {folder} has no models; it is not finished. To go on:\n{command}"
         )
-    codes, shape = {"latent_dim": run.flags["latent_dim"]}, run.settings["dataset"]
-    shape = {"image_shape": shape["image_shape"]} if "image_shape" in shape else {}
-    kinds = {"encoder": (script.Encoder, codes), "decoder": (script.Decoder, codes | shape)}
-    if number := run.flags.get("vamp_prior"):
-        kinds["prior"] = priors.PseudoInputs, {"number": number} | shape
+    anew = f"To have it made anew:\n{command}"
     with keras_in(run.flags["dtype"]):
-        anew = f"To have it made anew:\n{command}"
-        files = {name: folder / f"{name}.keras" for name in kinds}
-        models = {name: _load(file, *kinds[name], anew) for name, file in files.items()}
+        models = untrained(script, run.flags, run.settings["dataset"].get("image_shape", R_SHAPE))
+        for name, model in models.items():
+            _load_weights(model, folder / f"{name}.keras", anew)
     run = Trained(folder, run.settings, models, script.encode, script.decode)
     if run.fingerprint != run.settings.get("models"):
         raise UserError(
@@ -191,6 +206,16 @@ def load_run(folder):
             f"run, or damaged. {anew}"
         )
     return run
+
+
+def untrained(script, flags, image_shape):
+    """The models of a script's run before training, by name, a prior of zeros among them."""
+    encoder, dim = script.Encoder(flags["latent_dim"]), flags["latent_dim"]
+    decoder = script.Decoder(dim, image_shape)
+    encoder(tf.zeros((1, *image_shape), keras.config.floatx()))
+    decoder(tf.zeros((1, dim), keras.config.floatx()))
+    models, number = {"encoder": encoder, "decoder": decoder}, flags.get("vamp_prior")
+    return models | ({"prior": priors.PseudoInputs(number, image_shape)} if number else {})
 
 
 def has_models(run):
@@ -249,31 +274,22 @@ def _command(script, flags, folder):
     return shlex.join(["python", f"{script.__name__}.py", *words])
 
 
-def _load(file, kind, sizes, anew):
-    """The Keras model in a file; raises UserError unless it is a whole one of that class.
+def _load_weights(model, file, anew):
+    """Give an untrained Keras model the weights in a .keras file, and take nothing else from there.
 
-    And of Keras's dtype, and has these `sizes`, a dict from an attribute to its value as JSON has
-    it. `anew` says how to have it made anew.
+    Its configuration could say anything. Raises UserError unless the file is whole, and of such a
+    model; `anew` says how to have it made anew.
     """
     if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
         raise UserError(f"{file} is damaged: it is no whole zip archive. {anew}")
     try:
-        model = keras.saving.load_model(file, compile=False)
+        model.load_weights(file)
     except (MemoryError, PermissionError):
         raise
     except Exception as error:  # bad files raise many kinds
-        raise UserError(f"{file} is damaged: {reason(error)}. {anew}") from error
-    found = {name: getattr(model, name, None) for name in sizes}
-    dtype = keras.config.floatx()
-    if isinstance(shape := found.get("image_shape"), tuple):
-        found["image_shape"] = list(shape)
-    if not isinstance(model, kind) or found != sizes or model.compute_dtype != dtype:
-        words = {"latent_dim": "{} latent dimensions", "number": "{} images"}
-        words = [words.get(name, "images of {}").format(size) for name, size in sizes.items()]
-        expected = f"{kind.__module__}'s {kind.__name__} of {dtype} with {' and '.join(words)}"
-        raise UserError(f"{file} is not what its settings say, {expected}. {anew}")
+        what = "damaged, or of a model of another kind or size"
+        raise UserError(f"{file} is {what}: {reason(error)}. {anew}") from error
     if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
         raise UserError(
             f"{file} is damaged: it has weights that are infinite or not a number. {anew}"
         )
-    return model

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import multiprocessing.connection
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -27,6 +29,7 @@ from common.files import write_json
 from common.plotting import show_pseudo_inputs
 from common.run import FIGURES
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -170,6 +173,21 @@ def edit_config(path, edit):
     with zipfile.ZipFile(path, "w") as file:
         for name, part in (parts | {"config.json": json.dumps(config)}).items():
             file.writestr(name, part)
+
+
+def _zero(name, item):
+    if isinstance(item, h5py.Dataset):
+        item[...] = np.zeros(item.shape)
+
+
+def set_weights_to_zero(path):
+    """Put zeros in place of all weights in a Keras file."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.unpack_archive(path, place, "zip")
+        with h5py.File(Path(place, "model.weights.h5"), "r+") as weights:
+            weights.visititems(_zero)
+        zipped = shutil.make_archive(Path(place).with_suffix(".new"), "zip", place)
+    os.replace(zipped, path)
 
 
 def put(path, make):

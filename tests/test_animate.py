@@ -66,6 +66,9 @@ MISTAKES = {
     "has no two figures of a kind": ("../mmd", lambda f: (f / "../mmd").mkdir()),
     "_epoch_2.png is damaged": (".", lambda f: cut(f / "cvae_clothes_epoch_2.png")),
     "_epoch_0.png is damaged": (".", lambda f: (f / "cvae_clothes_epoch_0.png").write_text("no")),
+    "_epoch_1.png is damaged: Image size": (
+        ".", lambda f: Image.new("1", (20_000, 20_000)).save(f / "cvae_clothes_epoch_1.png"),
+    ),
     "_epoch_3.png is there, but is no regular file": (
         ".", lambda f: os.mkfifo(f / "cvae_clothes_epoch_3.png"),
     ),

@@ -50,7 +50,17 @@ from scipy.special import logsumexp
 from scipy.stats import entropy
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
-from support import ROOT, SCRIPTS, both, cut, edit_config, environment, few_digits, put
+from support import (
+    ROOT,
+    SCRIPTS,
+    both,
+    cut,
+    edit_config,
+    environment,
+    few_digits,
+    put,
+    set_weights_to_zero,
+)
 from support import call as run_call
 from tqdm.auto import tqdm
 
@@ -336,7 +346,7 @@ def test_untrained_has_the_weights_that_a_run_begins_with(model, trained):
     run = load_run(trained / model)
     reader = tf.train.load_checkpoint(str(run.folder / "checkpoints" / "ckpt-0"))
     begun = {k: reader.get_tensor(k) for k in reader.get_variable_to_shape_map() if "coder" in k}
-    weights = evaluate.untrained(run, some_digits())
+    weights = evaluate.before_training(run, some_digits())
     for weight in weights.encoder.weights + weights.decoder.weights:
         same = [v for v in begun.values() if np.array_equal(v, weight.numpy())]
         assert same, weight.path
@@ -363,16 +373,17 @@ def test_the_judge_is_made_once_for_the_very_data_and_the_same_each_time(monkeyp
     edit_config(file, lambda it: it["config"]["layers"][1]["config"].update(activation="tanh"))
     np.testing.assert_array_equal(judge_of().look(data.test_images / np.float32(255))[0], features)
     assert len(trainings) == 1
-    for damage in (cut, lambda f: f.write_text("x"), lambda f: put(f, os.mkfifo), os.unlink):
+    others = (lambda f: f.write_text("x"), lambda f: put(f, os.mkfifo), os.unlink)
+    for damage in (set_weights_to_zero, cut, *others):
         damage(file)
         assert read() == first
-    assert len(trainings) == 5
+    assert len(trainings) == 6
     assert read(seed=1) != first
     assert read(dataclasses.replace(data, train_labels=data.train_labels[::-1].copy())) != first
-    assert len(trainings) == 7
+    assert len(trainings) == 8
     file.write_bytes(whole)
     assert read() == first
-    assert len(trainings) == 7
+    assert len(trainings) == 8
     assert judge.read_judge(data, tmp_path / "none", progress).fingerprint == first
 
 
@@ -516,7 +527,7 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(runs, ca
         assert (status, error) == (0, "")
     assert rows(out)[""] == [
         "MMD-VAE, latent-dim 2, dtype float32",
-        "CVAE, latent-dim 3, dtype float64, beta 2.0",
+        "CVAE, latent-dim 3, dtype float64, beta 2",
         "MMD-VAE, latent-dim 1, dtype float32",
         *BASELINES,
     ]
@@ -680,6 +691,9 @@ def test_what_cannot_be_written_and_flags_that_are_unknown(runs, call, tmp_path)
         (runs / name).write_text("mine")
         check_error(call(runs, "--output", runs / Path(name).stem), f"{name} is there")
         assert (runs / name).read_text() == "mine"
+    for suffix in (".md", ".json"):
+        (runs / f"mine{suffix}").write_text("[]")
+    check_error(call(runs, "--output", runs / "mine"), "mine.md is there, not from a comparison")
     check_error(call(runs, "--epochs", "3"), "--epochs")
     check_error(call(runs, "--iw-samples", "0"), "--iw-samples")
     assert not list(tmp_path.rglob("*comparison*"))

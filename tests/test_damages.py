@@ -4,11 +4,9 @@
 """
 
 import contextlib
-import functools
 import json
 import os
 import random
-import re
 import shutil
 import signal
 from collections import Counter
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import common.data.batches
 import common.run
+from common import animate
 from common.compare import __main__ as comparison
 from common.compare import evaluate, judge
 from common.explore import __main__ as explore
@@ -23,7 +22,17 @@ from common.files import UserError, read_json
 from common.trained import load_run
 
 import pytest
-from support import SCRIPTS, call, edit_config, few_digits, put, small_figures, snapshot
+from support import (
+    SCRIPTS,
+    call,
+    edit_config,
+    few_digits,
+    put,
+    set_weights_to_zero,
+    small_figures,
+    snapshot,
+)
+from test_explore import in_page
 from test_resume import state
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and links")
@@ -32,7 +41,8 @@ EPOCHS = 2
 FLAGS = ("--dataset", "digits", "--batch-size", 30, "--tensorboard", "--plot-every", 1)
 COMPARE = ("--iw-samples", 2, "--iw-images", 9)
 HOSTILE = (None, True, -1, 2.5, 10**400, 1e308, float("nan"), float("inf"), "", "\ud800", "$x^{$")
-HOSTILE += ("../../outside", "/etc/passwd", [], {}, [[[]]], "</script>", "日本")
+HOSTILE += ("int8_from_float32", "float16", 10**7, "../../outside", "/etc/passwd")
+HOSTILE += ([], {}, [[[]]], "</script>", "日本")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,11 +69,11 @@ def clean(tmp_path_factory):
     out = tmp_path_factory.mktemp("clean")
     for model in SCRIPTS:
         assert train(model, out / "runs") == 0
+        assert call(comparison.main, out / "runs" / "digits" / model, *COMPARE) == 0
         shutil.copytree(out / "runs" / "digits" / model, out / "longer" / "digits" / model)
         assert train(model, out / "longer", EPOCHS + 1) == 0
     assert train("mmd", out / "others", EPOCHS, "--seed", 1) == 0
-    for runs in ("runs", "others"):
-        assert call(comparison.main, out / runs / "digits" / "mmd", *COMPARE) == 0
+    assert call(comparison.main, out / "others" / "digits" / "mmd", *COMPARE) == 0
     return out
 
 
@@ -113,18 +123,30 @@ def plant(rng, path, outside):
             path.with_name(name).symlink_to(outside / "precious")
 
 
+def plant_list(rng, path, outside):
+    """Plant lists of checkpoints, as TensorFlow keeps and follows them, that name those outside."""
+    folder = path.parent if path.parent.name == "checkpoints" else path.parent / "checkpoints"
+    name = rng.choice(["ckpt-2", "ckpt-3", "*", "\udcff"])
+    lines = ["model", *["all_model"] * 2]
+    target = rng.choice([outside / "checkpoints" / name, f"../../outside/checkpoints/{name}", name])
+    text = "".join(f'{line}_checkpoint_path: "{target}"\n' for line in lines)
+    for place in (folder, folder / "ckpt-2", folder / "ckpt-3"):
+        with contextlib.suppress(OSError):  # where there is another file
+            place.mkdir(exist_ok=True)
+            (place / "checkpoint").write_bytes(text.encode(errors="surrogateescape"))
+
+
 def edit(rng, path, outside):
-    """Another value in JSON, another digit elsewhere, other files in TensorFlow's list."""
-    if path.name == "checkpoint":
-        target = rng.choice([outside / "*", "../../outside/*", "", "\udcff", "ckpt-9", "*"])
-        text = re.sub('"(.*?)"', lambda _: f'"{target}"', path.read_text(), count=rng.randint(1, 4))
-        path.write_bytes(text.encode(errors="surrogateescape"))
-    elif path.suffix == ".json":
+    """Another value in JSON, another digit elsewhere."""
+    if path.suffix == ".json":
         content = json.loads(path.read_text())
         _edit_value(rng, content)
         path.write_text(json.dumps(content))
     elif path.suffix == ".keras":
-        edit_config(path, functools.partial(_edit_value, rng))
+        if rng.random() < 0.5:
+            set_weights_to_zero(path)
+        else:
+            edit_config(path, lambda config: _edit_value(rng, config))
     else:
         content = path.read_bytes()
         digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
@@ -147,7 +169,7 @@ def _edit_value(rng, content):
         content[key] = rng.choice(HOSTILE)
 
 
-DAMAGES = (change_bytes, cut, lengthen, delete, swap, other_kind, plant, edit, edit)
+DAMAGES = (change_bytes, cut, lengthen, delete, swap, other_kind, plant, plant_list, edit, edit)
 
 # What is done with a damaged run, and what has to have come of it -------------------------------
 
@@ -174,7 +196,8 @@ def go_on(run, model, clean, epochs=EPOCHS):
         *found, figures, _ = state(run)
         *expected, whole_figures, _ = state(whole)
         assert found == expected
-        assert figures
+        last = {name for name in whole_figures if f"_epoch_{epochs}." in name}
+        assert last <= figures.keys()
         assert figures.items() <= whole_figures.items()
     return status
 
@@ -183,22 +206,50 @@ def extend(run, model, clean):
     return go_on(run, model, clean, EPOCHS + 1)
 
 
+def begin_anew(run, model, clean):
+    """--fresh: as a new run, with nothing left of what had been, or nothing deleted."""
+    before = snapshot(run)
+    status = train(model, run.parents[1], EPOCHS, "--fresh")
+    if status == 0:
+        *found, figures, _ = state(run)
+        *expected, whole_figures, _ = state(clean / "runs" / "digits" / model)
+        assert (found, figures) == (expected, whole_figures)
+    else:
+        assert snapshot(run) == before
+    return status
+
+
+def animate_figures(run, model, clean):
+    return call(animate.main, run)
+
+
 def show(run, model, clean):
-    return call(explore.main, run, "--output", run.parents[1] / "page.html")
+    """The page shows what the clean run's does, or less of losses and metrics."""
+    status, page = call(explore.main, run, "--output", run.parents[1] / "page.html"), {}
+    if status == 0:
+        for place in (run, clean / "runs" / "digits" / model):
+            assert call(explore.main, place, "--output", run.parents[1] / "page.html") == 0
+            data = json.loads(in_page(run.parents[1] / "page.html")["data"])
+            (panel,) = data["runs"]
+            page[place] = {one["title"]: one["rows"] for one in panel.pop("tables")}, data
+        (tables, found), (whole, expected) = page.values()
+        assert found == expected
+        del tables["Flags"], whole["Flags"]  # among them, the folder
+        assert tables.items() <= whole.items()
+    return status
 
 
 def measure(run, model, clean):
     """The comparison measures what the clean run's has."""
     status = call(comparison.main, run, *COMPARE)
     if status == 0:
-        expected = clean / "runs" / "digits" / "mmd" / "metrics.json"
+        expected = read_json(clean / "runs" / "digits" / model / "metrics.json", dict)["values"]
         found = json.loads((run.parent / "comparison.json").read_text())["columns"][0]["runs"][0]
-        if model == "mmd":
-            assert found["metrics"] == read_json(expected, dict)["values"]
+        assert found["metrics"] == expected
     return status
 
 
-ACTIONS = {load: 8, go_on: 6, extend: 2, show: 2, measure: 2}
+ACTIONS = {load: 7, go_on: 5, begin_anew: 2, extend: 2, animate_figures: 1, show: 2, measure: 2}
 
 
 def slow(*_):
@@ -252,6 +303,8 @@ def test_random_damages(seed, n, clean, tmp_path, capsys):
         damages += len(done)
         for one in done:
             found[one.split()[0], act, "as it should be" if status == 0 else "refused"] += 1
+    whole = sum(count for key, count in found.items() if key[-1] == "as it should be")
+    assert whole > damages / 2  # most of it heals
     with capsys.disabled():
         for key, count in sorted(found.items()) if n > 12 else ():
             print("\n| " + " | ".join((*key, str(count))) + " |", end="")

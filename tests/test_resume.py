@@ -107,7 +107,8 @@ def read_weights(file):
 def state(run):
     """All that has to be the same in the end, but for place and time, checked for agreement."""
     rows = losses(run)
-    reader = tf.train.load_checkpoint(run / "checkpoints" / f"ckpt-{len(rows)}")
+    prefix = run / "checkpoints" / f"ckpt-{len(rows)}"
+    reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
     values = {n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map() if n[0] != "_"}
     document = json.loads(values.pop("document/.ATTRIBUTES/py_state"))
     values = {name: np.asarray(value).tobytes() for name, value in values.items()}

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import tempfile
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -293,20 +292,69 @@ def test_fresh_deletes_what_a_run_writes_and_nothing_else(runs):
     assert not (run / "checkpoints" / "ckpt-9_temp").exists()
 
 
-def test_fresh_deletes_nothing_where_it_cannot_delete_all(runs, monkeypatch, capsys):
-    run = runs / "digits" / "mmd"
-    before, real = snapshot(run), tempfile.TemporaryFile
-    denied = PermissionError(errno.EACCES, "Permission denied")
+@pytest.mark.parametrize("name", ["mmd_grid_epoch_2.png", "checkpoints/ckpt-1.index"])
+def test_fresh_deletes_nothing_where_it_cannot_delete_all(name, runs, monkeypatch, capsys):
+    run, real = runs / "digits" / "mmd", os.rename
+    before = snapshot(run)
 
-    def temporary(dir=None, **kwargs):
-        if dir == run / "checkpoints":
-            raise denied
-        return real(dir=dir, **kwargs)
+    def rename(old, new):
+        if old == run / name:  # as of a file that may not be changed, or of others in /tmp
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(old), None, str(new))
+        real(old, new)
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
+    monkeypatch.setattr(os, "rename", rename)
     assert call("mmd", *FLAGS, "--fresh", "--output-dir", runs) == 2
-    assert f"{run / 'checkpoints'}: Permission denied" in capsys.readouterr().err
+    assert f"{run / name}: Operation not permitted" in capsys.readouterr().err
     assert snapshot(run) == before
+    assert not list(run.glob(".fresh-*"))
+
+
+FOLDERS = ("settings.json", "mmd_grid_epoch_2.png", "checkpoints/ckpt-9.index")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_fresh_deletes_nothing_where_a_folder_is_called_like_a_file_of_a_run(name, runs, capsys):
+    run = runs / "digits" / "mmd"
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    (run / name / "mine").touch()
+    before = snapshot(run)
+    assert call("mmd", *FLAGS, "--fresh", "--output-dir", runs) == 2
+    assert f"{run / name} is a folder, and no run's" in capsys.readouterr().err
+    assert snapshot(run) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_fresh_deletes_links_and_not_what_they_lead_to(runs, tmp_path):
+    run, others = runs / "digits" / "mmd", tmp_path / "others"
+    shutil.copytree(run, others)
+    before = snapshot(others)
+    for name in ("checkpoints/ckpt-1_temp", "checkpoints/ckpt-9.index", "mmd_grid_epoch_7.png"):
+        (run / name).symlink_to(others)
+    assert call("mmd", *FLAGS, "--fresh", "--output-dir", runs) == 0
+    assert snapshot(others) == before
+    assert not any(path.is_symlink() for path in run.rglob("*"))
+
+
+def test_a_list_in_a_folder_called_like_a_checkpoint_is_not_followed(runs, tmp_path):
+    run, others = runs / "digits" / "mmd", tmp_path / "others"
+    assert call("mmd", *FLAGS, "--seed", 1, "--output-dir", others) == 0
+    latest = f"ckpt-{len(losses(run))}"
+    (run / "checkpoints" / latest).mkdir()
+    other = others / "digits" / "mmd" / "checkpoints" / latest
+    listed = f'model_checkpoint_path: "{other}"'
+    (run / "checkpoints" / latest / "checkpoint").write_text(listed)
+    before = losses(run)
+    assert call("mmd", *FLAGS, "--epochs", len(before) + 1, "--output-dir", runs) == 0
+    assert losses(run)[:-1] == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a name on Windows cannot have them")
+@pytest.mark.parametrize("name", ["a[1]", "a\\b"])
+def test_a_name_that_tensorflow_takes_for_a_pattern_is_refused(name, tmp_path, capsys):
+    assert call("mmd", *FLAGS, "--output-dir", tmp_path / name) == 2
+    assert "TensorFlow takes [ and \\ for a pattern" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])

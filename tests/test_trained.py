@@ -149,19 +149,26 @@ def test_no_run_and_models_of_others(copied, trained):
     run = copied("mmd")
     cvae, larger = trained("cvae", (2, "float32")), trained("mmd", (3, "float32"))
     whole = (run / "decoder.keras").read_bytes()
-    # without that, Keras loads no weights, and says nothing
-    edit_config(run / "decoder.keras", lambda config: config.pop("build_config"))
-    fails(run, "the models in", "are not those that its settings.json is of")
+    expected = load_run(run).fingerprint
+    for edit in (  # what no weight depends on is not believed
+        lambda config: config.pop("build_config"),  # without that, Keras would load no weights
+        lambda config: config["config"].update(dtype="int8_from_float32"),
+        lambda config: config["config"].update(image_shape=[28, 28, 10_000_000]),
+    ):
+        edit_config(run / "decoder.keras", edit)
+        found = load_run(run)
+        assert (found.fingerprint, found.decoder.compute_dtype) == (expected, "float32")
     (run / "decoder.keras").write_bytes(whole)
-    edit_config(run / "decoder.keras", lambda it: it["config"].update(dtype="bfloat16"))
-    fails(run, "decoder.keras is not what its settings say, mmd_cvae's Decoder of float32 with 2")
-    (run / "decoder.keras").write_bytes(whole)
-    load_run(run)
     settings = (run / "settings.json").read_bytes()
-    for shape in ([32, 32, 1], 32):
-        edit_json(run / "settings.json", lambda it, x=shape: it["dataset"].update(image_shape=x))
-        said = f"2 latent dimensions and images of {shape}"
-        fails(run, "decoder.keras is not what its settings say", said)
+    for key, value, said in (
+        ("image_shape", [32, 32, 1], "encoder.keras is damaged, or of a model of another kind"),
+        ("image_shape", 32, "settings.json is damaged: values are missing or of the wrong kind"),
+        ("title", "\ud800", "settings.json is damaged: values are missing or of the wrong kind"),
+        ("fingerprint", [1], "settings.json is damaged: values are missing or of the wrong kind"),
+    ):
+        edit_json(run / "settings.json", lambda it, k=key, v=value: it["dataset"].update({k: v}))
+        fails(run, said)
+        (run / "settings.json").write_bytes(settings)
     (run / "settings.json").write_bytes(settings)
     edited = settings.replace(b'"seed": 0', b'"seed": 1')
     (run / "settings.json").write_bytes(edited)
@@ -172,9 +179,7 @@ def test_no_run_and_models_of_others(copied, trained):
     (run / "settings.json").write_bytes(settings)
     for other in (run / "decoder.keras", cvae / "encoder.keras", larger / "encoder.keras"):
         shutil.copy(other, run / "encoder.keras")
-        fails(
-            run, "encoder.keras is not what its settings say, mmd_cvae's Encoder of float32 with 2"
-        )
+        fails(run, "encoder.keras is damaged, or of a model of another kind or size")
     shutil.copy(cvae / "settings.json", run)
     fails(run, "settings.json is damaged: it is of a run called 'cvae'")
     fails(run.parent, "is no run", "OUTPUT_DIR/DATASET/cvae")

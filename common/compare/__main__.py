@@ -33,6 +33,7 @@ if __name__ == "__main__":
 
 import contextlib
 import functools
+import json
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -50,7 +51,7 @@ from common.compare.report import (
 )
 from common.data.images import progress
 from common.devices import set_up
-from common.files import UserError, replacing_unlocked
+from common.files import UserError, regular, replacing_unlocked
 from common.plotting import save_figure
 from common.run import FREE_FLAGS
 from common.runs import check_place, find_runs, images_of, titles
@@ -84,6 +85,14 @@ def by_setting(results):
     return {f"{ascii_uppercase[i]}: {title}": columns[title] for i, title in enumerate(columns)}
 
 
+def is_comparison(file):
+    """Whether a file is the .json of a comparison."""
+    with contextlib.suppress(Exception):  # whatever others raise
+        content = json.loads(regular(file).read_bytes())
+        return content.keys() >= {"definitions", "columns", "baselines"}
+    return False
+
+
 def output_files(output):
     """The .png, .md and .json to write; raises OSError or UserError if they cannot be."""
     path = Path(output)
@@ -93,7 +102,7 @@ def output_files(output):
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
     check_place(path)
     for file in files:
-        ours = stem == "comparison" or all(other.exists() for other in files[1:])
+        ours = stem == "comparison" or is_comparison(files[-1])
         if file.exists() and not (file.is_file() and ours):
             raise UserError(f"{file} is there, not from a comparison: choose another --output.")
     return files

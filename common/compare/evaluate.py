@@ -18,7 +18,7 @@ from common.data.sources import Dataset
 from common.devices import in_batches, in_parts, set_up
 from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
 from common.plotting import latent_grid, latent_plane
-from common.trained import SCRIPTS, Trained, active_dimensions, check_codes
+from common.trained import SCRIPTS, Trained, active_dimensions, check_codes, untrained
 
 import numpy as np
 import tensorflow as tf
@@ -148,21 +148,16 @@ def baselines(run, reference, step):
     step(run, "white noise")
     drawn = noise(PRIOR_DRAWS), noise(PRIOR_DRAWS), noise(256)
     columns["white noise"] = likeness(*drawn, reference)
-    before = untrained(run, data)
+    before = before_training(run, data)
     return columns | {"untrained": evaluate(before, reference, None, step).values}
 
 
-def untrained(run, data):
+def before_training(run, data):
     """The network of `run`, a common.trained.Trained, as it was before training."""
     script, flags = importlib.import_module(SCRIPTS[run.model]), run.flags
     with set_up(flags["seed"], flags["dtype"]):
-        encoder = script.Encoder(flags["latent_dim"])
-        decoder = script.Decoder(flags["latent_dim"], data.image_shape)
-        encoder(tf.zeros((1, *data.image_shape), flags["dtype"]))
-        decoder(tf.zeros((1, flags["latent_dim"]), flags["dtype"]))
-        models = {"encoder": encoder, "decoder": decoder}
-        if run.prior:
-            number = run.flags["vamp_prior"]
+        models = untrained(script, flags, data.image_shape)
+        if number := flags.get("vamp_prior"):
             models["prior"] = priors.begin_pseudo_inputs(number, data.train_images, flags["seed"])
     return Trained(run.folder, run.settings, models, script.encode, script.decode)
 

@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import hashlib
+import json
 import math
+import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,6 +50,7 @@ def read_judge(data, folder, progress, seed=0):
             model = _train(make(), data, progress, seed)
         partial = replacing_unlocked(file)
         with contextlib.suppress(OSError), signals_wait(), partial as path:  # it only saves time
+            model.name = f"{name}_{fingerprint(model.weights)}"
             model.save(path)
 
     both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))
@@ -65,13 +68,14 @@ def read_judge(data, folder, progress, seed=0):
 def _load(file, untrained):
     """The untrained judge with the weights in a file, if that is whole and of its name; else None.
 
-    Nothing but name and weights is taken from there: what they are calculated with could be edited.
+    The name, that of a judge with the fingerprint of its weights, and these are all that is taken
+    from there.
     """
     with contextlib.suppress(Exception):  # whatever bad files raise
-        model = keras.saving.load_model(regular(file), compile=False)
-        weights = model.get_weights()
-        if model.name == untrained.name and all(np.isfinite(weight).all() for weight in weights):
-            untrained.set_weights(weights)
+        with zipfile.ZipFile(regular(file)) as parts:
+            name = json.loads(parts.read("config.json"))["config"]["name"]
+        untrained.load_weights(file)
+        if name == f"{untrained.name}_{fingerprint(untrained.weights)}":
             return untrained
 
 

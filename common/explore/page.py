@@ -13,10 +13,10 @@ from string import Template
 
 from common import plotting
 from common.compare.report import METRICS, definitions
-from common.files import UserError, is_number, read_json
+from common.files import UserError, fits, is_number, read_json
 from common.run import FREE_FLAGS
 from common.runs import given, images_of, titles
-from common.trained import check_codes
+from common.trained import check_codes, fingerprint_of_losses
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -162,11 +162,11 @@ def tables(run):
 
 
 def losses(run):
-    """The last row of a run's losses.csv; none where that is not as it should be."""
+    """The last row of a run's losses.csv; none where that is not as it was written."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, csv.Error):
         with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
-            *_, last = csv.DictReader(file)
-        if last["epoch"] == str(run.flags["epochs"]):
+            *_, last = rows = list(csv.DictReader(file))
+        if fingerprint_of_losses(rows) == run.settings.get("losses"):
             terms = {k: float(v) for k, v in last.items() if k not in ("epoch", "seconds")}
             return [[name, f"{value:.5g}"] for name, value in terms.items()]
     return []
@@ -175,7 +175,8 @@ def losses(run):
 def measured(run):
     """What the comparison measured of these very models, and what it is, by name; if it has."""
     with contextlib.suppress(OSError, UserError):
-        kept = read_json(run.folder / "metrics.json", {"basis": dict, "values": dict})
+        form = {"basis": {"iw": lambda it: fits(it, [int]) and len(it) == 2}, "values": dict}
+        kept = read_json(run.folder / "metrics.json", form)
         if kept["basis"].get("models") == run.settings.get("models"):
             values = {name: kept["values"].get(name) for name in METRICS}
             rows = [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
