@@ -125,7 +125,8 @@ def plant(rng, path, outside):
 
 def plant_list(rng, path, outside):
     """Plant lists of checkpoints, as TensorFlow keeps and follows them, that name those outside."""
-    folder = path.parent if path.parent.name == "checkpoints" else path.parent / "checkpoints"
+    inside = path.parent.name in ("checkpoints", "tensorboard")
+    folder = path.parents[inside] / "checkpoints"
     name = rng.choice(["ckpt-2", "ckpt-3", "*", "\udcff"])
     lines = ["model", *["all_model"] * 2]
     target = rng.choice([outside / "checkpoints" / name, f"../../outside/checkpoints/{name}", name])
