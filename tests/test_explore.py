@@ -482,6 +482,7 @@ def test_the_keyboard_reaches_all_and_moves_the_place(page):
     assert view(page, 0)[0] + view(page, 0)[2] > state(page, "look.x")  # it stays in sight
 
 
+@pytest.mark.slow
 @in_browser
 def test_morphing_between_two_test_images_and_between_two_places(page, runs, tmp_path):
     point_at(page, 0, 0.3, 0.6, click=True)

@@ -57,6 +57,7 @@ def test_replicas_train_what_one_device_trains(flags, tmp_path):
     assert_equal(two, one, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_any_number_of_replicas(tmp_path):
     flags = ("--dtype", "float64", "--lambda", 10, "--cross-entropy")
     whole = train("mmd", tmp_path / "whole", *flags, "--epochs", 2)

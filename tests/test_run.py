@@ -505,6 +505,7 @@ OBJECTIVES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "flags"), OBJECTIVES)
 def test_the_family_trains_is_continued_exactly_and_loaded(
     model, flags, tmp_path, monkeypatch, capsys
