@@ -239,7 +239,7 @@ def test_labels_that_are_no_classes_and_some_that_are_missing(tmp_path, monkeypa
 UNSUITABLE = {  # what TFDS says of the data set: what is said of it
     "no image": "no feature `image` of 8 bits.*\nIts features are: speech",
     "16 bits": "no feature `image` of 8 bits",
-    "no train": "no split `train`, only test",
+    "no train": "no split `train`; it has test",
     "by hand": "has to be downloaded by hand, to .*manual, and is not there.\n.*Register, and wait",
     "a package": "wants a package: .*\nTry: pip install nosuch",
 }

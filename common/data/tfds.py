@@ -155,7 +155,7 @@ def _read(builder, name, image_size):
     image, label = _usable(name, builder.info.features)
     splits = builder.info.splits
     if "train" not in splits:
-        raise UserError(f"{name} has no split `train`, only {', '.join(splits)}.")
+        raise UserError(f"{name} has no split `train`; it has {', '.join(splits) or 'none'}.")
     notes, both = [], ["train", *(["test"] if "test" in splits else [])]
     height, width, stored = image.shape
     channels = 1 if stored == 1 else 3
