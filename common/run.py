@@ -559,10 +559,10 @@ class Run:
         except OSError:
             for new, file in moved.items():
                 new.rename(file)
+            aside.rmdir()
             raise
-        finally:
-            for old in self.folder.glob(".fresh-*"):  # and what was left by one that was killed
-                shutil.rmtree(old, ignore_errors=True)
+        for old in self.folder.glob(".fresh-*"):  # and what was left by one that was killed
+            shutil.rmtree(old, ignore_errors=True)
         for folder in ("checkpoints", "tensorboard"):
             with contextlib.suppress(OSError):  # not empty, or not there
                 (self.folder / folder).rmdir()

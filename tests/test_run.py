@@ -309,6 +309,22 @@ def test_fresh_deletes_nothing_where_it_cannot_delete_all(name, runs, monkeypatc
     assert not list(run.glob(".fresh-*"))
 
 
+def test_what_fresh_can_neither_delete_nor_put_back_is_kept(runs, monkeypatch):
+    run, real, failed = runs / "digits" / "mmd", os.rename, []
+    before = sorted(snapshot(run).values())
+
+    def rename(old, new):
+        if failed or old == run / "checkpoints" / "ckpt-1.index":
+            failed.append(old)
+            raise OSError(errno.EIO, "Input/output error", str(old), None, str(new))
+        real(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert call("mmd", *FLAGS, "--fresh", "--output-dir", runs) == 2
+    assert len(failed) == 2
+    assert sorted(snapshot(run).values()) == before
+
+
 FOLDERS = ("settings.json", "mmd_grid_epoch_2.png", "checkpoints/ckpt-9.index")
 
 
