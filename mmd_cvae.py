@@ -132,10 +132,10 @@ def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False, kern
     return loss, tf.cast(tf.stack([loss_nll, loss_mmd, loss]), tf.float64)
 
 
-def make_optimizer(learning_rate, encoder, decoder):
-    """One Adam for both models, with the epsilon of TF 1's (Keras has 1e-7)."""
+def make_optimizer(learning_rate, *models):
+    """One Adam for all models, with the epsilon of TF 1's (Keras has 1e-7)."""
     optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
-    optimizer.build(encoder.trainable_variables + decoder.trainable_variables)
+    optimizer.build([variable for model in models for variable in model.trainable_variables])
     return optimizer
 
 
@@ -163,11 +163,9 @@ def train_step(x, encoder, decoder, optimizer, rng, *objective):
     with tf.GradientTape() as tape:
         loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, *objective)
     # R: a persistent tape, asked once for each model; one question gives the same gradients
-    encoder_gradients, decoder_gradients = tape.gradient(
-        loss, (encoder.trainable_variables, decoder.trainable_variables)
-    )
+    gradients = tape.gradient(loss, encoder.trainable_variables + decoder.trainable_variables)
     # R: applies twice, which counts every batch twice in Adam's bias correction; once counts right
-    optimizer.apply(encoder_gradients + decoder_gradients)
+    optimizer.apply(gradients)
     return terms
 
 

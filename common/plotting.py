@@ -1,11 +1,12 @@
-"""The three figures of the original, and one of reconstructions.
+"""The three figures of the original, one of reconstructions, and one of pseudo-inputs.
 
 Each function returns a matplotlib Figure, drawn under matplotlib's own defaults, whatever the
 user's settings, as `save_figure` writes it. The figure of one kind has the same size in pixels in
-every run on one data set, so that two PNGs laid side by side compare like with like.
+every run on one data set (that of few pseudo-inputs has fewer rows), so that two PNGs laid side by
+side compare like with like.
 
 `decode` is everywhere a function from latent vectors (n, latent_dim) to intensities (n, h, w,
-channels), `random_vector` 64 draws of N(0, I), (64, latent_dim), `mean` the means (n, latent_dim)
+channels), `random_vector` 64 draws of the prior, (64, latent_dim), `mean` the means (n, latent_dim)
 of the test images, `labels` (n,) integers into `class_names`; None where there are no classes.
 """
 
@@ -123,6 +124,35 @@ def strips(points, labels, class_names, height=1):
         (found,) = np.nonzero(labels == class_names.index(name))
         points[found, 1] = height * (np.linspace(-0.4, 0.4, len(found)) + middle - place)
     return points
+
+
+def in_plane(mean, labels, class_names, centres=None):
+    """A latent space as it is shown beside others.
+
+    Args:
+        mean: (n, latent_dim), labels: (n,), class_names: as everywhere here.
+        centres: (K, latent_dim) means of a VampPrior's Gaussians, or None.
+
+    Returns:
+        points: (n, 2), those of `latent_plane`, in strips 6 high altogether where latent_dim is 1.
+        marks: (K, 2), where the centres are, or (1, 2), where 0 is.
+        ends: (2, 2), the low and the high ends of what should be in sight: nearly all points, and
+            the marks, or 3 sigma of N(0, I).
+        lift, labels: those of `latent_plane`.
+    """
+    points, lift, axis_labels = latent_plane(mean)
+    if mean.shape[1] == 1:
+        points = strips(points, labels, class_names, height=6 / max(1, len(class_names)))
+    marks = project(np.zeros((1, mean.shape[1])) if centres is None else centres, lift)
+    reach = 3 if centres is None else 0
+    ends = [*np.quantile(points, (0.001, 0.999), axis=0), *(marks - reach), *(marks + reach)]
+    return points, marks, np.array([np.min(ends, axis=0), np.max(ends, axis=0)]), lift, axis_labels
+
+
+def square_around(ends):
+    """The middle (2,) and half the side of the square around several runs' ends (k, 2, 2)."""
+    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
+    return (low + high) / 2, 0.53 * (high - low).max()
 
 
 def first_of_each_class(labels, classes, n=8):

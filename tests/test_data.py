@@ -422,7 +422,7 @@ def test_an_epoch_is_whole_shuffles_without_the_short_batch(passes, monkeypatch)
         np.testing.assert_array_equal(order.numpy()[:24], orders[1])
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (4, 2, 3), (5, 3, 1), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 12, 3), (4, 4, 1)])
 @pytest.mark.parametrize("indices", [[8, 0, 0, 5], []])
 def test_images_are_gathered_and_scaled_to_0_1(shape, indices):
     images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)

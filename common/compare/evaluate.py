@@ -209,9 +209,6 @@ def evaluate(run, reference, args, step):
     data, images = reference.data, reference.images
     rng, dtype = tf.random.Generator.from_seed(0), run.flags["dtype"]
 
-    def prior(n):  # the same for every run of so many latent dimensions
-        return run.draw(n)
-
     step(run, "encoding")
     values = {}
     if run.model == "cvae":
@@ -227,7 +224,7 @@ def evaluate(run, reference, args, step):
     step(run, "latent space")
     centre, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
     sds = np.sqrt(np.linalg.eigvalsh(covariance).clip(0))  # from the least
-    mmd, error = metrics.unbiased_mmd(z, prior(len(z)))
+    mmd, error = metrics.unbiased_mmd(z, run.draw(len(z)))
     values |= {
         "latent mean to 0": float(np.linalg.norm(centre)),
         "largest latent sd": float(sds[-1]),
@@ -250,7 +247,7 @@ def evaluate(run, reference, args, step):
     values |= reconstruction(images, run.decode, mean)
 
     step(run, "draws")
-    random_vector = prior(PRIOR_DRAWS)
+    random_vector = run.draw(PRIOR_DRAWS)
     normal = priors.sample(PRIOR_DRAWS, run.flags["latent_dim"], 0, dtype).numpy()
     own = metrics.to_gaussian(normal, centre, covariance)
     _, lift, _ = latent_plane(mean)

@@ -54,7 +54,7 @@ def show_comparison(columns):
     legend = 26 * most_rows * zoom
     legends = len(classes) * legend
     contents = [_contents(column) for column in columns]
-    sizes = [[_panel(canvas, side) for canvas in found[2:]] for found in contents]
+    sizes = [[_panel(canvas, side) for canvas in found[3:]] for found in contents]
     clothes, grids, pairs = zip(*sizes, strict=True)
     mixed = [column.centres is not None for column in columns]
     prior = ["the prior's 1, 2, 3 sigma"] * (not all(mixed)) + ["x: a VampPrior's"] * any(mixed)
@@ -77,7 +77,8 @@ def show_comparison(columns):
             figure.add_axes((x / width, bottom, wide / width, tall / height))
         y += heading + max(tall for _, tall in sizes) + below
 
-    limits = _common_limits(columns, contents)
+    middle, half = plotting.square_around([ends for _, _, ends, *_ in contents])
+    limits = tuple(zip(middle - half, middle + half, strict=True))
     for i, column in enumerate(columns):
         centred = {"x": (places[i] + side / 2) / width, "ha": "center", "va": "top"}
         title, about = "\n".join(titles[i]), "\n".join(abouts[i])
@@ -109,48 +110,33 @@ def _panel(canvas, side):
 
 
 def _contents(column):
-    """The points (n, 2) of the latent space, the prior's centres (K, 2) among them, three canvases.
+    """Points, marks and ends of the latent space, as of `plotting.in_plane`, and three canvases.
 
     Of random clothes, the latent grid, and the first image of each of ten classes (or ten images)
     above its reconstruction.
     """
-    points, lift, _ = plotting.latent_plane(np.asarray(column.mean))
     labels, names = column.data.test_labels, column.data.class_names
-    if column.mean.shape[1] == 1:
-        points = plotting.strips(points, labels, names, height=6 / max(1, len(names)))
-    prior = np.zeros((1, column.mean.shape[1])) if column.centres is None else column.centres
-    centres = plotting.project(np.asarray(prior), lift)
+    points, marks, ends, lift, _ = plotting.in_plane(column.mean, labels, names, column.centres)
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
     images = column.data.test_images
     firsts = np.unique(labels, return_index=True)[1] if names else np.arange(len(images))
     firsts = firsts[: plotting.MOST_BLOCKS]
     both = [images[firsts] / 255, column.decode(column.mean[firsts])]
     pairs = plotting.tile(np.concatenate(both), columns=len(firsts), gutter=2)
-    return points, centres, clothes, plotting.grid_canvas(column.decode, lift), pairs
-
-
-def _common_limits(columns, contents):
-    """Limits of V1 and V2, of one span, around nearly all points and 3 sigma of each prior."""
-    ends = [np.quantile(points, (0.001, 0.999), axis=0) for points, *_ in contents]
-    for column, (_, centres, *_) in zip(columns, contents, strict=True):
-        reach = 3 if column.centres is None else 0  # a VampPrior's have each their own
-        ends.append(np.stack([centres.min(axis=0) - reach, centres.max(axis=0) + reach]))
-    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
-    middle, half = (low + high) / 2, 0.53 * (high - low).max()
-    return tuple(zip(middle - half, middle + half, strict=True))
+    return points, marks, ends, clothes, plotting.grid_canvas(column.decode, lift), pairs
 
 
 def _fill_column(panels, column, contents, limits, zoom):
     """Draw what `column` shows, its `_contents`, into its four panels."""
     clothes, space, grid, pairs = panels
-    points, centres, *canvases = contents
+    points, marks, _, *canvases = contents
     of_points = 3 if len(points) > 1000 else 12
     plotting.scatter(space, points, column.data.test_labels, column.data.class_names, of_points)
     if column.centres is None:
         for sigma in (1, 2, 3):
-            space.add_patch(Circle(centres[0], sigma, fill=False, linewidth=1.2 * zoom))
+            space.add_patch(Circle(marks[0], sigma, fill=False, linewidth=1.2 * zoom))
     else:
-        plotting.mark(space, centres, zoom)
+        plotting.mark(space, marks, zoom)
     space.set(xlim=limits[0], ylim=limits[1])
     space.ticklabel_format(scilimits=(-2, 3))  # for longer labels there is no room
     space.yaxis.get_offset_text().set_va("top")  # within the panel: above is its heading

@@ -184,10 +184,7 @@ def _header(file):
             with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 sides = (width, height) if image.getexif().get(0x0112, 1) > 4 else (height, width)
-                return (
-                    sides,
-                    "RGB" if image.has_transparency_data and image.mode == "P" else image.mode,
-                )
+                return sides, image.mode
         except UnidentifiedImageError:
             if Image.registered_extensions().get(file.suffix.lower()) in FORMATS:
                 raise ValueError("it is no whole picture") from None

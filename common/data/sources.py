@@ -15,7 +15,7 @@ from common.layers import on_gpu
 import numpy as np
 import tensorflow as tf
 
-LONGEST_NAME = 80  # characters
+LONGEST_NAME = 80  # bytes
 A_TIME = 1000  # images
 
 
