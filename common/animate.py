@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 from common.files import UserError, regular, replacing_unlocked
 from common.run import FIGURES, PSEUDO_INPUTS
+from common.trained import SCRIPTS
 
 from PIL import Image
 
@@ -39,7 +40,7 @@ def find_figures(folder):
     UserError where there is nothing to animate.
     """
     model = folder.resolve().name
-    if model not in ("cvae", "mmd") or not folder.is_dir():
+    if model not in SCRIPTS or not folder.is_dir():
         raise UserError(f"there is no run {folder}: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
     figures = {}
     for kind in (*FIGURES, PSEUDO_INPUTS):

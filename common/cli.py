@@ -293,7 +293,7 @@ def _end_at_once(number, _):
     """The handler where nothing is begun that would have to be ended in order."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-    message = f"{_program()}: Stopped before anything was written. Once more:\n{_command()}\n"
+    message = f"{_program()}: Stopped. Once more:\n{_command()}\n"
     with contextlib.suppress(OSError):
         os.write(_stderr, message.encode(errors="backslashreplace"))
     os._exit(128 + number)
@@ -330,9 +330,10 @@ def _load():
     """Import PACKAGES; return what to say of one that fails, or None."""
     global _stderr
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
-        if not re.fullmatch("[0-9]{0,3}", os.environ.get(name, "")):  # some abort of others
-            problem = f"error: {name} is {os.environ[name]!r}"
-            return problem + ": set it to a number of threads, or unset it."
+        if not (value := os.environ.get(name)):
+            os.environ.pop(name, None)
+        elif not re.fullmatch("[0-9]{1,3}", value):  # some abort of others
+            return f"error: {name} is {value!r}: set it to a number of threads, or unset it."
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU

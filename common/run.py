@@ -98,7 +98,8 @@ class Run:
 
         Args:
             name, title: of the folder and the figures' files, such as "cvae", and in the figures.
-            encode, decode: the script's functions from images to means, from z to intensities.
+            encode, decode: the script's functions of a model and images, to means, and of a model
+                and z, to intensities.
             trackables: optimizer, encoder, decoder and random generator, and the prior if it is
                 trained: the state of the run.
 
@@ -144,8 +145,8 @@ class Run:
             "environment": {"processor": devices.processor()}
             | {name: os.environ.get(name) for name in ENVIRONMENT},
         }
-        names = [name for name in ("prior", "decoder", "encoder") if name in trackables]
-        self._models = {name: trackables[name] for name in names}  # in the order of their export
+        names = [name for name in ("decoder", "prior", "encoder") if name in trackables]
+        self._models = {name: trackables[name] for name in names}  # the last to be exported first
         self.trained = Trained(self.folder, self.settings, self._models, encode, decode)
 
     @property
@@ -215,7 +216,8 @@ class Run:
             raise
         finally:
             if isinstance(error, Interrupted | OSError | MemoryError | tf.errors.OpError):
-                command = again(*[] if self.args.dataset else ["--dataset", self.data.name])
+                named = self.args.dataset or self.args.images
+                command = again(*[] if named else ["--dataset", self.data.name])
                 stopped = f"Stopped after epoch {self.epoch} of {self.args.epochs}."
                 where = "" if devices.alone() else ", on all workers"
                 error.add_note(f"{stopped} To go on{where}:\n{command}")
@@ -399,8 +401,8 @@ class Run:
             self._checkpoint.write(str(prefix))
         except tf.errors.OpError as error:
             raise OSError(None, reason(error), str(prefix.parent)) from error
-        for old in self._checkpoints().values():
-            if int(old.name[5:]) <= self.epoch - KEPT:
+        for epoch, old in self._checkpoints().items():
+            if epoch <= self.epoch - KEPT:
                 for file in old.parent.glob(f"{old.name}.*"):
                     file.unlink()
 
@@ -452,7 +454,6 @@ class Run:
     def _refuse_other(self, settings):
         """Raise UserError if the folder holds a run with other settings."""
         there, now = _arithmetic(settings), _arithmetic(self.settings)
-        there.setdefault("fingerprint", now["fingerprint"])  # runs used to be kept without it
         differing = [
             "its images have changed"
             if name == "fingerprint"
@@ -488,7 +489,7 @@ class Run:
                     model.save(files.enter_context(replacing(self.folder / f"{name}.keras")))
             file = files.enter_context(replacing(self.folder / "settings.json"))
             write_json(file, self.settings)
-            if ended:  # none of a pair is taken for one of another epoch
+            if ended:  # without it, what else there is is not taken for a whole of one epoch
                 (self.folder / "decoder.keras").unlink(missing_ok=True)
 
     def _export_figures(self):

@@ -33,7 +33,22 @@ def find_runs(folders):
 def images_of(run):
     """What tells the images of one run from those of another: name, shape, fingerprint."""
     dataset = run.settings["dataset"]
-    return dataset["name"], str(dataset.get("image_shape")), dataset.get("fingerprint")
+    return dataset["name"], " x ".join(map(str, dataset["image_shape"])), dataset["fingerprint"]
+
+
+def tell_apart(runs):
+    """Give data sets that share a title, and not their images, titles of their own.
+
+    Their shape comes after it, and a number where that is the same.
+    """
+    groups = {}
+    for run in runs:
+        groups.setdefault(run.title, {}).setdefault(images_of(run), []).append(run)
+    for images in [images for images in groups.values() if len(images) > 1]:
+        shapes = [shape for _, shape, _ in images]
+        for number, ((_, shape, _), group) in enumerate(images.items(), 1):
+            for run in group:
+                run.title += f" {shape}" + f" ({number})" * (shapes.count(shape) > 1)
 
 
 def given(run):
@@ -52,13 +67,12 @@ def words(flags):
 def titles(runs, ignored):
     """What each run is called: its model's name, and what is not the same in all of them.
 
-    Data set, shape and flags, but for the flags that are `ignored`.
+    Data set and flags, but for the flags that are `ignored`.
     """
     found = []
     for run in runs:
         flags = {name: value for name, value in given(run).items() if name not in ignored}
-        shape = " x ".join(map(str, run.settings["dataset"].get("image_shape", [])))
-        found.append((NAMES[run.model], run.title, shape, *words(flags)))
+        found.append((NAMES[run.model], run.title, *words(flags)))
     shared = set.intersection(*map(set, found))
     return [
         ", ".join([model, *(word for word in more if word not in shared)]) for model, *more in found

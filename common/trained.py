@@ -21,16 +21,15 @@ import tensorflow as tf
 SCRIPTS = {"cvae": "eager_cvae", "mmd": "mmd_cvae"}  # by the name of a run's folder
 LARGEST_CODE = 1e15  # whose squares float32 adds up by the million
 MAKE_ANEW = "The command that trained this run makes it anew."
-R_SHAPE = [28, 28, 1]  # which early runs do not state
 
 
 def _is_dataset(value):
     """Whether a JSON value is what a run's settings say of its data set."""
-    if not fits(value, {"name": is_text, "title": is_text}):
+    texts = {"name": is_text, "title": is_text, "fingerprint": is_text}
+    if not fits(value, texts | {"image_shape": [int]}):
         return False
-    shape, number = value.get("image_shape", R_SHAPE), value.get("fingerprint", "")
-    sizes = fits(shape, [int]) and len(shape) == 3 and 0 < min(shape) <= max(shape) <= 1024
-    return sizes and is_text(number)
+    shape = value["image_shape"]
+    return len(shape) == 3 and 0 < min(shape) <= max(shape) <= 1024
 
 
 SETTINGS = {"model": str, "flags": dict, "dataset": _is_dataset}  # read_json's form
@@ -126,7 +125,7 @@ class Trained:
             flags["dataset"] or self.dataset, data_dir or flags["data_dir"],
             images and (data_dir or images), flags["image_size"],
         )  # fmt: skip
-        if data.fingerprint != self.settings["dataset"].get("fingerprint", data.fingerprint):
+        if data.fingerprint != self.settings["dataset"]["fingerprint"]:
             raise UserError(
                 f"the images of {self.title} have changed since the run in {self.folder} was "
                 "trained.\nGive the folder of those with --data-dir, or train it anew."
@@ -189,14 +188,15 @@ def load_run(folder):
     """
     run = read_run(folder)
     script, folder = importlib.import_module(SCRIPTS[run.model]), run.folder
-    command = _command(script, run.flags | {"dataset": run.dataset}, folder)
+    named = {} if run.flags["images"] else {"dataset": run.flags["dataset"] or run.dataset}
+    command = _command(script, run.flags | named, folder)
     if not has_models(run):
         raise UserError(
             f"the run in {folder} has no models; it is not finished. To go on:\n{command}"
         )
     anew = f"To have it made anew:\n{command}"
     with keras_in(run.flags["dtype"]):
-        models = untrained(script, run.flags, run.settings["dataset"].get("image_shape", R_SHAPE))
+        models = untrained(script, run.flags, run.settings["dataset"]["image_shape"])
         for name, model in models.items():
             _load_weights(model, folder / f"{name}.keras", anew)
     run = Trained(folder, run.settings, models, script.encode, script.decode)
@@ -234,9 +234,7 @@ def read_run(folder):
     try:
         settings = read_json(folder / "settings.json", SETTINGS)
     except (FileNotFoundError, NotADirectoryError):
-        dataset = folder.resolve().parent.name
-        named = {} if dataset == folder.resolve().parents[1].name else {"dataset": dataset}
-        command = _command(script, named, folder)
+        command = _command(script, {"dataset": folder.resolve().parent.name}, folder)
         raise UserError(f"there is no run in {folder}. To train one:\n{command}") from None
     try:
         if settings["model"] != model:

@@ -285,7 +285,7 @@ def test_another_program_is_left_alone(code):
     subprocess.run(command, check=True, cwd=ROOT, env=environment(MPLBACKEND="svg"), timeout=120)
 
 
-STOPPED = "Stopped before anything was written. Once more:\n"
+STOPPED = "Stopped. Once more:\n"
 STOPPED += f"{sys.executable} {SCRIPT} --output-dir 'a b'\n"
 BROKEN = "print('!', file=sys.stderr)\nraise ImportError('Oh.\\nThere is no x.')"
 ASK = "Is this the environment of `pip install -r requirements.txt`?\n"
@@ -316,6 +316,14 @@ def test_numbers_of_threads_that_others_would_abort_at(name, value, tmp_path):
     program = start(tmp_path, fakes={"tensorflow": EXIT}, **{name: value})
     told = f"mmd_cvae.py: error: {name} is '{value}': set it to a number of threads"
     assert (program.returncode, program.stderr) == (2, f"{told}, or unset it.\n")
+
+
+def test_no_number_of_threads_is_as_if_unset(tmp_path):
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT")
+    flags = ("--images", tmp_path / "none")
+    program = start(tmp_path, *flags, **dict.fromkeys(names, ""))
+    assert program.returncode == 2
+    assert "there is no folder" in program.stderr
 
 
 @pytest.mark.parametrize(("script", "flags", "told"), [

@@ -9,6 +9,7 @@ import re
 import shutil
 
 from common import priors
+from common.compare.evaluate import VERSION
 from common.data.sources import Dataset
 from common.explore import __main__ as explore
 from common.explore import page as pages
@@ -54,6 +55,7 @@ def trained(model, data, folder, latent_dim=2, vamp_prior=None, **flags):
     default = vars(script.get_args([]))
     flags = default | {"latent_dim": latent_dim, "vamp_prior": vamp_prior, "epochs": 7} | flags
     about = {"name": data.name, "title": data.title, "image_shape": list(data.image_shape)}
+    about["fingerprint"] = data.fingerprint
     settings = {"model": model, "flags": flags, "dataset": about}
     run = Trained(folder / model, settings, models, script.encode, script.decode)
     run.data = lambda *_: data
@@ -159,17 +161,36 @@ def test_codes_too_large_to_measure_are_refused(tmp_path, monkeypatch):
 def test_metrics_are_shown_of_these_models_alone(tmp_path):
     run = trained("mmd", data_set(), tmp_path)
     run.folder.mkdir()
-    basis = {"models": run.fingerprint, "iw": [500, 99]}
+    basis = {"models": run.fingerprint, "iw": [500, 99], "version": VERSION}
     kept = {"basis": basis, "values": {"precision": 0.25, "odd": 1}}
     run.settings["models"], file = run.fingerprint, run.folder / "metrics.json"
     write_json(file, kept)
     rows, meanings = pages.measured(run)
     assert rows == [["precision", "0.250"]]
     assert meanings.keys() == {"precision"}
-    kept["basis"]["models"] = "another's"
-    for spoil in (lambda: write_json(file, kept), lambda: cut(file), file.unlink):
+    for name, other in (("models", "another's"), ("version", VERSION - 1)):
+        write_json(file, kept | {"basis": basis | {name: other}})
+        assert pages.measured(run) == ([], {})
+    for spoil in (lambda: cut(file), file.unlink):
+        write_json(file, kept)
         spoil()
         assert pages.measured(run) == ([], {})
+
+
+def test_places_on_the_disk_are_not_shown(tmp_path):
+    places = {"images": "/home/anna/private/faces", "data_dir": "/home/a", "output_dir": "/home/b"}
+    tables = pages.tables(trained("mmd", data_set(), tmp_path, **places))
+    (flags,) = [table["rows"] for table in tables if table["title"] == "Flags"]
+    assert ["--images", "faces"] in flags
+    assert "home" not in str(flags)
+    tables = pages.tables(trained("mmd", data_set(), tmp_path, dataset="emnist/letters"))
+    assert ["--dataset", "emnist/letters"] in tables[0]["rows"]
+
+
+def test_the_picture_of_a_test_set_is_no_larger_than_a_webp_may_be(monkeypatch):
+    monkeypatch.setattr(pages, "WEBP_SIDE", 28 * 5 + 27)
+    found = pages.dataset(data_set())
+    assert (found["size"], found["columns"]) == (25, 5)
 
 
 def test_of_a_large_test_set_the_first_images(tmp_path, monkeypatch):
@@ -515,7 +536,6 @@ def test_morphing_between_two_test_images_and_between_two_places(page, runs, tmp
     page.locator("#play").click()
     wait_until(page, "Math.abs(explorer.look.along - 0.25) > 0.1")
     page.get_by_role("button", name="Pause").click()
-    stopped = state(page, "look.along")
     point_at(page, 0, 0.5, 0.5)
     assert page.locator(".marker").first.is_hidden()
     film = page.locator(".film").first

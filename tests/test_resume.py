@@ -360,8 +360,8 @@ def check_interrupted(out, number, status, output, epochs=EPOCHS):
         return
     assert status == 128 + number, output
     *_, line, command = re.split(r"[\r\n]+", output.strip())
-    told = rf"after epoch \d of {epochs}\. To go on|before anything was written\. Once more"
-    assert re.search(rf"_cvae\.py: Stopped ({told}):$", line), output
+    told = rf" after epoch \d of {epochs}\. To go on|\. Once more"
+    assert re.search(rf"_cvae\.py: Stopped({told}):$", line), output
     python, program, *words = shlex.split(command)
     assert python == sys.executable
     assert program.endswith("_cvae.py")
@@ -423,7 +423,7 @@ def test_a_signal_waits_for_the_end_of_what_is_being_done(name, epoch, whole, co
     run, prepare = copied("mmd"), (after, name, signal.raise_signal, signal.SIGTERM)
     output = script("mmd", tmp_path, prepare=prepare).expect(143 if epoch else 0)
     assert (f"Stopped after epoch {epoch} of {EPOCHS}." in output) == bool(epoch)
-    assert "before anything" not in output
+    assert "Once more" not in output
     if epoch == EPOCHS:
         assert state(run) == state(folder(whole, "mmd"))
 

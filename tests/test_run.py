@@ -558,11 +558,15 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     monkeypatch.setattr("common.trained.load_dataset", lambda *_: DATA)
     monkeypatch.setattr("common.compare.judge.EPOCHS", 1)
     monkeypatch.setattr("common.compare.evaluate.PRIOR_DRAWS", 300)
-    wrapped = Mock(wraps=metrics.to_gaussian)
+    wrapped, replace = Mock(wraps=metrics.to_gaussian), Mock(wraps=os.replace)
     monkeypatch.setattr(metrics, "to_gaussian", wrapped)
+    monkeypatch.setattr(os, "replace", replace)
     flags = ("--epochs", 1, "--beta", 1, "--vamp-prior", 7, "--output-dir", tmp_path)
     assert call("cvae", *flags) == 0
     place = tmp_path / "digits" / "cvae"
+    # The decoder was taken away before, and comes last: the three are never of two epochs
+    names = [str(new.relative_to(place)) for (_, new), _ in replace.call_args_list]
+    assert names[-4:] == ["settings.json", "encoder.keras", "prior.keras", "decoder.keras"]
     assert call(compare.main, place, "--iw-samples", 2, "--iw-images", 9) == 0
     values = json.loads((place / "metrics.json").read_text())["values"]
     run = load_run(place)

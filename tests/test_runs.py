@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import eager_cvae
 import mmd_cvae
-from common.runs import titles
+from common.runs import tell_apart, titles
 
 
 def run(script, *flags):
     flags, model = vars(script.get_args(flags)), "cvae" if script is eager_cvae else "mmd"
-    return SimpleNamespace(model=model, title="MNIST", flags=flags, settings={"dataset": {}})
+    return SimpleNamespace(model=model, title="MNIST", flags=flags, settings={})
 
 
 def test_titles_say_what_differs_and_0_is_a_value():
@@ -24,3 +24,20 @@ def test_titles_say_what_differs_and_0_is_a_value():
         "MMD-VAE, seed 0, cross-entropy",
     ]
     assert titles(runs[:1], set()) == ["CVAE"]
+
+
+def test_data_sets_of_one_title_get_titles_of_their_own():
+    found = [("a", 28, "1"), ("a", 28, "1"), ("a", 32, "2"), ("a", 28, "3"), ("b", 32, "4")]
+    runs = [
+        SimpleNamespace(
+            title=title,
+            settings={"dataset": {"name": title, "image_shape": [side] * 2, "fingerprint": number}},
+        )
+        for title, side, number in found
+    ]
+    tell_apart(runs)
+    assert [run.title for run in runs] == [
+        "a 28 x 28 (1)", "a 28 x 28 (1)", "a 32 x 32", "a 28 x 28 (3)", "b",
+    ]  # fmt: skip
+    tell_apart(runs[:1])
+    assert runs[0].title == "a 28 x 28 (1)"

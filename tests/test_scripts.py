@@ -145,3 +145,10 @@ def test_no_sum_depends_on_what_is_done_first(script, objective, build):
             assert len(tensor.consumers()) == 1, tensor.name
             tensor = tensor.op.inputs[0]
         assert len(tensor.consumers()) == 1, tensor.name
+
+
+@each
+def test_loss_totals_are_float64_whatever_the_precision(script, build, images):
+    encoder, decoder, rng = build(script)
+    loss, terms = script.compute_loss(tf.cast(images(4), "float32"), encoder, decoder, rng)
+    assert (loss.dtype, terms.dtype) == (tf.float32, tf.float64)

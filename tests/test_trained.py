@@ -202,6 +202,21 @@ def test_an_unfinished_run_has_the_command_that_ends_it(model, tmp_path, monkeyp
     assert (args.dataset, args.output_dir) == ("mnist", str(tmp_path))
 
 
+@pytest.mark.parametrize(("images", "dataset", "named"), [
+    ("/a b/faces", None, None), (None, "emnist/letters", "emnist/letters"), (None, None, "digits")
+])  # fmt: skip
+def test_the_command_that_ends_a_run_names_its_images(images, dataset, named, copied):
+    run = copied("mmd")
+    settings = json.loads((run / "settings.json").read_text())
+    settings["flags"] |= {"images": images, "dataset": dataset}
+    settings.pop("digest")
+    write_json(run / "settings.json", settings)
+    (run / "decoder.keras").unlink()
+    _, command = fails(run, "it is not finished")
+    args = SCRIPTS["mmd"].get_args(shlex.split(command)[2:])
+    assert (args.images, args.dataset) == (images, named)
+
+
 VALUES = [
     None, True, False, 0, -1, 1.5, 10**400, float("nan"), float("inf"), -0.0, "", " ", "nan", "1",
     "--help", "\udcff", "\0", "a\nb", [], ["x"], {}, {"help": True}, "cvae", "mmd", 2**63,
@@ -214,7 +229,8 @@ def test_settings_with_any_values_are_said_to_be_damaged(copied):
     settings, said = json.loads(file.read_text()), []
     places = [(settings, key) for key in ("model", "flags", "dataset")]
     places += [(settings["flags"], key) for key in (*settings["flags"], "help", "a b", "")]
-    places += [(settings["dataset"], key) for key in ("name", "title")]
+    about = ("name", "title", "fingerprint", "image_shape")
+    places += [(settings["dataset"], key) for key in about]
     for within, key in places:
         for value in VALUES:
             before = within.copy()

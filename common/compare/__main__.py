@@ -54,7 +54,7 @@ from common.devices import set_up
 from common.files import UserError, regular, replacing_unlocked
 from common.plotting import save_figure
 from common.run import FREE_FLAGS
-from common.runs import check_place, find_runs, images_of, titles
+from common.runs import check_place, find_runs, images_of, tell_apart, titles
 from common.trained import has_models, load_run, read_run
 
 import sklearn
@@ -115,6 +115,7 @@ def compare(args):
         if run.encoder is None:
             kept_result(run, args)  # before anything takes its time
     files = output_files(args.output or runs[0].folder.parent / "comparison")
+    tell_apart(runs)
     firsts = {images_of(run): run for run in reversed(runs)}  # the first run of each data set
 
     @functools.cache

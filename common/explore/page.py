@@ -12,10 +12,11 @@ from pathlib import Path
 from string import Template
 
 from common import plotting
+from common.compare.evaluate import VERSION
 from common.compare.report import METRICS, definitions
 from common.files import UserError, fits, is_number, read_json
 from common.run import FREE_FLAGS
-from common.runs import given, images_of, titles
+from common.runs import given, images_of, tell_apart, titles
 from common.trained import check_codes, fingerprint_of_losses
 
 import numpy as np
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent
 MARK = b'<meta name="generator" content="common.explore">'
 MOST_IMAGES = 10_000  # of a test set
 MOST_BYTES = 4_200_000  # of its images, compressed
+WEBP_SIDE = 16_383  # pixels at most
 FURTHER = 8  # principal components after the two of the plane
 LAYERS = ("dense", "deconv1", "deconv2", "deconv3")
 
@@ -36,6 +38,7 @@ def content(runs, data_dir=None):
 
     Raises UserError and OSError if their data cannot be read.
     """
+    tell_apart(runs)
     firsts = {}
     for run in runs:
         firsts.setdefault(images_of(run), run)
@@ -47,8 +50,7 @@ def content(runs, data_dir=None):
         panel, reach = of_run(run, found[key], datasets[key]["order"])
         panels.append({"title": title, "dataset": list(datasets).index(key), **panel})
         ends.append(reach)
-    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
-    (x, y), half = (low + high) / 2, 0.53 * (high - low).max()
+    (x, y), half = plotting.square_around(ends)
     for one in datasets.values():
         one["numbers"] = encode(one.pop("order"), "<u4")
     return {
@@ -66,6 +68,7 @@ def dataset(data):
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     few, _ = sprite(images[:500])
     n = min(len(images), max(1, MOST_BYTES * min(len(images), 500) // len(few)))
+    n = min(n, (WEBP_SIDE // max(images.shape[1:3])) ** 2)
     order = np.argsort(labels[:n], kind="stable") if names else np.arange(n)
     picture, columns = sprite(images[order])
     colors = plotting.class_colors(names)
@@ -94,29 +97,18 @@ def sprite(images):
 
 
 def of_run(run, data, order):
-    """What a panel shows of a run, and what should be in sight of it, (2, 2): low and high ends.
-
-    That is nearly all its points, and 3 sigma of N(0, I), or a VampPrior's means.
-    """
+    """What a panel shows of a run, and what should be in sight of it, the ends of `in_plane`."""
     mean = run.encode(data.test_images[:MOST_IMAGES])
     check_codes(run, mean)
-    points, lift, labels = plotting.latent_plane(mean)
-    dim = mean.shape[1]
-    if dim == 1:
-        names = data.class_names
-        of_points = data.test_labels[: len(points)] if names else None
-        points = plotting.strips(points, of_points, names, height=6 / max(1, len(names)))
-        origin, axes, spread = np.zeros(1), np.eye(1), []
-    elif dim == 2:
-        origin, axes, spread = np.zeros(2), np.eye(2), []
+    names, mixture, dim = data.class_names, run.mixture(), mean.shape[1]
+    of_points = data.test_labels[: len(mean)] if names else None
+    centres = mixture and mixture[0].numpy()
+    points, _, ends, _, labels = plotting.in_plane(mean, of_points, names, centres)
+    if dim <= 2:
+        origin, axes, spread = np.zeros(dim), np.eye(dim), []
     else:
         pca = PCA(min(2 + FURTHER, *mean.shape), svd_solver="full").fit(mean)
         origin, axes, spread = pca.mean_, pca.components_, np.sqrt(pca.explained_variance_[2:])
-    mixture = run.mixture()
-    centres = np.zeros((1, dim)) if mixture is None else mixture[0].numpy()
-    marks, reach = plotting.project(centres, lift), 3 if mixture is None else 0
-    ends = [*np.quantile(points, (0.001, 0.999), axis=0), marks - reach, marks + reach]
-    ends = np.concatenate([np.atleast_2d(end) for end in ends])
     panel = {
         "about": f"{run.title}, epoch {run.flags['epochs']}, seed {run.flags['seed']}",
         "latentDim": dim,
@@ -130,7 +122,7 @@ def of_run(run, data, order):
         "decoder": {name: layer(getattr(run.decoder, name)) for name in LAYERS},
         "tables": tables(run),
     }
-    return panel, np.stack([ends.min(axis=0), ends.max(axis=0)])
+    return panel, ends
 
 
 def layer(kept):
@@ -147,7 +139,7 @@ def tables(run):
     Where its folders are is nobody's business to whom the page is sent.
     """
     flags = [
-        [f"--{name.replace('_', '-')}", Path(value).name if name == "dataset" else str(value)]
+        [f"--{name.replace('_', '-')}", Path(value).name if name == "images" else str(value)]
         for name, value in given(run).items()
         if name not in ("output_dir", "data_dir")
     ]
@@ -177,7 +169,8 @@ def measured(run):
     with contextlib.suppress(OSError, UserError):
         form = {"basis": {"iw": lambda it: fits(it, [int]) and len(it) == 2}, "values": dict}
         kept = read_json(run.folder / "metrics.json", form)
-        if kept["basis"].get("models") == run.settings.get("models"):
+        now = {"version": VERSION, "models": run.settings.get("models")}
+        if now.items() <= kept["basis"].items():
             values = {name: kept["values"].get(name) for name in METRICS}
             rows = [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
             about = definitions(*kept["basis"]["iw"])
