@@ -3,6 +3,7 @@
 // fillText, whatever characters they have.
 
 const find = (id) => document.getElementById(id);
+addEventListener("error", ({ message }) => (find("failed").textContent = `This page does not work here: ${message}`));
 const page = JSON.parse(find("data").textContent);
 const GUTTER = 2; // between the images of a strip
 
@@ -57,8 +58,8 @@ function makeDecoder(packed, shape) {
   }
   worker.postMessage({ layers, shape });
   let current = null, last = null;
-  function next() { // every second time another than "here", so that no purpose waits for ever
-    const first = last === "here" ? ["again"] : ["here", "again"];
+  function next() { // after "here" and "again" whatever waits longest, so that no purpose waits for ever
+    const first = { here: ["again"], again: [] }[last] ?? ["here", "again"];
     last = [...first, ...waiting.keys()].find((purpose) => waiting.has(purpose));
     current = waiting.get(last) ?? null;
     waiting.delete(last);
@@ -68,7 +69,8 @@ function makeDecoder(packed, shape) {
     current.show(data);
     next();
   };
-  worker.onerror = ({ message }) => find("failed").append(`A decoder does not work here: ${message} `);
+  worker.onerror = ({ message = "no worker could be started" }) =>
+    find("failed").append(`A decoder does not work here: ${message}. `);
   return (purpose, z, show) => {
     waiting.set(purpose, { z, show });
     if (!current) next();
@@ -86,9 +88,9 @@ function lift(panel, x, y, further = panel.further) {
 
 /** Where a latent vector is in a panel's plane. */
 function project(panel, z) {
-  const at = panel.axes.slice(0, 2).map((axis) =>
+  const [x, y = 0] = panel.axes.slice(0, 2).map((axis) =>
     axis.reduce((sum, value, i) => sum + value * (z[i] - panel.origin[i]), 0));
-  return { x: at[0], y: panel.dim === 1 ? 0 : at[1] };
+  return { x, y };
 }
 
 function meanOf(panel, image) {
@@ -403,8 +405,8 @@ function drawRing(context, left, top, r) {
 
 /** The place in a panel's plane that is looked at. */
 function placeOf(panel) {
-  const z = look.along === null ? null : between(panel, look.along);
-  return z ? { ...project(panel, z), ...(panel.dim === 1 && { y: look.y }) } : look;
+  const [a, b] = [0, 1].map((k) => look.along !== null && endOf(panel, k));
+  return a && b ? { x: a.x + look.along * (b.x - a.x), y: a.y + look.along * (b.y - a.y) } : look;
 }
 
 /** Decode what is looked at, in all panels, and show what is near it. */
@@ -419,21 +421,18 @@ function see() {
       for (const canvas of [panel.test, panel.again]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
       if (near !== null) {
         paintTest(panel.test, panel.data, near);
-        panel.decode("again", meanOf(panel, near), (image) => paint(panel.again, image, shape));
+        panel.decode("again", meanOf(panel, near), (image) => panel.near === near && paint(panel.again, image, shape));
       }
     }
     const name = near !== null && classes.length ? `: ${classes[labels[near]].name}` : "";
-    const away = near === null ? 0 : distance(pointOf(panel, near), place), far = away * unitOf(panel) > 30; // pixels
+    const at = near === null ? place : pointOf(panel, near), across = at.x - place.x; // of one dimension, this alone
+    const away = panel.dim === 1 ? Math.abs(across) : Math.hypot(across, at.y - place.y), far = away * unitOf(panel) > 30; // pixels
     panel.testCaption.textContent = near === null ? "no class is shown" :
       `test image ${panel.data.numbers[near]}${far ? ` (${rounded(panel, away)} away)` : ""}${name}`;
     for (const canvas of [panel.test, panel.again]) canvas.classList.toggle("far", far);
     panel.hereCaption.textContent = `decoded, at ${written(panel, place)}`;
   }
   soon();
-}
-
-function distance(a, b) {
-  return Math.hypot(a.x - b.x, a.y - b.y);
 }
 
 /** A number with as many digits as can be told apart on the plot. */
@@ -481,7 +480,7 @@ function setView(panel, { half, ...middle }) {
     one.view = { ...bounded(middle), half: limited(half) };
     one.stale = true;
   }
-  soon();
+  see(); // how far the nearest image is in pixels, and with how many digits
 }
 
 function limited(half) {
@@ -489,7 +488,7 @@ function limited(half) {
 }
 
 /** Zoom by a factor; the place under these pixels stays there. */
-function zoom(panel, factor, left = panel.size.width / 2, top = panel.size.height / 2) {
+function zoom(panel, factor, left, top) {
   const half = limited(panel.view.half * factor);
   const kept = toPlace(panel, left, top), share = half / panel.view.half;
   setView(panel, { x: kept.x + (panel.view.x - kept.x) * share, y: kept.y + (panel.view.y - kept.y) * share, half });
@@ -593,10 +592,11 @@ function follow(panel) {
 
 /** Take a place, or the test image nearest to it, for A or B; the other one is next. */
 function choose(panel, place) {
-  const image = nearest(panel, place);
+  const image = nearest(panel, place), k = ends.next;
   if (ends.kind === "image" && image === null) return;
-  ends[ends.kind][ends.next] = ends.kind === "image" ? { image, data: panel.data } : placeEnd(place);
-  ends.next = 1 - ends.next;
+  ends[ends.kind][k] = ends.kind === "image" ? { image, data: panel.data } : placeEnd(place);
+  ends.next = 1 - k;
+  find("said").textContent = `${"AB"[k]}: ${nameOf(ends[ends.kind][k])}`;
   endsChanged();
 }
 
@@ -606,10 +606,9 @@ function endsChanged() {
     radio.nextElementSibling.textContent = `${"AB"[k]}: ${nameOf(ends[ends.kind][k])}`;
   });
   const nowhere = panels.every((panel) => between(panel, 0) === null);
-  if (nowhere) stop();
   for (const id of ["along", "play", "save"]) find(id).disabled = nowhere;
   drawStrips();
-  see();
+  goAlong(nowhere ? null : look.along);
 }
 
 function nameOf(end) {
@@ -625,10 +624,10 @@ function drawStrips() {
     if (strip.width !== across) [strip.width, strip.height] = [across, height]; // or keep the images till others come
     const there = between(panel, 0) !== null;
     if (!there) strip.getContext("2d").clearRect(0, 0, across, height);
-    panel.stripNote.textContent = there ? "" : "A and B are images of another data set: choose two of this one.";
+    panel.stripNote.textContent = there ? "" : "Of A and B, one or both are images of another data set: choose two of this one.";
     for (let k = 0; k < n && there; k++) {
       panel.decode(`strip ${k}`, between(panel, k / (n - 1)), (image) => {
-        if (n === Number(find("frames").value)) paint(strip, image, shape, k * (width + GUTTER));
+        if (n === Number(find("frames").value) && between(panel, 0)) paint(strip, image, shape, k * (width + GUTTER));
       });
     }
   }
@@ -641,8 +640,9 @@ function goAlong(along) {
   else find("along").value = along;
   find("along").nextElementSibling.textContent = along === null ? "–" : `${Math.round(100 * along)} %`;
   const n = Number(find("frames").value);
-  for (const { marker, strip, data } of panels) {
-    marker.hidden = along === null;
+  for (const panel of panels) {
+    const { marker, strip, data } = panel;
+    marker.hidden = along === null || !between(panel, 0);
     marker.style.left = `${(100 * (along * (n - 1) * (data.shape[1] + GUTTER) + data.shape[1] / 2)) / strip.width}%`;
   }
   see();
@@ -780,8 +780,11 @@ function buildPanel(panel) {
     make("figure", {}, panel.here, panel.hereCaption),
     make("figure", {}, panel.test, panel.testCaption),
     make("figure", {}, panel.again, make("figcaption", { textContent: "that one, reconstructed" })));
-  const heading = make("h3", { textContent: panel.title });
-  const element = make("article", { className: "panel" }, heading, make("div", { className: "note", textContent: panel.about }), panel.plot, seen);
+  const plane = { 1: "; one dimension, to the right: height has no meaning, it only sets the classes apart", 2: "" }[panel.dim] ??
+    `; the plane in which the means of ${panel.dim} dimensions vary most: a point is an image's place there, ` +
+    "and what is decoded lies in the plane, or beside it by the sliders below";
+  const heading = make("h3", { textContent: panel.title }), note = make("div", { className: "note", textContent: panel.about + plane });
+  const element = make("article", { className: "panel" }, heading, note, panel.plot, seen);
   panel.spread.forEach((sd, k) => element.append(buildSlider(panel, sd, k)));
   find("panels").append(element);
   panel.strip = picture(`Morphing from A to B, ${panel.title}`);
@@ -816,7 +819,7 @@ function buildSlider(panel, sd, k) {
     value.textContent = panel.further[k].toFixed(2);
     goAlong(null);
   });
-  return make("label", { className: "range further" }, `component ${k + 3}`, range, value);
+  return make("label", { className: "range further" }, `principal component ${k + 3}`, range, value);
 }
 
 /** Flags, losses and metrics, a column a run; what differs is bold. */

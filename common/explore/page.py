@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from common import plotting
-from common.compare.evaluate import VERSION
+from common.compare.evaluate import MOST_IMAGES, VERSION
 from common.compare.report import METRICS, definitions
 from common.files import UserError, fits, is_number, read_json
 from common.run import FREE_FLAGS
@@ -26,7 +26,6 @@ from sklearn.decomposition import PCA
 
 HERE = Path(__file__).parent
 MARK = b'<meta name="generator" content="common.explore">'
-MOST_IMAGES = 10_000  # of a test set
 MOST_BYTES = 4_200_000  # of its images, compressed
 WEBP_SIDE = 16_383  # pixels at most
 FURTHER = 8  # principal components after the two of the plane
@@ -88,8 +87,7 @@ def dataset(data):
 def sprite(images):
     """Images uint8 (n, h, w, channels) in one, row by row: the bytes of a WebP, and its columns."""
     columns = math.isqrt(len(images) - 1) + 1
-    canvas = plotting.tile(images / np.float32(255), columns)
-    canvas, file = np.round(255 * canvas).astype("uint8"), io.BytesIO()
+    canvas, file = plotting.tile(images, columns), io.BytesIO()
     Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas).save(
         file, "WEBP", lossless=True, quality=50
     )
