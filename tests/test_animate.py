@@ -8,7 +8,7 @@ from common.run import FIGURES, PSEUDO_INPUTS
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
-from support import call
+from support import call, cut
 
 
 def draw(path, epoch):
@@ -54,10 +54,6 @@ def test_a_kind_without_two_figures_is_left_out(gone, folder):
         path.unlink()
     assert call(animate.main, folder) == 0
     assert len(list(folder.glob("*.gif"))) == 4
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-40])
 
 
 MISTAKES = {

@@ -186,20 +186,22 @@ def test_signal_handlers_are_as_they_were_afterwards(theirs, error):
 
 @pytest.mark.parametrize("polled", [True, False])
 @pytest.mark.parametrize("first", SIGNALS)
-def test_signals_wait_until_they_are_asked_for_or_the_block_ends(first, polled):
+def test_signals_wait_until_they_are_asked_for_or_the_block_ends(first, polled, request):
+    request.addfinalizer(lambda: signal.signal(signal.SIGALRM, signal.SIG_DFL))
+    request.addfinalizer(lambda: signal.setitimer(signal.ITIMER_REAL, 0))
     before, reached = [signal.getsignal(number) for number in SIGNALS], []
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(Interrupted) as stop, signals_wait():  # noqa: PT012
         assert not arrived()
         os.kill(os.getpid(), first)
         signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)  # a storm, TensorFlow's C++ in its midst
-        reached.append(sum(int(i) for i in tf.range(1000)))
+        reached.append(sum(int(i) for i in tf.range(200)))
         signal.setitimer(signal.ITIMER_REAL, 0)
         if polled:
             assert arrived() == first
             raise Interrupted(first)
         reached.append("end")
-    assert reached == [499_500, "end"][: 2 - polled]
+    assert reached == [19_900, "end"][: 2 - polled]
     assert stop.value.args == (first,)
     assert not arrived()  # it is told once
     assert [signal.getsignal(number) for number in SIGNALS] == before
@@ -234,6 +236,8 @@ QUICK = [  # flags, redirection, status, message
     ("--data-dir=a\udcff", "", 2, r"error: argument --data-dir: the bytes of 'a\udcff' are no"),
     ("--fresh=é", "", 2, r"error: argument --fresh: ignored explicit argument '\xe9' ("),
 ]
+FULL_DEVICE = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+QUICK = [pytest.param(*one, marks=FULL_DEVICE if "full" in one[1] else ()) for one in QUICK]
 EXIT = "import os; os._exit(77)"  # once it is imported
 
 
@@ -279,7 +283,7 @@ assert ("ignore", None, Warning, None, 0) not in warnings.filters
 """
 
 
-@pytest.mark.parametrize("code", [WITHIN, IMPORT])
+@pytest.mark.parametrize("code", [WITHIN, pytest.param(IMPORT, marks=pytest.mark.slow)])
 def test_another_program_is_left_alone(code):
     command = [sys.executable, "-c", code, SCRIPT, "--help"]
     subprocess.run(command, check=True, cwd=ROOT, env=environment(MPLBACKEND="svg"), timeout=120)
@@ -320,10 +324,21 @@ def test_numbers_of_threads_that_others_would_abort_at(name, value, tmp_path):
 
 def test_no_number_of_threads_is_as_if_unset(tmp_path):
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT")
-    flags = ("--images", tmp_path / "none")
-    program = start(tmp_path, *flags, **dict.fromkeys(names, ""))
-    assert program.returncode == 2
-    assert "there is no folder" in program.stderr
+    code = f"import os; os._exit(1 if {set(names)} & {{*os.environ}} else 77)"
+    program = start(tmp_path, fakes={"tensorflow": code}, **dict.fromkeys(names, ""))
+    assert program.returncode == 77, program.stderr
+
+
+SHOW = "import os; print(os.environ.get('TF_NUM_INTRAOP_THREADS'), flush=True); os._exit(0)"
+
+
+@pytest.mark.parametrize(("cores", "given", "threads"), [
+    (4, {}, "1"), (5, {}, "None"), (4, {"TF_NUM_INTRAOP_THREADS": "3"}, "3"),
+])  # fmt: skip
+def test_one_thread_an_operation_on_up_to_four_cores(cores, given, threads, tmp_path):
+    fakes = dict.fromkeys(cli.PACKAGES, "")
+    fakes |= {"joblib": f"cpu_count = lambda: {cores}", "psutil": SHOW}  # imported after these
+    assert start(tmp_path, fakes=fakes, **given).stdout == f"{threads}\n"
 
 
 @pytest.mark.parametrize(("script", "flags", "told"), [
@@ -339,6 +354,7 @@ def test_where_the_originals_kernel_hardly_sees_a_spread_is_told(script, flags, 
 
 
 @pytest.mark.slow
+@FULL_DEVICE
 def test_odd_settings_files_and_streams_leave_a_run_as_it_is(tmp_path, short_epochs):
     flags = ("--dataset", "digits", "--epochs", "1", "--output-dir", str(tmp_path / "é"))
     assert call("mmd", *flags) == 0

@@ -303,13 +303,19 @@ def test_without_classes_images_are_compared_among_principal_components(tmp_path
     assert not any(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """Where a judge of 40 epochs is kept, for both models."""
+    return tmp_path_factory.mktemp("judge")
+
+
 @pytest.mark.parametrize("model", SCRIPTS)
-def test_values_are_those_of_the_models(model, monkeypatch, tmp_path):
+def test_values_are_those_of_the_models(model, monkeypatch, judged):
     monkeypatch.setattr(judge, "EPOCHS", 40)
     monkeypatch.setattr(evaluate, "SURE", 0.4)
     data, args = some_digits(), compare.get_args([*QUICK])
     run = hand_made(model, to_float(data.test_images[:40], "float32"))
-    reference = evaluate.read_reference(some_digits(), tmp_path)
+    reference = evaluate.read_reference(some_digits(), judged)
     found = evaluate.evaluate(run, reference, args, lambda *_: None)
     values, mean, covariance = by_hand(run, data, args, reference.judge.look, draws=300)
     assert set(METRICS) == set(values) | (CVAE_ALONE if model == "mmd" else set())

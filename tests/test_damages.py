@@ -101,7 +101,7 @@ def delete(rng, path, _):
 
 def swap(rng, path, outside):
     """Put in its place another file of the run, or the same or another one of another run."""
-    others = [one for one in outside.parent.rglob(f"*{path.suffix}") if one.is_file()]
+    others = sorted(one for one in outside.parent.rglob(f"*{path.suffix}") if one.is_file())
     shutil.copy(rng.choice(others), path.with_name("new"))
     path.with_name("new").replace(path)
 

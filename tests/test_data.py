@@ -50,7 +50,7 @@ def prepare(data_dir, name="fashion_mnist", shape=(28, 28, 1), brightest=255):
     return images
 
 
-def store(data_dir, name, splits, image, label=None):
+def store(data_dir, name, splits, image, label=None, config=None):
     """A TFDS data set of splits, a dict to lists of images, and of labels where there is `label`.
 
     `image` and `label` are features of TFDS.
@@ -64,7 +64,7 @@ def store(data_dir, name, splits, image, label=None):
 
     signature = {name: of.get_tensor_spec() for name, of in features.items()}
     tfds.dataset_builders.store_as_tfds_dataset(
-        name, "1.0.0", data_dir=data_dir,
+        name, "1.0.0", data_dir=data_dir, config=config,
         split_datasets={
             split: tf.data.Dataset.from_generator(
                 lambda images=images: examples(*images), output_signature=signature
@@ -97,7 +97,8 @@ def prepared(tmp_path_factory):
 def offline(monkeypatch):
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("urllib.request._opener", None)  # made once, of what was set then
 
 
@@ -130,10 +131,8 @@ COUNTS["cifar10"] = [1000] * 10
 COUNTS["mnist"] = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["fashion_mnist", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mnist", "cifar10"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COUNTS)
 def test_the_real_data(name, offline):
     if not os.path.isdir(os.path.join(REAL_DATA, name)):
         pytest.skip(f"TFDS_DATA_DIR has no {name}")
@@ -433,3 +432,19 @@ def test_images_are_gathered_and_scaled_to_0_1(shape, indices):
         x = to_float(gathered, dtype)
         assert x.dtype == dtype
         np.testing.assert_allclose(x, gathered.numpy() / 255, rtol=1e-6)
+
+
+def test_a_configuration_is_read_and_another_in_its_place_is_not(tmp_path, monkeypatch):
+    configs = [Mock(version=None) for _ in range(2)]
+    for tone, (config, name) in enumerate(zip(configs, ("small", "large"), strict=True)):
+        config.name = name
+        splits = dict.fromkeys(("train", "test"), ([np.full((8, 8, 1), tone, np.uint8)] * 9,))
+        store(tmp_path, "letters", splits, tfds.features.Image(shape=(8, 8, 1)), config=name)
+    known(monkeypatch, "letters", BUILDER_CONFIGS=configs)
+    for name, tone in {"letters": 0, "letters/small": 0, "letters/large": 1}.items():
+        assert load_dataset(name, tmp_path).test_images.max() == tone
+    assert load_dataset("letters/large", tmp_path).name == "letters_large"
+    shutil.rmtree(tmp_path / "letters" / "large")
+    shutil.copytree(tmp_path / "letters" / "small", tmp_path / "letters" / "large")
+    with pytest.raises(UserError, match="a copy of letters/small"):
+        load_dataset("letters/large", tmp_path)

@@ -78,21 +78,21 @@ def test_default_gradient_is_batch_size_times_that_of_beta_one_hundredth(build, 
     assert not np.allclose(default[4], 100 * elbo[4], rtol=1e-3)  # it matters
 
 
-def test_beta_1_has_the_kl_divergence_of_the_closed_form(build, images, float64):
-    encoder, decoder, rng = build(eager_cvae)
-    x = images(20)
-    mean, logvar = (np.asarray(t) for t in encoder(x))
+def test_beta_1_has_the_kl_divergence_of_the_closed_form(float64):
+    codes, draws = np.random.default_rng(0), []
+    mean, logvar = 2 * codes.normal(size=(20, 2)), codes.normal(size=(20, 2))
     kl = (mean**2 + np.exp(logvar) - logvar - 1).sum(axis=1).mean() / 2
-    draws = []
+    x, rng = tf.zeros((20, 4, 4, 1), tf.float64), tf.random.Generator.from_seed(0)
+    encoded = tf.constant(mean), tf.constant(logvar)
     for _ in range(40):
         _, (logpx_z, logpz, logqz_x, total) = compute_loss(
-            x, encoder, decoder, rng, Weights(1.0, 0.0)
+            x, lambda _: encoded, lambda _: x, rng, Weights(1.0, 0.0)
         )
         draws.append(float(logqz_x - logpz))
         assert float(total) == pytest.approx(float(logqz_x - logpz - logpx_z), rel=1e-12)
     error = np.std(draws) / np.sqrt(len(draws))
     assert np.mean(draws) == pytest.approx(kl, abs=5 * error)
-    assert error < 0.02 + kl
+    assert 5 * error < kl / 4
 
 
 SAME = {  # flags of InfoVAE, and those that mean the same
@@ -112,7 +112,7 @@ def test_infovae_without_mmd_has_the_gradients_of_beta(info, beta, build, images
     for flags in (info, beta):
         weights, rng = elbo_weights(get_args(flags.split())), tf.random.Generator.from_seed(5)
         with tf.GradientTape() as tape:
-            loss, _ = compute_loss(images(30), encoder, decoder, rng, weights)
+            loss, _ = compute_loss(images(6), encoder, decoder, rng, weights)
         gradients.append(tape.gradient(loss, encoder.weights + decoder.weights))
     for a, b in zip(*gradients, strict=True):
         assert np.abs(a).max() > 0

@@ -11,7 +11,7 @@ from common.data.images import choose_size, fit, read_split
 from common.data.sources import load_dataset, path_name
 from common.files import UserError
 from common.plotting import show_latent_space
-from common.trained import load_run
+from common.trained import Trained, load_run
 
 import numpy as np
 import pytest
@@ -293,6 +293,20 @@ def test_pictures_are_read_some_at_a_time_in_order(tmp_path, monkeypatch):
     data = load(tmp_path)
     assert data.train_images.numpy()[:, 0, 0, 0].tolist() == [i for i in range(20) if i % 7 != 6]
     assert data.test_images[:, 0, 0, 0].tolist() == [6, 13]
+
+
+def test_pictures_that_were_moved_are_found_where_they_are_said_to_be(tmp_path):
+    for i in range(28):
+        save(tmp_path / "old", f"{i}.png")
+    flags = {"images": str(tmp_path / "old"), "dataset": None, "data_dir": None}
+    flags |= {"image_size": None, "dtype": "float32"}
+    fingerprint = load(tmp_path / "old").fingerprint
+    about = {"name": "old", "title": "old", "fingerprint": fingerprint}
+    run = Trained(tmp_path / "mmd", {"model": "mmd", "flags": flags, "dataset": about})
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(UserError, match=r"(?s)no longer in .*--data-dir"):
+        run.data()
+    assert run.data(tmp_path / "new").fingerprint == fingerprint
 
 
 # A run on them ----------------------------------------------------------------

@@ -360,7 +360,7 @@ def test_a_long_title_is_shrunk_until_it_fits():
     assert sizes[2] < 14
 
 
-SHAPES = [((64, 64, 3), 47), ((28, 20, 3), 1), ((128, 128, 3), 20), ((28, 20, 1), 0)]
+SHAPES = [((64, 64, 3), 47), ((28, 20, 3), 1), ((128, 16, 3), 20), ((28, 20, 1), 0)]
 
 
 @pytest.mark.parametrize(("shape", "classes"), SHAPES)

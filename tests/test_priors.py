@@ -2,6 +2,7 @@
 
 import eager_cvae
 from common import priors
+from common.files import UserError
 
 import keras
 import numpy as np
@@ -81,3 +82,11 @@ def test_gradients_reach_the_pseudo_inputs_and_training_keeps_them_in_0_1(build,
     pseudo_inputs.save(tmp_path / "prior.keras")
     loaded = keras.saving.load_model(tmp_path / "prior.keras")
     np.testing.assert_array_equal(loaded.images.numpy(), images)
+
+
+def test_pseudo_inputs_begin_as_training_images_and_are_no_more_than_these():
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8))
+    found = (priors.begin_pseudo_inputs(5, images, 0).images.numpy() * 255).round()
+    assert sorted(map(bytes, found.astype("u1"))) == sorted(map(bytes, images.numpy()))
+    with pytest.raises(UserError, match="--vamp-prior 6 is more than the 5 training images"):
+        priors.begin_pseudo_inputs(6, images, 0)

@@ -1,7 +1,11 @@
 """The READMEs keep up with the code."""
 
+import ast
+import csv
+import graphlib
 import json
 import re
+from pathlib import Path
 
 import common.data.batches
 import eager_cvae
@@ -62,6 +66,27 @@ def test_its_lines_of_python_run_as_they_stand(prepared, tmp_path, monkeypatch):
     assert shown.shape == (28, 280)
 
 
+def test_imports_point_down_and_every_module_is_on_the_map():
+    text = (ROOT / "common" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.+?) \|", text, re.MULTILINE)
+    floors = {Path(n).stem: int(floor) for floor, cell in rows for n in re.findall("`(.+?)`", cell)}
+    imports = {}
+    for file in [*ROOT.glob("*_cvae.py"), *ROOT.glob("common/**/*.py")]:
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        here = parts[min(1, len(parts) - 1)]
+        assert here in floors
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            for name in (node.module, *(f"{node.module}.{one.name}" for one in node.names)):
+                there = name.split(".")[name.startswith("common.")]
+                if there in floors and there != here:
+                    assert floors[there] <= floors[here], (file, name)
+                    imports.setdefault(here, set()).add(there)
+    assert len(imports) > 10
+    graphlib.TopologicalSorter(imports).prepare()  # raises where there is a circle
+
+
 # What is kept in outputs/reference ---------------------------------------------
 
 REFERENCE = ROOT / "outputs" / "reference"
@@ -75,6 +100,7 @@ def test_the_study_has_the_rows_of_its_comparisons():
     tables = [REFERENCE / name / "comparison.md" for name in ("fashion_mnist", "family", "ladder")]
     kept = {line for table in tables for line in table.read_text(encoding="utf-8").splitlines()}
     assert len(rows) > 25
+    assert len(PLACES) > 20
     assert set(rows) <= kept
     tables = [*REFERENCE.glob("*/*.json")]
     assert len(tables) == 7
@@ -92,3 +118,13 @@ def test_what_is_kept_of_a_run_is_read(place):
     assert run.settings["epoch"] == {"batches": batches, "passes": 1}
     assert len((place / "losses.csv").read_text().splitlines()) == run.flags["epochs"] + 1
     assert kept_result(run, STUDY).values["mean squared error"] < 0.05
+
+
+@pytest.mark.parametrize(("model", "places", "whole"), [("cvae", 2, 0), ("mmd", 4, 4)])
+def test_the_losses_to_expect_are_those_of_the_kept_runs(model, places, whole):
+    file = REFERENCE / "seed0" / "fashion_mnist" / model / "losses.csv"
+    first, *_, last = csv.DictReader(file.read_text().splitlines())
+    terms = [f"{float(v):.{places}f} {k}" for k, v in first.items() if k.endswith("total")]
+    assert f"    Losses (epoch): 1:  {',  '.join(terms)}\n" in README
+    ends = " | ".join(f"{float(row['total']):,.{whole}f}" for row in (first, last))
+    assert f"total loss | {ends} |" in README

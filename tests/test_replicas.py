@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from support import ROOT, SCRIPTS, Script, call, few_digits, losses
 
+FORKS = pytest.mark.skipif(os.name != "posix", reason="forks")
 OBJECTIVES = [
     "",
     "--alpha 0.5 --lambda 3 --vamp-prior 7",  # which two do not share evenly
@@ -171,6 +172,7 @@ def test_a_signal_to_any_worker_stops_all_after_the_same_epoch(asked, addresses,
     assert stopped[0] == stopped[1]
 
 
+@FORKS
 def test_a_worker_that_never_comes_and_an_address_that_is_taken(addresses, tmp_path):
     text = config(addresses)
     output = Script("mmd", tmp_path, *FLAGS, prepare=(prepare, text, 3)).expect(2)
@@ -184,6 +186,7 @@ def test_a_worker_that_never_comes_and_an_address_that_is_taken(addresses, tmp_p
     assert not (tmp_path / "digits").exists()
 
 
+@FORKS
 def test_workers_with_different_flags_all_say_so(addresses, tmp_path):
     texts = [config(addresses, k) for k in range(2)]
     both = [
