@@ -758,6 +758,18 @@ def test_from_a_phone_to_a_projector(page, width, scheme):
 
 
 @in_browser
+def test_where_it_cannot_work_it_says_so(chromium, file):
+    context = chromium.new_context()
+    page = context.new_page()
+    page.add_init_script("Worker = class { constructor() { throw new Error('no workers'); } };")
+    page.goto(file.as_uri())
+    said = page.locator("#failed").text_content()
+    context.close()
+    assert said.startswith("This page does not work here: ")
+    assert "no workers" in said
+
+
+@in_browser
 def test_touch(open_page, runs, tmp_path):
     alone = tmp_path / "alone.html"
     alone.write_bytes(pages.to_html(pages.content(runs[:1])))

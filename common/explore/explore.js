@@ -3,7 +3,9 @@
 // fillText, whatever characters they have.
 
 const find = (id) => document.getElementById(id);
-addEventListener("error", ({ message }) => (find("failed").textContent = `This page does not work here: ${message}`));
+addEventListener("error", ({ message }) => { // until all is built; browsers report harmless things as well, later
+  if (!globalThis.explorer) find("failed").textContent = `This page does not work here: ${message}`;
+});
 const page = JSON.parse(find("data").textContent);
 const GUTTER = 2; // between the images of a strip
 
