@@ -8,14 +8,14 @@ run with --plot-every 1 has a figure for every epoch.
 
 from pathlib import Path
 
-from common.cli import Parser, run_script, signals_wait, start
+from common.cli import Parser, path, run_script, signals_wait, start
 
 
 def get_args(argv=None):
     """The command line; raises UserError for what is unknown or malformed."""
     parser = Parser("python -m common.animate", description="A run's figures as GIFs.")
     what = "a run's folder, such as outputs/fashion_mnist/cvae"
-    parser.add_argument("run", type=Path, metavar="RUN", help=what)
+    parser.add_argument("run", type=path, metavar="RUN", help=what)
     return parser.parse_args(argv)
 
 
@@ -23,7 +23,7 @@ if __name__ == "__main__":
     start(get_args)
 
 from common.files import UserError, regular, replacing_unlocked
-from common.run import FIGURES, PSEUDO_INPUTS
+from common.run_folder import FIGURES, PSEUDO_INPUTS
 from common.trained import SCRIPTS
 
 from PIL import Image
@@ -78,11 +78,7 @@ def animate(folder):
 
 def main(argv=None):
     """Animate the run that the command line names."""
-    try:
-        animate(get_args(argv).run)
-    except OSError as error:
-        error.add_note("Mend that and try again.")
-        raise
+    animate(Path(get_args(argv).run))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run is: a folder with a checkpoint, and what is exported from it.
+"""What a run is: a checkpoint in a folder, and what is exported from it.
 
 The checkpoint is the one truth: optimizer, models, random state, and a document of settings and
 losses. All else in the folder (settings, losses, figures, event files, models) follows from it and
@@ -13,19 +13,16 @@ import importlib.util
 import json
 import os
 import platform
-import re
-import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import devices
+from common import devices, run_folder
 from common.cli import Interrupted, again, arrived, signals_wait
 from common.data.batches import passes_per_epoch
 from common.files import (
     UserError,
-    check_writable,
     fits,
     is_number,
     reason,
@@ -35,11 +32,11 @@ from common.files import (
 )
 from common.objectives import kernel_note, milder
 from common.plotting import draw_figures, save_figure, shorten
+from common.run_folder import FIGURES, PSEUDO_INPUTS
 from common.trained import Trained, active_dimensions, fingerprint_of_losses
 
 import numpy as np
 import tensorflow as tf
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
@@ -51,18 +48,10 @@ FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
     "replicas", "tensorboard", "fresh",
 }  # fmt: skip
-FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds, in file names
-PSEUDO_INPUTS = "pseudo_inputs"  # another, of runs with such
 ENDED = ("models", "losses")  # settings of a run that has ended: fingerprints of them
 KEPT = 3  # checkpoints
 PLACES = {"loss_mmd_total": 4}  # after the decimal point, in either script's line
 LEAST_TEST_IMAGES = 4  # so that each has the three neighbours that a comparison asks for
-WRITTEN = (  # by a run called NAME to its folder, as --fresh deletes it
-    r"(settings|metrics)\.json|losses\.csv|((en|de)coder|prior)\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
-    r"tensorboard/events\.out\.tfevents\..+\.NAME|"
-    r"\.(settings|metrics|losses|encoder|decoder|prior|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
-).replace("FIGURE", f"NAME_({'|'.join((*FIGURES, PSEUDO_INPUTS))})")
-CHECKPOINT = re.compile(r"ckpt-\d+(\.index|\.data-\d+-of-\d+|_temp)(\.tempstate\d+)?")
 
 
 class DivergedError(UserError):
@@ -98,6 +87,8 @@ class Run:
 
         Args:
             name, title: of the folder and the figures' files, such as "cvae", and in the figures.
+            args: the script's flags, an argparse.Namespace.
+            data: the common.data.sources.Dataset.
             encode, decode: the script's functions of a model and images, to means, and of a model
                 and z, to intensities.
             trackables: optimizer, encoder, decoder and random generator, and the prior if it is
@@ -133,7 +124,7 @@ class Run:
         self._checkpoint = tf.train.Checkpoint(document=self._document, **trackables)
         passes = passes_per_epoch(n)
         sizes = {"train_images": n, "test_images": len(data.test_images)}
-        versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+        versions = {package: _version(package) for package in PACKAGES}
         self.settings = {
             "model": name,
             "flags": vars(args).copy(),
@@ -158,15 +149,15 @@ class Run:
         """Lock the folder; restore the latest whole checkpoint, or write a first; export.
 
         Raises UserError if the folder holds a run with other settings, or one without a whole
-        checkpoint, or if another process is at it.
+        checkpoint, or if another process is at it; OSError if it cannot be written to.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_wait(last=True))
-            stack.enter_context(self._lock())
-            self._keep_inside()
+            self._check_lock = stack.enter_context(run_folder.locked(self.folder))
+            run_folder.keep_inside(self.folder)
             if self.args.fresh:
-                self._delete()
+                run_folder.delete(self.folder, self.name)
             if not self._chief:
                 print("The first worker prints and writes for all.", flush=True)
                 null = stack.enter_context(open(os.devnull, "w"))
@@ -226,8 +217,7 @@ class Run:
         """Have every worker hold the chief's checkpoint, to begin with."""
         if devices.alone():
             return
-        prefix = self._prefix(self.epoch)
-        files = sorted(prefix.parent.glob(f"{prefix.name}.*")) if self._chief else []
+        files = run_folder.checkpoint_files(self.folder).get(self.epoch, [])
         names = json.loads(devices.of_chief(json.dumps([file.name for file in files]).encode()))
         for k, name in enumerate(names):
             content = devices.of_chief(files[k].read_bytes() if self._chief else b"")
@@ -235,54 +225,13 @@ class Run:
                 (self.folder / "checkpoints").mkdir(exist_ok=True)
                 (self.folder / "checkpoints" / name).write_bytes(content)
 
-    @contextlib.contextmanager
-    def _lock(self):
-        lock = FileLock(self.folder / ".lock")  # does not outlive its process
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            busy = f"another process is at the run in {self.folder}."
-            raise UserError(f"{busy}\nWait for it, or choose another --output-dir.") from None
-        except OSError as error:  # such as of a file system without locks
-            what = f"{lock.lock_file} cannot be locked: {error.strerror or error}."
-            remove = "If it is a link or a folder, remove it. Else choose"
-            way_out = f"{remove} an --output-dir on a file system that can lock files."
-            raise UserError(f"{what}\n{way_out}") from error
-        self._locked = lock.lock_file, os.stat(lock.lock_file).st_ino
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _check_lock(self):
-        """Raise UserError if somebody has deleted the lock, so that others are not kept out."""
-        file, number = self._locked
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(file).st_ino == number:
-                return
-        raise UserError(
-            f"{file} was deleted while this process was at the run, so that another may be, too.\n"
-            f"Stopped after epoch {self.epoch}; once no other process is at it, the same command "
-            "goes on."
-        )
-
-    def _keep_inside(self):
-        """Raise UserError if a folder in the run's is a link: what it holds is not the run's."""
-        for name in ("checkpoints", "tensorboard"):
-            if (path := self.folder / name).is_symlink():
-                raise UserError(
-                    f"{path} is a link, and a run writes and deletes in its own folder alone.\n"
-                    "Put a folder in its place, or choose another --output-dir."
-                )
-
     def _announce(self):
         """Say what is trained on what: what matters, and what differs from the default."""
         args, epoch, n = self.args, self.settings["epoch"], len(self.data.train_images)
-        rate, dtype = (
-            f"learning rate {args.learning_rate:g}",
-            [args.dtype][args.dtype == "float32" :],
-        )
-        flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}", rate, *dtype]
+        flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}"]
+        flags.append(f"learning rate {args.learning_rate:g}")
+        if args.dtype != "float32":
+            flags.append(args.dtype)
         print(f"{self.title} on {self.data.title}, {self.settings['device']}: {', '.join(flags)}")
         passes = f"{epoch['passes']} passes" if epoch["passes"] > 1 else "1 pass"
         batches = f"{epoch['batches']} batches of {args.batch_size}, {passes} over {n:,} images"
@@ -374,17 +323,6 @@ class Run:
                     "seed."
                 )
 
-    def _checkpoints(self):
-        """The prefixes of the checkpoints, by epoch, the latest first."""
-        folder = self.folder / "checkpoints"
-        names = os.listdir(folder) if folder.is_dir() else []  # glob would hide that it may not
-        found = [re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names]
-        epochs = [int(one[1]) for one in found if one]
-        return {epoch: self._prefix(epoch) for epoch in sorted(epochs, reverse=True)}
-
-    def _prefix(self, epoch):
-        return self.folder / "checkpoints" / f"ckpt-{epoch}"
-
     def _save(self):
         """Checkpoint: from here on the run is continued after this epoch."""
         if not self._chief:
@@ -392,29 +330,34 @@ class Run:
         self._check_lock()
         document = {"settings": self.settings, "losses": self._losses}
         self._document.text = json.dumps(document)
-        prefix = self._prefix(self.epoch)
+        prefix = run_folder.prefix(self.folder, self.epoch)
         prefix.parent.mkdir(exist_ok=True)
-        for file in prefix.parent.glob(f"{prefix.name}*"):
+        files = run_folder.checkpoint_files(self.folder, temporary=True)
+        for file in files.get(self.epoch, []):
             if file.is_symlink():  # TensorFlow would write to where it leads
                 file.unlink()
         try:
             self._checkpoint.write(str(prefix))
         except tf.errors.OpError as error:
             raise OSError(None, reason(error), str(prefix.parent)) from error
-        for epoch, old in self._checkpoints().items():
-            if epoch <= self.epoch - KEPT:
-                for file in old.parent.glob(f"{old.name}.*"):
-                    file.unlink()
+        for epoch, files in run_folder.checkpoint_files(self.folder).items():
+            for file in files if epoch <= self.epoch - KEPT else []:
+                file.unlink()
 
     def _restore(self):
         """Restore the newest whole checkpoint; return whether there is one.
 
         Raises UserError if it is another run's, or if none is left of a run.
         """
-        checkpoints = self._checkpoints()
-        for epoch, prefix in checkpoints.items():
+        checkpoints = {
+            epoch: files
+            for epoch, files in run_folder.checkpoint_files(self.folder).items()
+            if any(file.suffix == ".index" for file in files)
+        }
+        for epoch, files in checkpoints.items():
+            prefix = run_folder.prefix(self.folder, epoch)
             try:
-                document = self._read_document(prefix, epoch)
+                document = self._read_document(files, epoch)
                 self._refuse_other(document["settings"])
                 self._checkpoint.read(str(prefix)).assert_consumed()
             except (UserError, MemoryError):
@@ -429,7 +372,8 @@ class Run:
             self.settings["flags"]["epochs"] = document["settings"]["flags"]["epochs"]
             self.settings |= {k: v for k, v in document["settings"].items() if k in ENDED}
             return True
-        written = [path.name for path in self._written() if not path.name.startswith(".")]
+        written = [file.name for file in run_folder.written(self.folder, self.name)]
+        written = [name for name in written if not name.startswith(".")]
         if any(checkpoints) or written:  # not if it was killed at the very first one, of epoch 0
             what = "checkpoint there is whole" if checkpoints else f"checkpoint, but {written[0]}"
             raise UserError(
@@ -438,12 +382,13 @@ class Run:
             )
         return False
 
-    def _read_document(self, prefix, epoch):
+    def _read_document(self, files, epoch):
         """A checkpoint's settings and losses; raises what bad files raise."""
-        for file in prefix.parent.glob(f"{prefix.name}.*"):
+        for file in files:
             regular(file)
         # `load_checkpoint` would follow TensorFlow's list in a folder of that name
-        reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
+        prefix = str(run_folder.prefix(self.folder, epoch))
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
         row = {"epoch": is_number, "seconds": is_number}
         form = {"settings": {"flags": {"epochs": int}, "dataset": dict}, "losses": [row]}
@@ -502,11 +447,8 @@ class Run:
         shown = [self.trained.mixture()[0], prior.images] if prior else []
         figures = draw_figures(decode, mean, random_vector, self.data, title, *shown)
         for kind, figure in figures.items():
-            with replacing(self._figure(kind, self.epoch)) as file:
+            with replacing(run_folder.figure(self.folder, self.name, kind, self.epoch)) as file:
                 save_figure(figure, file)
-
-    def _figure(self, kind, epoch):
-        return self.folder / f"{self.name}_{kind}_epoch_{epoch}.png"
 
     def _export_events(self):
         """TensorBoard's file: written anew when the run is opened, then an epoch at a time."""
@@ -531,42 +473,15 @@ class Run:
         for kind in (*FIGURES, PSEUDO_INPUTS):
             # Those of earlier epochs may be gone, or damaged
             with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
-                png = tf.io.read_file(str(regular(self._figure(kind, epoch))))
-                tf.summary.image(f"figures/{kind}", [tf.io.decode_png(png)], epoch)
+                file = regular(run_folder.figure(self.folder, self.name, kind, epoch))
+                png = tf.io.decode_png(tf.io.read_file(str(file)))
+                tf.summary.image(f"figures/{kind}", [png], epoch)
 
-    def _written(self):
-        """What a run has written to the folder, but for the checkpoints."""
-        files = {f.relative_to(self.folder).as_posix(): f for f in self.folder.rglob("*")}
-        ours = re.compile(WRITTEN.replace("NAME", self.name))
-        return [file for name, file in files.items() if ours.fullmatch(name)]
 
-    def _delete(self):
-        """Delete what a run writes, and nothing else; the checkpoints last, which stand for it.
-
-        Raises OSError or UserError where one of it cannot be deleted; then none is. For this, all
-        is moved aside first.
-        """
-        checkpoints = self.folder.glob("checkpoints/ckpt-*")
-        files = [*self._written(), *(f for f in checkpoints if CHECKPOINT.fullmatch(f.name))]
-        for file in files:  # TensorFlow writes a checkpoint to a folder first
-            if file.is_dir() and not file.is_symlink() and not file.name.endswith("_temp"):
-                raise UserError(f"{file} is a folder, and no run's: move it elsewhere.")
-        check_writable(self.folder)
-        aside, moved = Path(tempfile.mkdtemp(prefix=".fresh-", dir=self.folder)), {}
-        try:
-            for number, file in enumerate(files):
-                file.rename(aside / str(number))
-                moved[aside / str(number)] = file
-        except OSError:
-            for new, file in moved.items():
-                new.rename(file)
-            aside.rmdir()
-            raise
-        for old in self.folder.glob(".fresh-*"):  # and what was left by one that was killed
-            shutil.rmtree(old, ignore_errors=True)
-        for folder in ("checkpoints", "tensorboard"):
-            with contextlib.suppress(OSError):  # not empty, or not there
-                (self.folder / folder).rmdir()
+def _version(package):
+    """None where another one stands in for it, such as tensorflow-cpu."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
 
 
 def _shown(value):

@@ -27,7 +27,7 @@ from common.data.sources import load_dataset
 from common.devices import set_up
 from common.files import write_json
 from common.plotting import show_pseudo_inputs
-from common.run import FIGURES
+from common.run_folder import FIGURES
 
 import h5py
 import keras

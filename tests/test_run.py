@@ -22,7 +22,7 @@ from common.data.sources import load_dataset
 from common.files import UserError, read_json
 from common.losses import normal_loglik
 from common.plotting import draw_figures
-from common.run import FIGURES
+from common.run_folder import FIGURES
 from common.trained import active_dimensions, load_run
 
 import keras
@@ -315,7 +315,7 @@ def test_fresh_deletes_nothing_where_it_cannot_delete_all(name, runs, monkeypatc
     assert call("mmd", *FLAGS, "--fresh", "--output-dir", runs) == 2
     assert f"{run / name}: Operation not permitted" in capsys.readouterr().err
     assert snapshot(run) == before
-    assert not list(run.glob(".fresh-*"))
+    assert not list(run.glob(".deleted-*"))
 
 
 def test_what_fresh_can_neither_delete_nor_put_back_is_kept(runs, monkeypatch):
@@ -424,6 +424,30 @@ def test_links_called_like_a_checkpoint_are_not_written_through(runs, tmp_path):
     assert not any(folder.iterdir())
     assert not any(path.is_symlink() for path in checkpoints.iterdir())
     assert len(losses(checkpoints.parent)) == 4
+
+
+@pytest.mark.usefixtures("no_training")
+def test_files_called_much_like_a_checkpoint_are_others(runs):
+    run = runs / "digits" / "mmd"
+    others = [run / "checkpoints" / f"ckpt-1.{name}" for name in ("bak", "index.keep", "data.old")]
+    others.append(run / ".deleted by me")
+    for other in others:
+        other.mkdir()
+    for flags in (("--epochs", 5), ("--epochs", 1, "--fresh")):
+        assert call("mmd", *FLAGS, *flags, "--output-dir", runs) == 0
+        assert all(other.is_dir() for other in others)
+
+
+def test_a_package_of_another_name_has_no_version(tmp_path, monkeypatch):
+    def version(name, version=importlib.metadata.version):
+        return version("no tensorflow" if name == "tensorflow" else name)  # as with tensorflow-cpu
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(common.run.Run, "epochs", lambda _: ())
+    assert call("mmd", *FLAGS, "--output-dir", tmp_path) == 0
+    settings = json.loads((tmp_path / "digits" / "mmd" / "settings.json").read_text())
+    assert settings["versions"]["tensorflow"] is None
+    assert settings["versions"]["numpy"] == np.__version__
 
 
 @pytest.mark.usefixtures("no_training")
