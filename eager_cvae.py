@@ -214,9 +214,9 @@ def main(argv=None):
         encoder(tf.zeros((1, *data.image_shape), args.dtype))
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
         weights, prior = elbo_weights(args), begin_pseudo_inputs(args.vamp_prior, images, args.seed)
-        optimizer = make_optimizer(args.learning_rate, encoder, decoder, *[prior] * bool(prior))
-        state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
-        state |= {"prior": prior} if prior else {}
+        models = {"encoder": encoder, "decoder": decoder} | ({"prior": prior} if prior else {})
+        optimizer = make_optimizer(args.learning_rate, *models.values())
+        state = {**models, "optimizer": optimizer, "rng": rng}
         names = loss_names(weights)
         with Run("cvae", elbo_title(args), args, data, encode, decode, **state) as run:
             for epoch in run.epochs():

@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     check = staticmethod(lambda args: None)  # what is wrong with flags that are right by themselves
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
         self._negative_number_matcher = re.compile(r"-\.?\d")  # -1e3 too, which argparse's is not
 
     def error(self, message):
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser(script, description):
     """An argument parser with the flags of both scripts, at the original's values."""
-    parser = Parser(script, description=description, allow_abbrev=False)
+    parser = Parser(script, description=description)
 
     def flag(name, help, **kwargs):
         parser.add_argument(name, help=help, **kwargs)
@@ -388,7 +388,7 @@ def _answer(function):
         return f"error: {error}", error.status
     except OSError as error:
         place = error.filename or "standard output"
-        note = _note(error, "Mend that, or choose another place to write to.")
+        note = _note(error, "Mend that, or choose another place.")
         return f"error: {place}: {error.strerror or error}. {note}", 2
     except Exception as error:
         if "Collective ops" in str(error):
@@ -451,5 +451,9 @@ def again(*more):
 
 
 def _command(*more, without=None):
-    words = [sys.executable, *(w for w in sys.orig_argv[1:] if w != without), *more]
+    return command_line([sys.executable, *(w for w in sys.orig_argv[1:] if w != without), *more])
+
+
+def command_line(words):
+    """A command as one pastes it into this system's shell."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -296,9 +296,14 @@ def train_steps(train_step, first, last, totals, images, batches, *state):
 
     Args:
         train_step: function of images (batch_size, height, width, channels) as floats and `state`
-            that returns the terms of the loss, (terms,) float64; they are added to `totals`.
-        first, last: () int32 tensors, into `batches` (number of batches, batch_size), which are
-            indices into the `images`, uint8 (n, height, width, channels).
+            that returns the terms of the loss, (terms,) float64.
+        first, last: () int32 tensors.
+        totals: (terms,) float64.
+        images: uint8 (n, height, width, channels).
+        batches: (number of batches, batch_size), indices into the images.
+
+    Returns:
+        `totals` and these batches' terms, added up.
     """
 
     def read(rows):

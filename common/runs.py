@@ -36,6 +36,14 @@ def images_of(run):
     return dataset["name"], " x ".join(map(str, dataset["image_shape"])), dataset["fingerprint"]
 
 
+def first_of_each(runs):
+    """The first of the runs on each data set, by `images_of`."""
+    firsts = {}
+    for run in runs:
+        firsts.setdefault(images_of(run), run)
+    return firsts
+
+
 def tell_apart(runs):
     """Give data sets that share a title, and not their images, titles of their own.
 

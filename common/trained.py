@@ -4,11 +4,11 @@ import functools
 import hashlib
 import importlib
 import json
-import shlex
 import zipfile
 from pathlib import Path
 
 from common import priors
+from common.cli import command_line
 from common.data.batches import to_float
 from common.data.sources import load_dataset
 from common.devices import in_batches, in_parts, keras_in
@@ -40,7 +40,9 @@ class Trained:
 
     Attributes:
         folder: pathlib.Path, OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
+        model: "cvae" or "mmd".
         flags: dict; flags["epochs"] is the epoch that the models are of.
+        settings: dict, all of settings.json, the flags among it.
         dataset, title: name of the data set, in paths and in figures.
         encoder, decoder: Keras models; None where only metrics were kept.
         prior: a priors.PseudoInputs, None where the prior is N(0, I).
@@ -267,9 +269,10 @@ def _words(flags, default):
 
 def _command(script, flags, folder):
     """The command line that trains a run with these flags in `folder`."""
-    flags = {**flags, "output_dir": str(folder.parent.parent), "fresh": None}
+    inner = folder if len(folder.parts) > 2 else folder.resolve()  # "." has no parents
+    flags = {**flags, "output_dir": str(inner.parents[1]), "fresh": None}
     words = _words(flags, vars(script.get_args([])))
-    return shlex.join(["python", f"{script.__name__}.py", *words])
+    return command_line(["python", f"{script.__name__}.py", *words])
 
 
 def _load_weights(model, file, anew):
@@ -278,7 +281,9 @@ def _load_weights(model, file, anew):
     Its configuration could say anything. Raises UserError unless the file is whole, and of such a
     model; `anew` says how to have it made anew.
     """
-    if not zipfile.is_zipfile(regular(file)):  # Keras would not find it
+    with regular(file).open("rb") as archive:  # of a path is_zipfile hides that it may not be read
+        whole = zipfile.is_zipfile(archive)
+    if not whole:  # Keras would not find it
         raise UserError(f"{file} is damaged: it is no whole zip archive. {anew}")
     try:
         model.load_weights(file)

@@ -19,6 +19,7 @@ SUCH_AS = {
 
 WATCHDOG = """
 import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for that process, which closes this one
 pid, wait, said = sys.argv[1:]
 def end():
     print(said, file=sys.stderr, flush=True)

@@ -138,7 +138,7 @@ def test_what_is_milder_can_be_given(script, flags, advice):
 
 # How a program ends -------------------------------------------------------------
 
-MEND = "Mend that, or choose another place to write to."
+MEND = "Mend that, or choose another place."
 FULL = f"error: standard output: No space left on device. {MEND}\n"
 MEMORY = "error: not enough memory.\nTry a smaller --batch-size."
 READ = f"Nobody reads the output any more. To go on:\n{sys.executable} x.py --seed 1"

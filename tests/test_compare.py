@@ -32,7 +32,6 @@ from common.compare.report import (
     tables,
 )
 from common.data.batches import to_float
-from common.data.images import progress
 from common.devices import set_up
 from common.files import UserError, write_json
 from common.losses import normal_loglik
@@ -101,7 +100,7 @@ def trained(tmp_path_factory):
             patch.setattr(script, "load_dataset_or_digits", some_digits)
             script.main(["--dataset", "digits", "--epochs", "1", "--output-dir", str(out)])
         patch.setattr(judge, "EPOCHS", 1)
-        judge.read_judge(some_digits(), out / "digits", progress)
+        judge.read_judge(some_digits(), out / "digits")
     tf.config.run_functions_eagerly(False)
     return out / "digits"
 
@@ -366,8 +365,10 @@ def test_the_judge_is_made_once_for_the_very_data_and_the_same_each_time(monkeyp
         trainings.append(total)
         return contextlib.nullcontext(tqdm(disable=True))
 
+    monkeypatch.setattr(judge, "progress", progress)
+
     def judge_of(data=data, **seed):
-        return judge.read_judge(data, tmp_path, progress, **seed)
+        return judge.read_judge(data, tmp_path, **seed)
 
     def read(*args, **kwargs):
         return judge_of(*args, **kwargs).fingerprint
@@ -390,7 +391,7 @@ def test_the_judge_is_made_once_for_the_very_data_and_the_same_each_time(monkeyp
     file.write_bytes(whole)
     assert read() == first
     assert len(trainings) == 8
-    assert judge.read_judge(data, tmp_path / "none", progress).fingerprint == first
+    assert judge.read_judge(data, tmp_path / "none").fingerprint == first
 
 
 # What it writes ---------------------------------------------------------------
@@ -687,7 +688,9 @@ def test_codes_too_large_to_measure_are_refused(runs, call, monkeypatch):
 
 def test_what_cannot_be_written_and_flags_that_are_unknown(runs, call, tmp_path):
     (tmp_path / "file").write_text("")
-    check_error(call(runs, "--output", tmp_path / "file" / "x"), tmp_path / "file", "--output")
+    check_error(
+        call(runs, "--output", tmp_path / "file" / "x"), tmp_path / "file", "choose another"
+    )
     settings = runs / "mmd" / "settings.json"
     before = settings.read_text()
     for output in (settings, runs / "mmd" / "new"):
@@ -700,16 +703,20 @@ def test_what_cannot_be_written_and_flags_that_are_unknown(runs, call, tmp_path)
     for suffix in (".md", ".json"):
         (runs / f"mine{suffix}").write_text("[]")
     check_error(call(runs, "--output", runs / "mine"), "mine.md is there, not from a comparison")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "comparison.md").write_text("mine")
+    check_error(call(runs, "--output", tmp_path / "report"), "comparison.md is there, not from")
     check_error(call(runs, "--epochs", "3"), "--epochs")
     check_error(call(runs, "--iw-samples", "0"), "--iw-samples")
-    assert not list(tmp_path.rglob("*comparison*"))
+    assert [file.read_text() for file in tmp_path.rglob("*comparison*")] == ["mine"]
     (runs / "comparison.md").mkdir()
     check_error(call(runs), "comparison.md is there, not from a comparison")
 
 
 def test_a_full_disk_and_a_signal_leave_nothing_half_written(runs, call, monkeypatch):
+    earlier = json.dumps(dict.fromkeys(("definitions", "columns", "baselines")))
     for file in FILES:
-        (runs / file).write_text("an earlier one")
+        (runs / file).write_text(earlier)
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -720,8 +727,8 @@ def test_a_full_disk_and_a_signal_leave_nothing_half_written(runs, call, monkeyp
 
     monkeypatch.setattr(compare, "to_markdown", full)
     named = f"{runs / 'comparison.md'}: No space left on device"
-    check_error(call(runs, *QUICK), named, "--output")
-    assert {(runs / file).read_text() for file in FILES} == {"an earlier one"}
+    check_error(call(runs, *QUICK), named, "choose another")
+    assert {(runs / file).read_text() for file in FILES} == {earlier}
     monkeypatch.setattr(compare, "to_markdown", interrupted)
     status, _, error = call(runs, *QUICK)  # it ends when all is written
     assert status == 130

@@ -1,10 +1,12 @@
 """common/data/: the data sets, where they come from, what happens without them, the order."""
 
 import errno
+import http.server
 import itertools
 import os
 import shutil
 import socket
+import threading
 import time
 from unittest.mock import Mock
 
@@ -394,10 +396,21 @@ def test_what_cannot_be_read_is_not_called_damaged(error, prepared, monkeypatch,
     assert "elete" not in said
 
 
-def test_a_folder_of_odd_bytes_in_the_environment(monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", "/tmp/\udcff")
-    with pytest.raises(UserError, match="are no UTF-8: give it another name"):
+ODD = {"/tmp/\udcff": "are no UTF-8: give it another name", "~no_one/a": "determine home"}
+
+
+@pytest.mark.parametrize(("folder", "said"), ODD.items())
+def test_a_folder_of_odd_bytes_or_nobodys_in_the_environment(folder, said, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", folder)
+    with pytest.raises(UserError, match=said):
         load_dataset("fashion_mnist")
+
+
+def test_a_server_that_does_not_like_to_be_asked_is_there_all_the_same():
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        server.RequestHandlerClass.log_message = Mock()
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        common.data.tfds._check_network(f"http://127.0.0.1:{server.server_port}/")  # 501
 
 
 def test_passes_come_nearest_to_the_originals_epoch():
@@ -440,7 +453,7 @@ def test_a_configuration_is_read_and_another_in_its_place_is_not(tmp_path, monke
         config.name = name
         splits = dict.fromkeys(("train", "test"), ([np.full((8, 8, 1), tone, np.uint8)] * 9,))
         store(tmp_path, "letters", splits, tfds.features.Image(shape=(8, 8, 1)), config=name)
-    known(monkeypatch, "letters", BUILDER_CONFIGS=configs)
+    known(monkeypatch, "letters", BUILDER_CONFIGS=configs, default_builder_config=configs[0])
     for name, tone in {"letters": 0, "letters/small": 0, "letters/large": 1}.items():
         assert load_dataset(name, tmp_path).test_images.max() == tone
     assert load_dataset("letters/large", tmp_path).name == "letters_large"

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 
@@ -144,7 +145,7 @@ def test_what_is_in_the_way_is_left_as_it_is(tmp_path, monkeypatch, capsys):
     assert call(explore.main, "a", "--output", run.folder / "a.html") == 2
     assert "is a run's folder" in capsys.readouterr().err
     assert call(explore.main, "a", "--output", tmp_path / "mine.html" / "a.html") == 2
-    assert "choose another --output" in capsys.readouterr().err
+    assert "mine.html: File exists. Mend that, or choose another" in capsys.readouterr().err
     assert call(explore.main, "a", "--output", tmp_path / "new" / "a.html") == 0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.html"]
 
@@ -176,6 +177,14 @@ def test_metrics_are_shown_of_these_models_alone(tmp_path):
         write_json(file, kept)
         spoil()
         assert pages.measured(run) == ([], {})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_losses_that_are_no_file_are_not_waited_for(tmp_path):
+    run = trained("mmd", data_set(), tmp_path)
+    run.folder.mkdir()
+    os.mkfifo(run.folder / "losses.csv")
+    assert pages.losses(run) == []
 
 
 def test_places_on_the_disk_are_not_shown(tmp_path):

@@ -93,6 +93,20 @@ with w.meet(({addresses[0]!r},), {addresses[0]!r}):
     assert "The workers came, and within 0.5 seconds TensorFlow could not join" in process.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a killed process has no status there")
+def test_ctrl_c_leaves_the_watchdog_to_the_worker_that_it_watches():
+    code = common.workers.WATCHDOG.replace(
+        "sys.stdin.read()", "print(flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(os.getpid()), "50", "too late"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(words, **pipes) as watchdog:
+        watchdog.stdout.readline()
+        watchdog.send_signal(signal.SIGINT)
+        _, error = watchdog.communicate(timeout=20)  # closes its stdin
+    assert (watchdog.returncode, error) == (0, b"")
+
+
 def test_what_cannot_be_is_refused(tmp_path, capsys):
     flags = ("--dataset", "digits", "--output-dir", tmp_path)
     assert call("mmd", *flags, "--replicas", 3) == 2

@@ -1,6 +1,8 @@
 """common/trained.py: a finished run is read back, or what is wrong is said in a line or two."""
 
+import errno
 import functools
+import io
 import json
 import os
 import re
@@ -147,6 +149,19 @@ def test_a_wrong_file_is_named(said, spoil, copied):
         assert command.endswith(f"--dataset=digits --output-dir={out}")
 
 
+def test_a_model_that_may_not_be_read_is_not_called_damaged(copied, monkeypatch):
+    run, read = copied("mmd"), io.open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith("decoder.keras"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", refuse)
+    with pytest.raises(PermissionError, match=r"decoder\.keras"):
+        load_run(run)
+
+
 def test_no_run_and_models_of_others(copied, trained, tmp_path):
     run, cvae = copied("mmd"), trained("cvae", (2, "float32"))
     encoder, larger = SCRIPTS["mmd"].Encoder(3), tmp_path / "larger.keras"
@@ -209,13 +224,15 @@ def test_an_unfinished_run_has_the_command_that_ends_it(model, tmp_path, monkeyp
 @pytest.mark.parametrize(("images", "dataset", "named"), [
     ("/a b/faces", None, None), (None, "emnist/letters", "emnist/letters"), (None, None, "digits")
 ])  # fmt: skip
-def test_the_command_that_ends_a_run_names_its_images(images, dataset, named, copied):
+def test_the_command_that_ends_a_run_names_its_images(images, dataset, named, copied, monkeypatch):
     run = copied("mmd")
     edit_json(run / "settings.json", lambda it: it["flags"].update(images=images, dataset=dataset))
     (run / "decoder.keras").unlink()
     _, command = fails(run, "it is not finished")
     args = SCRIPTS["mmd"].get_args(shlex.split(command)[2:])
     assert (args.images, args.dataset) == (images, named)
+    monkeypatch.chdir(run.parent)
+    assert fails("mmd", "it is not finished")[1] == command
 
 
 VALUES = [

@@ -14,9 +14,7 @@ from common.cli import Parser, add_runs, path, run_script, start, whole_number
 
 def get_args(argv=None):
     """The command line; raises UserError for what is unknown or malformed."""
-    parser = Parser(
-        "python -m common.compare", description="Trained runs side by side.", allow_abbrev=False
-    )
+    parser = Parser("python -m common.compare", description="Trained runs side by side.")
     add_runs(parser)
     flag = parser.add_argument
     what = "write FILE's name with .png, .md and .json (default: comparison, beside the first)"
@@ -54,7 +52,7 @@ from common.devices import set_up
 from common.files import UserError, regular, replacing_unlocked
 from common.plotting import save_figure
 from common.run import FREE_FLAGS
-from common.runs import check_place, find_runs, images_of, tell_apart, titles
+from common.runs import check_place, find_runs, first_of_each, images_of, tell_apart, titles
 from common.trained import has_models, load_run, read_run
 
 import sklearn
@@ -101,8 +99,8 @@ def output_files(output):
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
     check_place(path)
+    ours = is_comparison(files[-1])
     for file in files:
-        ours = stem == "comparison" or is_comparison(files[-1])
         if file.exists() and not (file.is_file() and ours):
             raise UserError(f"{file} is there, not from a comparison: choose another --output.")
     return files
@@ -116,7 +114,7 @@ def compare(args):
             kept_result(run, args)  # before anything takes its time
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
-    firsts = {images_of(run): run for run in reversed(runs)}  # the first run of each data set
+    firsts = first_of_each(runs)
 
     @functools.cache
     def reference(name):
@@ -138,7 +136,7 @@ def compare(args):
             kept = kept_result(run, args, judge and judge.fingerprint)
             results.append(kept or measure(run, held_against, args, step))
         several, baseline_columns, judges = len(firsts) > 1, {}, {}
-        for name, run in reversed(firsts.items()):
+        for name, run in firsts.items():
             for title, values in baselines(run, reference(name), step).items():
                 title = f"{title}, {run.title}" if several else title
                 baseline_columns[title] = values
@@ -188,9 +186,6 @@ def main(argv=None):
     try:
         with set_up(0, "float32"):
             compare(get_args(argv))
-    except OSError as error:
-        error.add_note("Mend that, or choose another --output.")
-        raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         error.add_note("Compare fewer runs at a time.")
         raise

@@ -57,7 +57,7 @@ def read_reference(data, folder):
     principal components of their pixels.
     """
     images = data.test_images[:MOST_IMAGES]
-    judge = read_judge(data, Path(folder), progress) if data.class_names else None
+    judge = read_judge(data, Path(folder)) if data.class_names else None
     look_at = judge.look if judge else principal_components(images)
 
     def look(batches):
@@ -273,11 +273,8 @@ def kept_result(run, args, judge=None):
     models any judge will do, and some of the metrics; raises UserError if what is kept of it is
     not what is asked for.
     """
-    file, basis, dim = (
-        run.folder / "metrics.json",
-        _basis(run, args, judge),
-        run.flags["latent_dim"],
-    )
+    file, basis = run.folder / "metrics.json", _basis(run, args, judge)
+    dim = run.flags["latent_dim"]
     names = set(METRICS) - (set() if run.model == "cvae" else CVAE_ALONE)
     names -= set() if judge or run.encoder is None else OF_CLASSES
     moments = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}

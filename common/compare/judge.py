@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from common.cli import signals_wait
 from common.data.batches import gather_images, shuffled_batches, to_float
+from common.data.images import progress
 from common.devices import in_batches, in_parts, keras_in
 from common.files import regular, replacing_unlocked
 from common.trained import by_batch, fingerprint
@@ -33,12 +34,12 @@ class Judge(NamedTuple):
     fingerprint: str  # of its weights, in hexadecimal
 
 
-def read_judge(data, folder, progress, seed=0):
+def read_judge(data, folder, seed=0):
     """The `Judge` of a data set, a common.data.sources.Dataset with labels.
 
     It is kept as judge.keras in `folder`, if that can be written. Where there is none, or one that
     is damaged, or of other images, labels or another `seed`, it is trained: on one machine always
-    to the same bits. `progress(total, description)` makes a tqdm bar.
+    to the same bits.
     """
     digest = hashlib.sha256(repr((VERSION, seed, data.fingerprint)).encode())
     file, name = folder / "judge.keras", f"judge_{digest.hexdigest()}"
@@ -47,7 +48,7 @@ def read_judge(data, folder, progress, seed=0):
         model = _load(file, make())
     if model is None:
         with keras_in("float32"):
-            model = _train(make(), data, progress, seed)
+            model = _train(make(), data, seed)
         partial = replacing_unlocked(file)
         with contextlib.suppress(OSError), signals_wait(), partial as path:  # it only saves time
             model.name = f"{name}_{fingerprint(model.weights)}"
@@ -79,7 +80,7 @@ def _load(file, untrained):
             return untrained
 
 
-def _train(model, data, progress, seed):
+def _train(model, data, seed):
     """The untrained judge, trained on the data set's training images and labels."""
     n = len(data.train_images)
     batches = [shuffled_batches(n, min(BATCH, n), seed, epoch) for epoch in range(1, EPOCHS + 1)]

@@ -4,6 +4,7 @@ import difflib
 import errno
 import os
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from PIL import Image
 
 NETWORK_TIMEOUT = 3  # seconds
 DEFAULT_FOLDER = "~/tensorflow_datasets"
-CLASS_NAMES, CLASSES_HAVE_NAMES = "label.labels.txt", {"fashion_mnist"}
+NAMES_FILE, CLASSES_HAVE_NAMES = "label.labels.txt", {"fashion_mnist"}
 RECORD_FRAME = 16  # bytes around each record of a TFRecord file
 A_TIME = 1000  # images
 ANY_HOST = "https://storage.googleapis.com/tfds-data/"  # where a builder does not say
@@ -36,13 +37,14 @@ def named_folder(data_dir):
 
 def load(name, data_dir=None, image_size=None):
     """What pictures.load returns; args and what is raised are those of sources.load_dataset."""
-    folder = Path(named_folder(data_dir) or DEFAULT_FOLDER).expanduser()
+    named = named_folder(data_dir) or DEFAULT_FOLDER
     try:
+        folder = Path(named).expanduser()
         str(folder).encode()
     except UnicodeError:
-        raise UserError(
-            f"the bytes of {str(folder)!a} are no UTF-8: give it another name."
-        ) from None
+        raise UserError(f"the bytes of {named!a} are no UTF-8: give it another name.") from None
+    except RuntimeError as error:  # the home of nobody
+        raise UserError(f"{named}: {reason(error)}. Say where with --data-dir.") from None
     if named_folder(data_dir) and not folder.is_dir():
         source = "--data-dir" if data_dir else "TFDS_DATA_DIR"
         what = "mend that, or make the folder to have data sets downloaded there"
@@ -95,7 +97,7 @@ def _prepared(name, folder):
         raise _unknown(name, [f"{plain}/{one}" for one in configs] or [plain])
     if not configs:
         return kind, folder / plain / str(kind.VERSION)
-    one = configs[config] if config else kind.BUILDER_CONFIGS[0]  # TFDS's default
+    one = configs[config] if config else kind.default_builder_config
     return kind, folder / plain / one.name / str(one.version or kind.VERSION)
 
 
@@ -119,8 +121,8 @@ def _open(prepared):
     for file in prepared.iterdir():
         if not file.is_file() and not file.is_dir():  # such as a pipe
             raise ValueError(f"{file.name} is no regular file")
-    if prepared.parent.name in CLASSES_HAVE_NAMES and not (prepared / CLASS_NAMES).is_file():
-        raise ValueError(f"it lacks {CLASS_NAMES}")  # for which TFDS would put numbers
+    if prepared.parent.name in CLASSES_HAVE_NAMES and not (prepared / NAMES_FILE).is_file():
+        raise ValueError(f"it lacks {NAMES_FILE}")  # for which TFDS would put numbers
     return tfds.builder_from_directory(prepared)
 
 
@@ -258,6 +260,8 @@ def _check_network(url):
         try:
             request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
+            outcome[0] = None
+        except urllib.error.HTTPError:  # an answer, whatever it thinks of the question
             outcome[0] = None
         except Exception as error:  # no host, no route, no HTTP
             outcome[0] = OSError(f"no answer from {url} ({getattr(error, 'reason', error)})")

@@ -12,11 +12,8 @@ from common.cli import Parser, add_runs, path, run_script, start
 
 def get_args(argv=None):
     """The command line; raises UserError for what is unknown or malformed."""
-    parser = Parser(
-        "python -m common.explore",
-        description="Trained runs as a page to look around in.",
-        allow_abbrev=False,
-    )
+    about = "Trained runs as a page to look around in."
+    parser = Parser("python -m common.explore", description=about)
     add_runs(parser)
     what = "the page to write (default: explorer.html, beside the first run)"
     parser.add_argument("--output", type=path, metavar="FILE", help=what)
@@ -58,13 +55,9 @@ def explore(args):
 
 
 def main(argv=None):
-    """Write the page; a note on what ends it early says what there is to do."""
-    try:
-        with set_up(0, "float32"):
-            explore(get_args(argv))
-    except OSError as error:
-        error.add_note("Mend that, or choose another --output.")
-        raise
+    """Write the page."""
+    with set_up(0, "float32"):
+        explore(get_args(argv))
 
 
 if __name__ == "__main__":

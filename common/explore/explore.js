@@ -159,11 +159,11 @@ function paint(canvas, image, [height, width, channels], left = 0, top = 0) {
 }
 
 /** Copy a test image from the data set's sprite to a canvas. */
-function paintTest(canvas, data, image) {
+function paintTest(canvas, data, image, wanted = () => true) {
   const [height, width] = data.shape;
   const left = (image % data.columns) * width, top = Math.floor(image / data.columns) * height;
   const context = canvas.getContext("2d");
-  data.sprite.decode().then(() => context.drawImage(data.sprite, left, top, width, height, 0, 0, width, height));
+  data.sprite.decode().then(() => wanted() && context.drawImage(data.sprite, left, top, width, height, 0, 0, width, height));
 }
 
 /** What tells classes apart besides colour: outlines of about the radius r, added to a path. */
@@ -422,8 +422,9 @@ function see() {
       panel.near = near;
       for (const canvas of [panel.test, panel.again]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
       if (near !== null) {
-        paintTest(panel.test, panel.data, near);
-        panel.decode("again", meanOf(panel, near), (image) => panel.near === near && paint(panel.again, image, shape));
+        const wanted = () => panel.near === near; // by then, too
+        paintTest(panel.test, panel.data, near, wanted);
+        panel.decode("again", meanOf(panel, near), (image) => wanted() && paint(panel.again, image, shape));
       }
     }
     const name = near !== null && classes.length ? `: ${classes[labels[near]].name}` : "";
@@ -540,7 +541,9 @@ function listen(panel) {
     zoom(panel, Math.exp(Math.max(-1, Math.min(1, event.deltaY * lines * 0.002))), ...at(event));
   }, { passive: false });
   plot.addEventListener("click", (event) => {
-    if (dragged || event.detail > 1) return;
+    if (event.detail > 1) return;
+    before = null;
+    if (dragged) return;
     before = { ...ends, image: [...ends.image], place: [...ends.place] };
     choose(panel, toPlace(panel, ...at(event)));
   });
@@ -803,12 +806,13 @@ function buildPanel(panel) {
   const prior = panel.mixture ? `VampPrior of ${panel.mixture.mean.length / panel.dim} Gaussians` : "N(0, I)";
   find("draws").append(make("article", { className: "panel draws" }, make("h3", { textContent: panel.title }),
     make("div", { className: "note", textContent: prior }), panel.drawn));
+  const measure = () => { panel.size = { width: panel.plot.clientWidth, height: panel.plot.clientHeight }; };
   new ResizeObserver(() => {
-    panel.size = { width: panel.plot.clientWidth, height: panel.plot.clientHeight };
+    measure();
     panel.stale = true;
     soon();
   }).observe(panel.plot);
-  panel.size = { width: panel.plot.clientWidth, height: panel.plot.clientHeight };
+  measure();
   listen(panel);
 }
 

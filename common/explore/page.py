@@ -14,9 +14,9 @@ from string import Template
 from common import plotting
 from common.compare.evaluate import MOST_IMAGES, VERSION
 from common.compare.report import METRICS, definitions
-from common.files import UserError, fits, is_number, read_json
+from common.files import UserError, fits, is_number, read_json, regular
 from common.run import FREE_FLAGS
-from common.runs import given, images_of, tell_apart, titles
+from common.runs import first_of_each, given, images_of, tell_apart, titles
 from common.trained import check_codes, fingerprint_of_losses
 
 import numpy as np
@@ -38,10 +38,7 @@ def content(runs, data_dir=None):
     Raises UserError and OSError if their data cannot be read.
     """
     tell_apart(runs)
-    firsts = {}
-    for run in runs:
-        firsts.setdefault(images_of(run), run)
-    found = {key: run.data(data_dir) for key, run in firsts.items()}
+    found = {key: run.data(data_dir) for key, run in first_of_each(runs).items()}
     datasets = {key: dataset(data) for key, data in found.items()}
     panels, ends = [], []
     for run, title in zip(runs, titles(runs, FREE_FLAGS - {"epochs"}), strict=True):
@@ -153,8 +150,8 @@ def tables(run):
 
 def losses(run):
     """The last row of a run's losses.csv; none where that is not as it was written."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, csv.Error):
-        with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
+    with contextlib.suppress(OSError, UserError, ValueError, KeyError, TypeError, csv.Error):
+        with regular(run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
             *_, last = rows = list(csv.DictReader(file))
         if fingerprint_of_losses(rows) == run.settings.get("losses"):
             terms = {k: float(v) for k, v in last.items() if k not in ("epoch", "seconds")}
@@ -196,17 +193,8 @@ def to_html(content):
         f"default-src 'none'; style-src 'sha256-{of_style}'; script-src 'sha256-{of_script}'; "
         "worker-src blob:; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    data = json.dumps(content, allow_nan=False).replace(
-        "<", "\\u003c"
-    )  # so that no text ends its element
-    return (
-        Template(read(HERE / "page.html"))
-        .substitute(
-            policy=policy,
-            style=style,
-            script=script,
-            decoder=read(HERE / "decoder.js"),
-            data=data,
-        )
-        .encode()
-    )
+    data = json.dumps(content, allow_nan=False)
+    data = data.replace("<", "\\u003c")  # so that no text ends its element
+    parts = {"policy": policy, "style": style, "script": script, "data": data}
+    page = Template(read(HERE / "page.html"))
+    return page.substitute(parts, decoder=read(HERE / "decoder.js")).encode()
