@@ -257,6 +257,7 @@ def by_hand(run, data, args, look, draws):
     values["mean squared error"] = ((x - preds) ** 2).mean()
     values["cross entropy"] = crossentropy(x, preds).mean()
     values["edges kept"] = slope(x, preds)
+    values["edges of draws"] = steepness(fakes) / steepness(x)
 
     def places(images):
         return look(images)[0].astype(float)
@@ -282,13 +283,18 @@ def slope(x, preds):
     return sum(products) / sum((np.diff(x, axis=i) ** 2).sum() for i in (1, 2))
 
 
+def steepness(x):
+    """Of images, on average, by hand."""
+    return np.hypot(*(np.diff(x, axis=i, append=x.take([-1], axis=i)) for i in (1, 2))).mean()
+
+
 def test_without_classes_images_are_compared_among_principal_components(tmp_path):
     data = dataclasses.replace(some_digits(), class_names=[])
     reference = evaluate.read_reference(data, tmp_path)
     fakes = np.random.default_rng(0).random((50, *data.image_shape), "float32")
     x, y = (some.reshape(len(some), -1) for some in (data.test_images / 255, fakes))
     axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:50]
-    places, p = reference.look([fakes[:20], fakes[20:]])
+    places, p, _ = reference.look([fakes[:20], fakes[20:]])
     assert p.shape == (50, 0)
     expected = np.abs((y - x.mean(axis=0)) @ axes.T)
     np.testing.assert_allclose(np.abs(places)[:, :30], expected[:, :30], rtol=1e-3, atol=1e-4)
@@ -297,6 +303,7 @@ def test_without_classes_images_are_compared_among_principal_components(tmp_path
     real, fakes = ((some - x.mean(axis=0)) @ axes.T for some in (x, y))
     beyond = pytest.approx(precise(fakes, real))
     expected = {"precision, own Gaussian": beyond, "precision, grid": beyond, "coverage": 1}
+    expected["edges of draws"] = pytest.approx(1)
     assert values == expected | {"precision": pytest.approx(precise(real, real))}
     assert reference.judge is None
     assert not any(tmp_path.iterdir())
@@ -342,6 +349,8 @@ def test_baselines_are_real_images_noise_and_the_network_before_training(trained
     around, features = (reference.judge.look(i)[0] for i in (x, others))
     assert real["precision"] == pytest.approx(precise(features, around), abs=0.004)
     assert real["precision"] > 0.2 > noise["precision"] == 0
+    assert real["edges of draws"] == pytest.approx(steepness(others / 1.0) / steepness(x))
+    assert noise["edges of draws"] > 2 > 0.1 > before["edges of draws"]
     assert CVAE_ALONE & before.keys() == set()
     assert before["edges kept"] == pytest.approx(0, abs=0.01)
 

@@ -252,3 +252,11 @@ def test_edges_kept_are_a_slope():
     blend = 0.7 * images + 0.3 * other
     assert kept(images, blend) == pytest.approx(0.7, abs=0.02)
     assert kept(images, np.swapaxes(images, 1, 2)) < 0.1
+
+
+def test_gradients_have_a_length():
+    rows, columns = np.mgrid[:5, :8, :1][:2]
+    ramp = np.stack([3 * rows + 4 * columns, 0 * rows]).astype("float32")
+    inner, right, below = 4 * 7 * 5, 4 * 3, 7 * 4  # beyond its last row and column there is nothing
+    expected = [(inner + right + below) / 40, 0]
+    np.testing.assert_allclose(metrics.gradient_length(tf.constant(ramp)), expected, rtol=1e-6)

@@ -25,7 +25,7 @@ import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
-VERSION = 5  # of the metrics; what is kept of another one is measured anew
+VERSION = 6  # of the metrics; what is kept of another one is measured anew
 MOST_IMAGES = 10_000  # of a test set, for some metrics take their square
 MOST_PIXELS = 1_024  # of images whose principal components are found exactly
 
@@ -44,9 +44,10 @@ class Reference(NamedTuple):
 
     data: Dataset
     images: np.ndarray  # test images, uint8 (n, height, width, channels)
-    look: Callable  # from batches of images to their points (n, dim), and the judge's p of each
+    look: Callable  # from batches of images to (points (n, dim), judge's p of each, edges (n,))
     around: metrics.Manifold  # of the test images' points
     narrow: metrics.Manifold  # the same, pruned
+    edges: float  # mean length of the test images' gradients
     judge: Judge | None  # None without labels
 
 
@@ -61,11 +62,13 @@ def read_reference(data, folder):
     look_at = judge.look if judge else principal_components(images)
 
     def look(batches):
-        return tuple(map(np.concatenate, zip(*map(look_at, batches), strict=True)))
+        found = [(*look_at(batch), metrics.gradient_length(batch)) for batch in batches]
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
 
-    points, _ = look(map(to_float32, in_turn(images)))
+    points, _, edges = look(map(to_float32, in_turn(images)))
     around = metrics.manifold(points)
-    return Reference(data, images, look, around, metrics.pruned(around), judge)
+    narrow, edges = metrics.pruned(around), float(edges.mean(dtype=float))
+    return Reference(data, images, look, around, narrow, edges, judge)
 
 
 def principal_components(images):
@@ -114,8 +117,9 @@ def likeness(drawn, own, cells, reference):
     And how precise are those from draws of the codes' `own` Gaussian, and in the `cells` of the
     latent grid; all are batches of images (k, height, width, channels).
     """
-    points, p = reference.look(drawn)
+    points, p, edges = reference.look(drawn)
     values = {
+        "edges of draws": float(edges.mean(dtype=float) / (reference.edges or 1)),
         "precision": metrics.precision(points, reference.narrow),
         "coverage": metrics.coverage(points, reference.around),
     }
@@ -123,7 +127,7 @@ def likeness(drawn, own, cells, reference):
         values["Fréchet distance"] = metrics.frechet_distance(points, reference.around.points)
         values["classes"], values["sure"] = metrics.sure_classes(p, SURE)
     for name, batches in {"own Gaussian": own, "grid": cells}.items():
-        seen, _ = reference.look(batches)
+        seen, *_ = reference.look(batches)
         values[f"precision, {name}"] = metrics.precision(seen, reference.narrow)
     return values
 

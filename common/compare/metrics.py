@@ -214,6 +214,12 @@ def sure_classes(p, least):
     return float(np.exp(information)), len(labels) / len(p)
 
 
+def gradient_length(images):
+    """Mean length of an image's gradients over its pixels: (n,) of (n, height, width, channels)."""
+    dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
+    return tf.reduce_mean(tf.sqrt(dy * dy + dx * dx), axis=(1, 2, 3)).numpy()
+
+
 def edges(images, preds):
     """What tells how much of the edges of images comes back in `preds`.
 
