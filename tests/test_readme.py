@@ -106,7 +106,7 @@ def test_the_study_has_the_rows_of_its_comparisons():
     assert len(PLACES) > 20
     assert set(rows) <= kept
     tables = [*REFERENCE.glob("*/*.json")]
-    assert len(tables) == 7
+    assert len(tables) == 5
     for table in tables:
         content = json.loads(table.read_text(encoding="utf-8"))
         assert content["definitions"] == definitions(STUDY.iw_samples, STUDY.iw_images)
