@@ -33,7 +33,13 @@ from common.files import (
 from common.objectives import kernel_note, milder
 from common.plotting import draw_figures, save_figure, shorten
 from common.run_folder import FIGURES, PSEUDO_INPUTS
-from common.trained import Trained, active_dimensions, fingerprint_of_losses
+from common.trained import (
+    Trained,
+    active_dimensions,
+    dashed,
+    fingerprint_of_losses,
+    given,
+)
 
 import numpy as np
 import tensorflow as tf
@@ -485,16 +491,15 @@ def _version(package):
 
 
 def _shown(value):
-    """A flag's value; what is None or False was not given."""
-    return "not given" if value is None or value is False else value
+    """A flag's value, or that it was not given."""
+    return "not given" if value is None else value
 
 
 def _arithmetic(settings):
     """Those of the settings that the outcome of a run depends on."""
     flags = {
-        name: value
-        for name, value in settings["flags"].items()
-        if name not in FREE_FLAGS and value is not False  # as if the flag were unknown
+        f"--{dashed(name)}": value
+        for name, value in given(settings["flags"]).items()
+        if name not in FREE_FLAGS
     }
-    flags = {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
     return flags | {"model": settings.get("model"), **settings["dataset"]}

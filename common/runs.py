@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.files import UserError, check_writable
-from common.trained import SCRIPTS
+from common.trained import SCRIPTS, dashed, given
 
 NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
@@ -59,15 +59,10 @@ def tell_apart(runs):
                 run.title += f" {shape}" + f" ({number})" * (shapes.count(shape) > 1)
 
 
-def given(run):
-    """A run's flags, but those that are None or False: 0 is a value, as of --alpha."""
-    return {k: v for k, v in run.flags.items() if v is not None and v is not False}
-
-
 def words(flags):
     """Flags as one writes them, without the dashes in front: `vamp-prior 500`, `cross-entropy`."""
     return [
-        name.replace("_", "-") + ("" if value is True else f" {value}".removesuffix(".0"))
+        dashed(name) + ("" if value is True else f" {value}".removesuffix(".0"))
         for name, value in flags.items()
     ]
 
@@ -79,7 +74,7 @@ def titles(runs, ignored):
     """
     found = []
     for run in runs:
-        flags = {name: value for name, value in given(run).items() if name not in ignored}
+        flags = {name: value for name, value in given(run.flags).items() if name not in ignored}
         found.append((NAMES[run.model], run.title, *words(flags)))
     shared = set.intersection(*map(set, found))
     return [

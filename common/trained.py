@@ -258,13 +258,20 @@ def _check_flags(script, flags):
     return found
 
 
+def given(flags):
+    """A run's flags, but those that are None or False: 0 is a value, as of --alpha."""
+    return {k: v for k, v in flags.items() if v is not None and v is not False}
+
+
+def dashed(name):
+    """A flag's name as one types it: vamp-prior of vamp_prior."""
+    return name.replace("_", "-")
+
+
 def _words(flags, default):
-    """A command line of flags, but those that are None, False or as in `default`."""
-    flags = {
-        k: v for k, v in flags.items() if v is not None and v is not False and v != default.get(k)
-    }
-    names = {name: f"--{name.replace('_', '-')}" for name in flags}
-    return [names[k] + ("" if v is True else f"={v}") for k, v in flags.items()]
+    """A command line of the flags that are given, but those as in `default`."""
+    flags = {k: v for k, v in given(flags).items() if v != default.get(k)}
+    return [f"--{dashed(k)}" + ("" if v is True else f"={v}") for k, v in flags.items()]
 
 
 def _command(script, flags, folder):

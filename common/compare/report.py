@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 from common.run import FREE_FLAGS
-from common.runs import given, words
-from common.trained import SCRIPTS
+from common.runs import words
+from common.trained import SCRIPTS, given
 
 import numpy as np
 
@@ -261,7 +261,7 @@ def _flags(run):
     default = vars(importlib.import_module(SCRIPTS[run.model]).get_args([]))
     more = {
         name: value
-        for name, value in given(run).items()
+        for name, value in given(run.flags).items()
         if name not in FREE_FLAGS | {"seed"} and value != default[name]
     }
     more = [f"`--{word}`" for word in words(more)]

@@ -16,8 +16,8 @@ from common.compare.evaluate import MOST_IMAGES, VERSION
 from common.compare.report import METRICS, definitions
 from common.files import UserError, fits, is_number, read_json, regular
 from common.run import FREE_FLAGS
-from common.runs import first_of_each, given, images_of, tell_apart, titles
-from common.trained import check_codes, fingerprint_of_losses
+from common.runs import first_of_each, images_of, tell_apart, titles
+from common.trained import check_codes, dashed, fingerprint_of_losses, given
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -134,8 +134,8 @@ def tables(run):
     Where its folders are is nobody's business to whom the page is sent.
     """
     flags = [
-        [f"--{name.replace('_', '-')}", Path(value).name if name == "images" else str(value)]
-        for name, value in given(run).items()
+        [f"--{dashed(name)}", Path(value).name if name == "images" else str(value)]
+        for name, value in given(run.flags).items()
         if name not in ("output_dir", "data_dir")
     ]
     metrics, meanings = measured(run)
