@@ -93,7 +93,7 @@ with w.meet(({addresses[0]!r},), {addresses[0]!r}):
     assert "The workers came, and within 0.5 seconds TensorFlow could not join" in process.stderr
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a killed process has no status there")
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to another process there")
 def test_ctrl_c_leaves_the_watchdog_to_the_worker_that_it_watches():
     code = common.workers.WATCHDOG.replace(
         "sys.stdin.read()", "print(flush=True); sys.stdin.read()"

@@ -430,7 +430,7 @@ def test_links_called_like_a_checkpoint_are_not_written_through(runs, tmp_path):
 def test_files_called_much_like_a_checkpoint_are_others(runs):
     run = runs / "digits" / "mmd"
     others = [run / "checkpoints" / f"ckpt-1.{name}" for name in ("bak", "index.keep", "data.old")]
-    others.append(run / ".deleted by me")
+    others += [run / ".deleted-by-fresh-notes", run / ".fresh-12345678"]
     for other in others:
         other.mkdir()
     for flags in (("--epochs", 5), ("--epochs", 1, "--fresh")):
