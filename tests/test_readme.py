@@ -5,6 +5,7 @@ import csv
 import graphlib
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import common.data.batches
@@ -121,6 +122,17 @@ def test_what_is_kept_of_a_run_is_read(place):
     assert run.settings["epoch"] == {"batches": batches, "passes": 1}
     assert len((place / "losses.csv").read_text().splitlines()) == run.flags["epochs"] + 1
     assert kept_result(run, STUDY).values["mean squared error"] < 0.05
+
+
+def test_the_kept_judges_are_those_of_the_kept_numbers():
+    judges = sorted(REFERENCE.glob("*/*/judge.keras"))
+    assert [file.parent.name for file in judges] == ["fashion_mnist", "mnist"]
+    for file in judges:
+        with zipfile.ZipFile(file) as parts:
+            name = json.loads(parts.read("config.json"))["config"]["name"]
+        kept = REFERENCE.glob(f"*/{file.parent.name}/*/metrics.json")
+        used = {json.loads(metrics.read_text())["basis"]["judge"] for metrics in kept}
+        assert {name.rpartition("_")[2]} == used
 
 
 @pytest.mark.parametrize(("model", "places", "whole"), [("cvae", 2, 0), ("mmd", 4, 4)])
