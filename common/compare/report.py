@@ -22,6 +22,7 @@ PRIOR_DRAWS = 10_000
 SPREAD = 3  # pooled standard deviations: more is not the seeds' doing
 LEAST_SEEDS = 3  # for what is said to have changed from column to column
 MOST_PLAIN = 3  # columns with full titles above them, and the baselines beside them
+MOST_PLACES = 3  # of a standard deviation that is written out
 SURE = 0.9  # the judge's probability from which on it is sure of a class
 BASELINES = {
     "real images": "what the test images would have if reconstructed perfectly, and the first "
@@ -40,7 +41,7 @@ GROUPS = {
     },
     "latent space": {
         "latent mean to 0": 2, "largest latent sd": 2, "smallest latent sd": 2,
-        "KL(latent Gaussian, prior)": 3, "MMD^2 to prior": 5, "its standard error": 5,
+        "KL(latent Gaussian, prior)": 3, "MMD^2 to prior": 4, "its standard error": 4,
         "active dimensions": 0, "15 neighbours' accuracy": 3, "silhouette": 3,
     },
     "draws": {
@@ -184,9 +185,17 @@ def changes(columns):
 
 
 def _cell(name, runs):
-    """A metric's mean, and its standard deviation if there is one; "" without any."""
-    both = summarize(name, runs) or ()
-    return "±".join(f"{value:.{METRICS[name]}f}" for value in both if value is not None)
+    """A metric's mean, and its standard deviation if there is one; "" without any.
+
+    The latter as 2e-4 after many places, so that six columns need not wrap on a laptop.
+    """
+    mean, sd = summarize(name, runs) or (None, None)
+    places = METRICS[name]
+    cell = "" if mean is None else f"{mean:.{places}f}"
+    if sd is None:
+        return cell
+    short = np.format_float_scientific(sd, precision=0, exp_digits=1, trim="-")
+    return f"{cell}±{short if places > MOST_PLACES else f'{sd:.{places}f}'}"
 
 
 def _aligned(cells, left_out):
@@ -241,7 +250,8 @@ def to_markdown(columns, baselines, judges, args, figure):
     lines += ["", *differences, "", tables(columns, baselines), ""]
     if any(len(group) > 1 for group in columns.values()):
         lines += [
-            "Mean±standard deviation (n - 1) over a column's runs, where there are several.",
+            "Mean±standard deviation (n - 1) over a column's runs, where there are several; "
+            "2e-4 is 0.0002.",
             "",
         ]
     if changes(columns):
