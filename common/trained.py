@@ -178,6 +178,9 @@ def by_batch(function, prepare, size=1000):
 
     def call(rows):
         rows = prepare(rows)
+        if not len(rows):  # TensorFlow's convolutions of none have a wrong shape with AVX-512
+            one = tf.zeros((1, *rows.shape[1:]), rows.dtype)
+            return tf.nest.map_structure(lambda found: found[:0], function(one))
         return (graph if len(rows) == size else function)(rows)
 
     return lambda rows: in_batches(call, rows, size=size)
