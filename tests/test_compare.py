@@ -510,14 +510,17 @@ def test_a_row_in_which_real_images_are_not_the_best_is_left_out():
     columns = {"A": [evaluate.Result(Mock(title="t"), model, [], [])]}
     assert "precision" in tables(columns, baselines)
     assert "Left out" not in remarks(columns, baselines, {"t": 0.9})
-    for column, name, value in (
+    for values, name, value in (
         (noise, "precision", 0.9), (model, "sure", 0.85), (noise, "Fréchet distance", 0.5)
     ):  # fmt: skip
-        before, column[name] = column[name], value
+        before, values[name] = values[name], value
         assert f"| {name} " not in tables(columns, baselines)
         assert name not in summary(columns, baselines)
         assert remarks(columns, baselines, {"t": 0.9}).endswith(f"a model: {name}.")
-        column[name] = before
+        values[name] = before
+    for value, left_out in ((0.59, False), (0.61, True)):  # and 0.4: a mean of 0.495, 0.505
+        columns = {"A": column(model, model | {"precision": value})}
+        assert ("| precision " not in tables(columns, baselines)) == left_out
 
 
 def test_a_standard_deviation_of_what_is_infinite_is_left_out():

@@ -91,18 +91,20 @@ def untelling(columns, baselines):
     """The rows about decoded images that tell nothing here: real images are not the best in them.
 
     Something else passes there for better than they: noise, the untrained network or a model's
-    blur, among features of a judge that knows little, or few test images.
+    blur, among features of a judge that knows little, or few test images. Of a setting its mean
+    counts, for one run of several may be better by chance.
     """
     found = set()
     for title in [title for title in baselines if title.startswith("real images")]:
         data = title.removeprefix("real images")  # of several, the baselines carry the name
-        others = [v for t, v in baselines.items() if t.endswith(data) and t != title]
-        results = [result for group in columns.values() for result in group]
-        others += [r.values for r in results if not data or data == f", {r.run.title}"]
+        others = [[v] for t, v in baselines.items() if t.endswith(data) and t != title]
+        for group in columns.values():
+            others.append([r.values for r in group if not data or data == f", {r.run.title}"])
         for name in (GROUPS["draws"].keys() | GROUPS["beyond the prior"].keys()) - NO_QUALITY:
             sign = -1 if name == "Fréchet distance" else 1
             best = sign * baselines[title].get(name, sign * math.inf)
-            if any(sign * other[name] > best for other in others if name in other):
+            means = [both[0] for runs in others if (both := summarize(name, runs))]
+            if any(sign * mean > best for mean in means):
                 found.add(name)
     return found
 
