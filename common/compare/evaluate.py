@@ -274,14 +274,15 @@ def kept_result(run, args, judge=None):
     """What an earlier comparison with these flags left beside a run, as Result; None if nothing.
 
     `judge` is the fingerprint of the one to have it by, None without labels. Of a run without
-    models any judge will do, and some of the metrics; raises UserError if what is kept of it is
-    not what is asked for.
+    models some of the metrics will do, and without a `judge` those by any; raises UserError if
+    what is kept of it is not what is asked for.
     """
     file, basis = run.folder / "metrics.json", _basis(run, args, judge)
     dim = run.flags["latent_dim"]
     names = set(METRICS) - (set() if run.model == "cvae" else CVAE_ALONE)
     names -= set() if judge or run.encoder is None else OF_CLASSES
     moments = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
+    found = None
     with contextlib.suppress(OSError, UserError):
         kept = read_json(file, {"basis": dict, "values": dict, **moments})
         values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
@@ -290,13 +291,19 @@ def kept_result(run, args, judge=None):
             names &= values.keys()
         whole = values.keys() == names and {dim} == {*map(len, (mean, covariance, *covariance))}
         if whole and all(map(is_number, values.values())) and kept["basis"] == basis:
-            return Result(run, {name: float(v) for name, v in values.items()}, mean, covariance)
-    if run.encoder is None:
+            numbers = {name: float(v) for name, v in values.items()}
+            found = Result(run, numbers, mean, covariance)
+    if run.encoder is None and found is None:
         raise UserError(
             f"{file}, all that is left of a run's models, is damaged, of another version, or of "
             "other --iw-samples and --iw-images.\nGive those, or train it anew."
         )
-    return None
+    if found and judge and basis["judge"] != judge:
+        raise UserError(
+            f"{file} is by another judge than the one beside the first run.\n"
+            "Put its own there (the study's: outputs/reference/seed0/DATASET/judge.keras)."
+        )
+    return found
 
 
 def measure(run, reference, args, step):
