@@ -608,7 +608,7 @@ def test_kept_metrics_that_are_not_whole_are_not_used(runs):
     assert evaluate.kept_result(run, args, judged) is None
     assert evaluate.kept_result(alone, args).values == fewer  # it has no more to give
     assert evaluate.kept_result(run, args, "another judge") is None
-    with pytest.raises(UserError, match="another judge than the one beside the first run"):
+    with pytest.raises(UserError, match="by another judge"):
         evaluate.kept_result(alone, args, "another judge")
     edited = json.dumps(kept | {"values": values | {"precision": 7.7}})
     for text in (*changes, {"latent_mean": 3}, edited, "[" * 100_000, "", None):

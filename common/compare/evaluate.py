@@ -300,8 +300,9 @@ def kept_result(run, args, judge=None):
         )
     if found and judge and basis["judge"] != judge:
         raise UserError(
-            f"{file} is by another judge than the one beside the first run.\n"
-            "Put its own there (the study's: outputs/reference/seed0/DATASET/judge.keras)."
+            f"{file} is by another judge than the judge.keras beside the first run's folder.\n"
+            "Copy there the one that it is by: the study's is "
+            f"outputs/reference/seed0/{run.folder.parent.name}/judge.keras."
         )
     return found
 
