@@ -170,6 +170,7 @@ class Run:
                 stack.enter_context(contextlib.redirect_stdout(null))
                 self._hand_out()
             restored = self._restore()
+            run_folder.delete_unfinished(self.folder)
             self._announce()
             if not restored:
                 self._save()
@@ -338,8 +339,7 @@ class Run:
         self._document.text = json.dumps(document)
         prefix = run_folder.prefix(self.folder, self.epoch)
         prefix.parent.mkdir(exist_ok=True)
-        files = run_folder.checkpoint_files(self.folder, temporary=True)
-        for file in files.get(self.epoch, []):
+        for file in run_folder.checkpoint_files(self.folder).get(self.epoch, []):
             if file.is_symlink():  # TensorFlow would write to where it leads
                 file.unlink()
         try:

@@ -92,6 +92,18 @@ def checkpoint_files(folder, temporary=False):
     return dict(sorted(found.items(), reverse=True))
 
 
+def delete_unfinished(folder):
+    """Delete what TensorFlow, killed, has left beside the checkpoints; what it cannot, stays."""
+    for file in itertools.chain(*checkpoint_files(folder, temporary=True).values()):
+        _, ending, state = CHECKPOINT.fullmatch(file.name).groups()
+        if file.is_dir() and not file.is_symlink():
+            if ending == TEMPORARY:
+                shutil.rmtree(file, ignore_errors=True)
+        elif ending == TEMPORARY or state:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
 def written(folder, name):
     """What a run called `name` has written to its folder, but for the checkpoints."""
     files = {f.relative_to(folder).as_posix(): f for f in folder.rglob("*")}

@@ -148,11 +148,12 @@ def check_whole_files(run):
             assert archive.testzip() is None
 
 
-def check_end(model, out, whole):
+def check_end(model, out, whole, others=()):
     """The run in `out`, let run to its end, is then as if it had never been stopped."""
     script(model, out).expect(0)
     assert state(folder(out, model)) == state(folder(whole, model))
-    assert not [*out.rglob("*.partial*"), *out.rglob("*_temp*")]
+    left = [path for name in ("*.partial*", "*_temp*", "*.tempstate*") for path in out.rglob(name)]
+    assert sorted(left) == sorted(others)  # somebody's
 
 
 @pytest.mark.slow
@@ -226,6 +227,21 @@ def test_killed_while_a_checkpoint_was_written(epoch, suffix, whole, copied, tmp
     copy.touch()
     check_end("mmd", tmp_path, whole)
     assert copy.exists()
+
+
+def test_killed_between_a_checkpoint_and_the_removal_of_its_temporary_folder(
+    whole, copied, tmp_path
+):
+    """Of the last epoch and of one before: neither is written again."""
+    checkpoints = copied("mmd", done=True) / "checkpoints"
+    for epoch in (EPOCHS, EPOCHS - 1):
+        (checkpoints / f"ckpt-{epoch}_temp").mkdir()
+    (checkpoints / f"ckpt-{EPOCHS}_temp" / "part-00000-of-00001.index").touch()
+    (checkpoints / f"ckpt-{EPOCHS}.index.tempstate1").touch()
+    others = [checkpoints / name for name in ("ckpt-1_temporary", "ckpt-1.index.tempstate")]
+    others[0].mkdir()
+    others[1].touch()
+    check_end("mmd", tmp_path, whole, others)
 
 
 def soak(seeds, *marks):
