@@ -96,9 +96,8 @@ def delete_unfinished(folder):
     """Delete what TensorFlow, killed, has left beside the checkpoints; what it cannot, stays."""
     for file in itertools.chain(*checkpoint_files(folder, temporary=True).values()):
         _, ending, state = CHECKPOINT.fullmatch(file.name).groups()
-        if file.is_dir() and not file.is_symlink():
-            if ending == TEMPORARY:
-                shutil.rmtree(file, ignore_errors=True)
+        if ending == TEMPORARY and file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file, ignore_errors=True)
         elif ending == TEMPORARY or state:
             with contextlib.suppress(OSError):
                 file.unlink()

@@ -301,8 +301,7 @@ def kept_result(run, args, judge=None):
     if found and judge and basis["judge"] != judge:
         raise UserError(
             f"{file} is by another judge than the judge.keras beside the first run's folder.\n"
-            "Copy there the one that it is by: the study's is "
-            f"outputs/reference/seed0/{run.folder.parent.name}/judge.keras."
+            "Copy there the one that it is by; those of outputs/reference are in its seed0/."
         )
     return found
 
