@@ -176,6 +176,7 @@ def _refuse_other_flags(args):
     """Raise UserError, on all workers, if they do not have the same flags."""
     ours = {name: value for name, value in vars(args).items() if name not in OF_ONE_WORKER}
     if len(set(of_all_workers([zlib.crc32(json.dumps(ours).encode()) // 2]))) > 1:
+        wait_for_all_workers()
         raise UserError("The workers have different flags: start all with the same.")
 
 
@@ -202,6 +203,15 @@ def of_all_workers(numbers):
     if alone():
         return np.asarray(numbers)
     return _gathered(tf.constant(numbers, tf.int32)).numpy()
+
+
+def wait_for_all_workers():
+    """Before all end: return once every worker has what it had to know of the others for that.
+
+    One that ended at once would take with it what others have not yet received of it.
+    """
+    with contextlib.suppress(tf.errors.OpError):  # another knew that all are here, and has ended
+        of_all_workers([0])
 
 
 @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)], autograph=False)

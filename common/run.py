@@ -208,6 +208,8 @@ class Run:
     def __exit__(self, kind, error, traceback):
         """Unlock; have what ended the run early say how to go on."""
         try:
+            if isinstance(error, Interrupted | DivergedError | None):  # all end
+                devices.wait_for_all_workers()
             self._stack.__exit__(kind, error, traceback)
         except Interrupted as late:
             error = late

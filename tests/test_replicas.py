@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import common.data.batches
+import common.devices
 import common.workers
 from common.trained import load_run
 
@@ -212,6 +214,41 @@ def test_workers_with_different_flags_all_say_so(addresses, tmp_path):
     for each in both:
         assert "different flags: start all with the same" in each.expect(2)
     assert not list(tmp_path.iterdir())
+
+
+def prepare_late(text, file):
+    """In a worker's process, which is the last to know that all end, and notes when."""
+    prepare(text, 100)
+    wait = common.devices.wait_for_all_workers
+
+    def late():
+        time.sleep(2)
+        file.touch()
+        wait()
+
+    common.devices.wait_for_all_workers = late
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        pytest.param([(), ("--seed", 7)], 2, marks=FORKS),
+        pytest.param([("--epochs", 1)] * 2, 0, marks=pytest.mark.slow),
+        pytest.param(
+            [("--dtype", "float32", "--learning-rate", 1e30)] * 2, 1, marks=pytest.mark.slow
+        ),
+    ],
+)
+@pytest.mark.parametrize("last", [0, 1])
+def test_no_worker_ends_before_all_know(last, flags, status, addresses, tmp_path):
+    file, both = tmp_path / "the last one knows", []
+    for k in range(2):
+        text = config(addresses, k)
+        how = (prepare_late, text, file) if k == last else (prepare, text, 100)
+        both.append(Script("mmd", tmp_path / str(k), *FLAGS, *flags[k], prepare=how))
+    both[1 - last].expect(status)
+    assert file.exists()
+    both[last].expect(status)
 
 
 @pytest.mark.parametrize(("text", "told"), [
