@@ -1,36 +1,37 @@
-"""The same convolutional autoencoder trained as an MMD-VAE: mmd_cvae.R in Keras 3.
+"""Port of mmd_cvae.R to Keras 3: the same convolutional network trained as an MMD-VAE.
 
-Ports mmd_cvae.R of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
-Writes figures, losses, settings, checkpoints and the trained models to OUTPUT_DIR/DATASET/mmd/.
-50 epochs of Fashion-MNIST take 12 to 30 minutes on two cores. eager_cvae.py is its counterpart.
+The original is a script of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
+It trains on Fashion-MNIST and writes figures, losses, settings, checkpoints and the trained models
+to a folder in outputs/fashion_mnist/. 50 epochs take 12 to 30 minutes on two CPU cores.
 
     python mmd_cvae.py
 """
 
 import math
 
-from common.cli import add_mmd_flags, make_parser, run_script, start
+from common.objectives.flags import mmd_parser
+from common.program.startup import run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
+BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2  # the original's; see get_args
+
 
 def get_args(argv=None):
-    """The flags, common/cli.py's and this script's own; raises UserError for what is wrong."""
-    parser = make_parser("mmd_cvae.py", "Train a convolutional MMD-VAE, as mmd_cvae.R.")
-    add_mmd_flags(parser)
-    return parser.parse_args(argv)
+    """Return the flags, which override the settings above. Raise UserError for invalid flags."""
+    return mmd_parser(BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM).parse_args(argv)
 
 
 if __name__ == "__main__":
-    start(get_args)  # answers --help and wrong flags before TensorFlow takes seconds to load
+    start(get_args)  # answers --help before the imports below, which take seconds
 
-from common.data.batches import shuffled_batches
-from common.data.sources import load_dataset_or_digits
-from common.devices import in_parts, make_strategy, set_up, train_steps
-from common.layers import Conv2DTransposeToImage
-from common.losses import compute_kernel, compute_mmd
-from common.objectives import mmd_kernel, mmd_title, mmd_weight
-from common.run import Run
+from common.data.sources import load_data
+from common.devices.determinism import set_up
+from common.devices.distribute import make_strategy, on_replicas
+from common.devices.parts import Conv2DTransposeToImage
+from common.losses import compute_mmd
+from common.objectives.losses import mmd_loss
+from common.training.run import Run
 
 import keras
 import tensorflow as tf
@@ -41,10 +42,7 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="mmd_cvae")
 class Encoder(keras.Model):
-    """Images (n, height, width, channels) in [0, 1] to latent vectors (n, latent_dim).
-
-    23,426 parameters with two latent dimensions and images of 28 x 28 x 1.
-    """
+    """Map images (n, height, width, channels) in [0, 1] to latent vectors (n, latent_dim)."""
 
     def __init__(self, latent_dim, **kwargs):
         super().__init__(**kwargs)
@@ -55,7 +53,7 @@ class Encoder(keras.Model):
         self.dense = layers.Dense(latent_dim, name="dense")
 
     def call(self, x):
-        x = self.conv1(x)  # (n, 13, 13, 32) of images of 28 x 28
+        x = self.conv1(x)  # (n, 13, 13, 32) for images of 28 x 28
         x = self.conv2(x)  # (n, 6, 6, 64)
         x = self.flatten(x)  # (n, 2304)
         return self.dense(x)  # (n, latent_dim)
@@ -66,11 +64,7 @@ class Encoder(keras.Model):
 
 @keras.saving.register_keras_serializable(package="mmd_cvae")
 class Decoder(keras.Model):
-    """Latent vectors (n, latent_dim) to intensities (n, height, width, channels) in [0, 1].
-
-    41,953 parameters with two latent dimensions and images of 28 x 28 x 1; height and width are
-    multiples of 4.
-    """
+    """Map latent vectors (n, latent_dim) to images (n, height, width, channels) in [0, 1]."""
 
     def __init__(self, latent_dim, image_shape, **kwargs):
         super().__init__(**kwargs)
@@ -84,7 +78,7 @@ class Decoder(keras.Model):
         self.deconv3 = Conv2DTransposeToImage(channels, 3, 1, "same", name="deconv3")
 
     def call(self, z, logits=False):
-        x = self.dense(z)  # (n, 1568) for images of 28 x 28 x 1
+        x = self.dense(z)  # (n, 1568) for images of 28 x 28
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
@@ -98,103 +92,74 @@ class Decoder(keras.Model):
 
 # Loss and optimizer -----------------------------------------------------------
 
-LOSSES = ("loss_nll_total", "loss_mmd_total", "total")
 
+def compute_loss(x, encoder, decoder, rng):
+    """Return the loss of a batch of images and its terms: Zhao, Song & Ermon (2017), MMD-VAE.
 
-def compute_loss(x, encoder, decoder, rng, weight=1.0, cross_entropy=False, kernel=compute_kernel):
-    """The MMD-VAE loss of a batch (Zhao, Song & Ermon 2017) and its terms.
-
-    Args:
-        x: (n, height, width, channels) intensities in [0, 1].
-        encoder, decoder: the two models.
-        rng: tf.random.Generator, source of true_samples.
-        weight: of the MMD.
-        cross_entropy: whether the reconstruction is measured by that.
-        kernel: of the MMD, a function as losses.compute_kernel.
-
-    Returns:
-        The loss and a float64 tensor of the terms in the order of `LOSSES`: the mean squared error
-        a pixel (or the mean cross entropy, in nats), the squared maximum mean discrepancy from the
-        prior a batch, their weighted sum.
+    `loss_nll` is the mean squared error per pixel, `loss_mmd` a squared MMD without a unit.
     """
     mean = encoder(x)
-    preds = decoder(mean, logits=cross_entropy)
+    preds = decoder(mean)
 
     true_samples = rng.normal(tf.shape(mean), dtype=mean.dtype)
-    loss_mmd = compute_mmd(true_samples, mean, kernel)
-    if cross_entropy:
-        loss_nll = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-    else:
-        loss_nll = tf.square(x - preds)
-    loss_nll = tf.reduce_mean(loss_nll)
-    loss = loss_nll + weight * loss_mmd
+    loss_nll = tf.reduce_mean(tf.square(x - preds))
+    loss_mmd = compute_mmd(true_samples, mean)
+    loss = loss_nll + loss_mmd
 
-    return loss, tf.cast(tf.stack([loss_nll, loss_mmd, loss]), tf.float64)
-
-
-def make_optimizer(learning_rate, *models):
-    """One Adam for all models, with the epsilon of TF 1's (Keras has 1e-7)."""
-    optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
-    optimizer.build([variable for model in models for variable in model.trainable_variables])
-    return optimizer
+    return loss, {"loss_nll": loss_nll, "loss_mmd": loss_mmd}
 
 
 # Output utilities -------------------------------------------------------------
 
-# The figures themselves, which both scripts share, are in common/plotting.py
+# The figures, which both scripts share, are in common/plotting.py
 
 
 def encode(encoder, x):
-    """The means (n, latent_dim) of images (n, height, width, channels) in [0, 1]."""
+    """Return the means (n, latent_dim) for images (n, height, width, channels) in [0, 1]."""
     return encoder(x)
 
 
 def decode(decoder, z):
-    """The intensities (n, height, width, channels) in [0, 1] of latent vectors (n, latent_dim)."""
+    """Return the images (n, height, width, channels) in [0, 1] for latent vectors z."""
     return decoder(z)
 
 
 # Training loop ----------------------------------------------------------------
 
 
-@tf.function(autograph=False)  # nothing to convert; starts half a second sooner
-def train_step(x, encoder, decoder, optimizer, rng, *objective):
-    """Update both models on one batch; return the loss terms of `compute_loss`."""
+@on_replicas
+@tf.function(autograph=False)
+def train_step(x, loss_function, encoder, decoder, optimizer, rng):
+    """Update the models on one batch of images x, and return the terms of its loss."""
+    variables = encoder.trainable_variables + decoder.trainable_variables
     with tf.GradientTape() as tape:
-        loss, terms = compute_loss(x, in_parts(encoder), in_parts(decoder), rng, *objective)
-    # R: a persistent tape, asked once for each model; one question gives the same gradients
-    gradients = tape.gradient(loss, encoder.trainable_variables + decoder.trainable_variables)
-    # R: applies twice, which counts every batch twice in Adam's bias correction; once counts right
-    optimizer.apply(gradients)
-    return terms
+        loss, losses = loss_function(x, encoder, decoder, rng)
+    # R: a persistent tape is asked once per model, and the optimizer is applied to each model's
+    # gradients, so that it counts each batch twice
+    gradients = tape.gradient(loss, variables)
+    optimizer.apply(gradients, variables)
+    return losses
 
 
 def main(argv=None):
-    """Train and draw, as the flags say; return the run as common.trained.load_run does."""
+    """Train the models and draw the figures. Return the run, as common.load.load_run does."""
     args = get_args(argv)
     strategy = make_strategy(args)
-    data = load_dataset_or_digits(args.dataset, args.data_dir, args.images, args.image_size)
-    images = data.train_images
-
+    data = load_data(args)
     rng = tf.random.Generator.from_seed(args.seed)
     with set_up(args.seed, args.dtype, strategy):
         encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
-        encoder(tf.zeros((1, *data.image_shape), args.dtype))
+        encoder(tf.zeros((1, *data.image_shape), args.dtype))  # creates the weights
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
-        optimizer = make_optimizer(args.learning_rate, encoder, decoder)
-        state = {"encoder": encoder, "decoder": decoder, "optimizer": optimizer, "rng": rng}
-        objective = mmd_weight(args), args.cross_entropy, mmd_kernel(args)
-        with Run("mmd", mmd_title(args), args, data, encode, decode, **state) as run:
+        # R: TF 1's Adam has this epsilon; Keras's has 1e-7
+        optimizer = keras.optimizers.Adam(args.learning_rate, epsilon=1e-8)
+        state = dict(encoder=encoder, decoder=decoder, optimizer=optimizer, rng=rng)
+        loss_function = mmd_loss(args, compute_loss)
+        with Run("mmd", args, data, encode, decode, **state) as run:
             for epoch in run.epochs():
-                totals = tf.zeros(len(LOSSES), tf.float64)
-                batches = shuffled_batches(len(images), args.batch_size, args.seed, epoch)
-                for first, last in run.calls(batches):
-                    totals = train_steps(
-                        train_step, first, last, totals, images, batches,
-                        encoder, decoder, optimizer, rng, *objective,
-                    )  # fmt: skip
-                losses = dict(zip(LOSSES, totals.numpy() / len(batches), strict=True))
-                run.end_epoch(losses, places=4)  # checkpoint, line and figures
+                for x in run.batches(epoch):
+                    run.add(train_step(x, loss_function, **state))
+                run.end_epoch(decimals=4)  # checkpoint, printed line and figures
     return run.trained
 
 

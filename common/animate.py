@@ -8,7 +8,9 @@ run with --plot-every 1 has a figure for every epoch.
 
 from pathlib import Path
 
-from common.cli import Parser, path, run_script, signals_wait, start
+from common.program.flags import Parser, path
+from common.program.signals import signals_wait
+from common.program.startup import run_script, start
 
 
 def get_args(argv=None):
@@ -22,9 +24,9 @@ def get_args(argv=None):
 if __name__ == "__main__":
     start(get_args)
 
-from common.files import UserError, regular, replacing_unlocked
-from common.run_folder import FIGURES, PSEUDO_INPUTS
-from common.trained import SCRIPTS
+from common.program.errors import UserError
+from common.program.files import regular, replacing_unlocked
+from common.training.folder import FIGURES, MODELS, PSEUDO_INPUTS
 
 from PIL import Image
 
@@ -40,7 +42,7 @@ def find_figures(folder):
     UserError where there is nothing to animate.
     """
     model = folder.resolve().name
-    if model not in SCRIPTS or not folder.is_dir():
+    if model not in MODELS or not folder.is_dir():
         raise UserError(f"there is no run {folder}: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
     figures = {}
     for kind in (*FIGURES, PSEUDO_INPUTS):

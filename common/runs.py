@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from common.files import UserError, check_writable
-from common.trained import SCRIPTS, dashed, given
+from common.program.errors import UserError
+from common.program.files import check_writable
+from common.program.flags import dashed, given
+from common.training.folder import MODELS
 
 NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
@@ -15,15 +17,15 @@ def find_runs(folders):
     are several data sets to choose from.
     """
     if not folders:
-        files = [f for model in SCRIPTS for f in Path("outputs").glob(f"*/{model}/settings.json")]
+        files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
         found = sorted({file.parents[1].name for file in files})
         if len(found) > 1 and "fashion_mnist" not in found:
             raise UserError(f"outputs has runs of {' and '.join(found)}: say which.")
         name = found[0] if len(found) == 1 else "fashion_mnist"
-        return [Path("outputs", name, model) for model in SCRIPTS]
+        return [Path("outputs", name, model) for model in MODELS]
     runs = []
     for folder in map(Path, folders):
-        inside = [folder / model for model in SCRIPTS]
+        inside = [folder / model for model in MODELS]
         runs += [run for run in inside if (run / "settings.json").exists()] or [folder]
     if len({run.resolve() for run in runs}) < len(runs):
         raise UserError("a run is given twice.")

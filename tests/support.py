@@ -19,16 +19,16 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as the programs do, on f
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # as many processes test as there are cores
 
 import common.data.batches
-import common.run
 import eager_cvae
 import mmd_cvae
-from common.cli import run_script
 from common.data.sources import load_dataset
-from common.devices import set_up
-from common.files import write_json
+from common.devices.determinism import set_up
 from common.plotting import show_pseudo_inputs
-from common.run_folder import FIGURES
+from common.program.files import write_json
+from common.program.startup import run_script
+from common.training.folder import FIGURES
 
+import common.training.exports
 import h5py
 import keras
 import numpy as np
@@ -264,8 +264,8 @@ def _script(model, flags, theirs, started, prepare):
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)  # once it is done, nothing is left to stop
     common.data.batches.EPOCH = 1
-    common.run.draw_figures = small_figures
-    SCRIPTS[model].load_dataset_or_digits = few_digits
+    common.training.exports.draw_figures = small_figures
+    SCRIPTS[model].load_data = few_digits
     if prepare:
         function, *args = prepare
         function(*args)

@@ -3,7 +3,7 @@
 import os
 
 from common import animate
-from common.run_folder import FIGURES, PSEUDO_INPUTS
+from common.training.folder import FIGURES, PSEUDO_INPUTS
 
 import numpy as np
 import pytest

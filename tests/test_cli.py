@@ -15,10 +15,11 @@ from unittest.mock import Mock
 import eager_cvae
 import mmd_cvae
 from common import cli
-from common.cli import Interrupted, arrived, make_parser, signals_wait
-from common.files import UserError
-from common.objectives import ORIGINAL_SEES, kernel_note, milder
-from common.run import DivergedError
+from common.objectives.flags import ORIGINAL_SEES, kernel_note, milder
+from common.program.errors import UserError
+from common.program.flags import make_parser
+from common.program.signals import Interrupted, arrived, signals_wait
+from common.training.run import DivergedError
 
 import matplotlib
 import pytest

@@ -15,7 +15,6 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import common.data.batches
-import common.run
 import common.trained
 import eager_cvae
 from common.compare import __main__ as compare
@@ -32,12 +31,15 @@ from common.compare.report import (
     tables,
 )
 from common.data.batches import to_float
-from common.devices import set_up
-from common.files import UserError, write_json
+from common.devices.determinism import set_up
+from common.load import load_run, read_run
 from common.losses import normal_loglik
 from common.plotting import latent_grid
-from common.trained import Trained, fingerprint, load_run, read_run
+from common.program.errors import UserError
+from common.program.files import write_json
+from common.trained import Trained, fingerprint
 
+import common.run
 import keras
 import numpy as np
 import pytest

@@ -13,14 +13,15 @@ from collections import Counter
 from pathlib import Path
 
 import common.data.batches
-import common.run
 from common import animate
 from common.compare import __main__ as comparison
 from common.compare import evaluate, judge
 from common.explore import __main__ as explore
-from common.files import UserError, read_json
-from common.trained import load_run
+from common.load import load_run
+from common.program.errors import UserError
+from common.program.files import read_json
 
+import common.run
 import pytest
 from support import (
     SCRIPTS,

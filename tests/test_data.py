@@ -16,7 +16,7 @@ from common.data import TITLES
 from common.data.batches import gather_images, passes_per_epoch, shuffled_batches, to_float
 from common.data.sources import load_dataset, load_dataset_or_digits
 from common.data.tfds import UnavailableError
-from common.files import UserError
+from common.program.errors import UserError
 
 import numpy as np
 import pytest

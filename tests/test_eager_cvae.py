@@ -3,7 +3,7 @@
 import math
 
 import eager_cvae
-from common.objectives import Weights, elbo_weights
+from common.objectives.flags import Weights, elbo_weights
 from eager_cvae import compute_loss, get_args, loss_names, reparameterize
 
 import numpy as np

@@ -9,15 +9,17 @@ import os
 import re
 import shutil
 
-from common import priors
 from common.compare.evaluate import VERSION
 from common.data.sources import Dataset
 from common.explore import __main__ as explore
 from common.explore import page as pages
-from common.files import UserError, write_json
+from common.load import SCRIPTS as NAMES
+from common.load import load_run
+from common.objectives import priors
 from common.plotting import latent_plane
-from common.trained import SCRIPTS as NAMES
-from common.trained import Trained, check_codes, load_run
+from common.program.errors import UserError
+from common.program.files import write_json
+from common.trained import Trained, check_codes
 
 import keras
 import numpy as np

@@ -4,11 +4,10 @@ import contextlib
 import errno
 import os
 
-from common.files import (
-    UserError,
+from common.program.errors import UserError, reason
+from common.program.files import (
     is_number,
     read_json,
-    reason,
     regular,
     replacing,
     replacing_unlocked,

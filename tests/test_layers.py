@@ -1,6 +1,6 @@
 """common/layers.py: the layer against Keras's own."""
 
-from common import layers as fast
+from common import layers
 
 import numpy as np
 import pytest

@@ -2,12 +2,8 @@
 
 import math
 
-from common.losses import (
-    compute_kernel,
-    compute_mmd,
-    inverse_multiquadratics,
-    normal_loglik,
-)
+from common.losses import compute_kernel, compute_mmd, normal_loglik
+from common.objectives.kernels import inverse_multiquadratics
 
 import numpy as np
 import pytest

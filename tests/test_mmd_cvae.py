@@ -1,7 +1,7 @@
 """mmd_cvae.py: its loss."""
 
 import mmd_cvae
-from common.objectives import mmd_kernel, mmd_weight
+from common.objectives.flags import mmd_kernel, mmd_weight
 
 import numpy as np
 import pytest

@@ -5,13 +5,14 @@ import re
 import unicodedata
 
 import common.compare.__main__ as compare
-from common.cli import image_size
 from common.data import images, pictures
 from common.data.images import choose_size, fit, read_split
 from common.data.sources import load_dataset, path_name
-from common.files import UserError
+from common.load import load_run
 from common.plotting import show_latent_space
-from common.trained import Trained, load_run
+from common.program.errors import UserError
+from common.program.flags import image_size
+from common.trained import Trained
 
 import numpy as np
 import pytest

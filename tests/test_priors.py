@@ -1,8 +1,8 @@
 """common/priors.py: N(0, I) and the VampPrior, drawn from the seed alone."""
 
 import eager_cvae
-from common import priors
-from common.files import UserError
+from common.objectives import priors
+from common.program.errors import UserError
 
 import keras
 import numpy as np

@@ -10,9 +10,9 @@ import time
 
 import common.data.batches
 import common.devices
-import common.workers
-from common.trained import load_run
+from common.load import load_run
 
+import common.workers
 import numpy as np
 import pytest
 from support import ROOT, SCRIPTS, Script, call, few_digits, losses

@@ -20,9 +20,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import mmd_cvae
-from common.files import read_json
-from common.run import Run
-from common.trained import load_run
+from common.load import load_run
+from common.program.files import read_json
+from common.training.run import Run
 
 import h5py
 import numpy as np

@@ -15,15 +15,17 @@ from unittest.mock import Mock
 
 import common.compare.__main__ as compare
 import common.data.batches
-from common import priors
 from common.compare import metrics
 from common.data.batches import shuffled_batches
 from common.data.sources import load_dataset
-from common.files import UserError, read_json
+from common.load import load_run
 from common.losses import normal_loglik
+from common.objectives import priors
 from common.plotting import draw_figures
-from common.run_folder import FIGURES
-from common.trained import active_dimensions, load_run
+from common.program.errors import UserError
+from common.program.files import read_json
+from common.trained import active_dimensions
+from common.training.folder import FIGURES
 
 import keras
 import matplotlib

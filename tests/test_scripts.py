@@ -2,9 +2,9 @@
 
 import eager_cvae
 import mmd_cvae
-from common.devices import set_up
-from common.objectives import Weights
-from common.priors import PseudoInputs
+from common.devices.determinism import set_up
+from common.objectives.flags import Weights
+from common.objectives.priors import PseudoInputs
 
 import keras
 import numpy as np

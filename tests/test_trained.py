@@ -11,9 +11,10 @@ import shutil
 
 import common.data.batches
 from common.data.sources import Dataset, load_dataset
-from common.files import UserError, write_json
-from common.run import Run
-from common.trained import load_run, read_run
+from common.load import load_run, read_run
+from common.program.errors import UserError
+from common.program.files import write_json
+from common.training.run import Run
 
 import numpy as np
 import pytest

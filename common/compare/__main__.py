@@ -9,7 +9,8 @@ first run. Two runs of Fashion-MNIST take about 3 minutes on two cores.
     python -m common.compare outputs/fashion_mnist outputs/seed1/fashion_mnist/mmd
 """
 
-from common.cli import Parser, add_runs, path, run_script, start, whole_number
+from common.program.flags import Parser, add_runs, path, whole_number
+from common.program.startup import run_script, start
 
 
 def get_args(argv=None):
@@ -35,7 +36,6 @@ import json
 from pathlib import Path
 from string import ascii_uppercase
 
-from common.cli import signals_wait
 from common.compare.evaluate import baselines, kept_result, measure, read_reference
 from common.compare.figure import Column, show_comparison
 from common.compare.report import (
@@ -48,12 +48,14 @@ from common.compare.report import (
     to_markdown,
 )
 from common.data.images import progress
-from common.devices import set_up
-from common.files import UserError, regular, replacing_unlocked
+from common.devices.determinism import set_up
+from common.load import has_models, load_run, read_run
 from common.plotting import save_figure
-from common.run import FREE_FLAGS
+from common.program.errors import UserError
+from common.program.files import regular, replacing_unlocked
+from common.program.signals import signals_wait
 from common.runs import check_place, find_runs, first_of_each, images_of, tell_apart, titles
-from common.trained import has_models, load_run, read_run
+from common.training.settings import FREE_FLAGS
 
 import sklearn
 import tensorflow as tf
@@ -146,10 +148,9 @@ def compare(args):
     for title, group in columns.items():
         for run in [result.run for result in group if result.run.decoder][:1]:
             data, flags = reference(images_of(run)).data, run.flags
-            about = f"{run.title}, epoch {flags['epochs']}, seed {flags['seed']}"
-            z, mean, mixture = run.draw(64), run.encode(data.test_images), run.mixture()
-            centres = mixture and mixture[0].numpy()
-            shown.append(Column(title, about, run.decode, z, mean, data, centres))
+            about = f"{run.title}, epoch {run.epochs}, seed {flags['seed']}"
+            z, mean = run.draw(64), run.encode(data.test_images)
+            shown.append(Column(title, about, run.decode, z, mean, data, run.centres()))
     with signals_wait():
         write(files, (columns, baseline_columns, judges), shown, args)
 

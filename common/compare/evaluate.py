@@ -1,24 +1,26 @@
 """A trained run in numbers: the metrics of metrics.py, of what, and what is kept of them."""
 
 import contextlib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import eager_cvae
-from common import priors
-from common.cli import signals_wait
 from common.compare import metrics
 from common.compare.judge import Judge, read_judge
 from common.compare.report import CVAE_ALONE, METRICS, OF_CLASSES, PRIOR_DRAWS, SURE
 from common.data.batches import to_float
 from common.data.images import progress
 from common.data.sources import Dataset
-from common.devices import in_batches, in_parts, set_up
-from common.files import UserError, is_number, read_json, replacing_unlocked, write_json
+from common.devices.determinism import set_up
+from common.devices.parts import in_batches, in_parts
+from common.load import SCRIPTS, untrained
+from common.objectives.priors import StandardNormal, make_prior
 from common.plotting import latent_grid, latent_plane
-from common.trained import SCRIPTS, Trained, active_dimensions, check_codes, untrained
+from common.program.errors import UserError
+from common.program.files import is_number, read_json, replacing_unlocked, write_json
+from common.program.signals import signals_wait
+from common.trained import Trained, active_dimensions, check_codes
 
 import numpy as np
 import tensorflow as tf
@@ -158,11 +160,11 @@ def baselines(run, reference, step):
 
 def before_training(run, data):
     """The network of `run`, a common.trained.Trained, as it was before training."""
-    script, flags = importlib.import_module(SCRIPTS[run.model]), run.flags
+    script, flags = SCRIPTS[run.model], run.flags
     with set_up(flags["seed"], flags["dtype"]):
         models = untrained(script, flags, data.image_shape)
         if number := flags.get("vamp_prior"):
-            models["prior"] = priors.begin_pseudo_inputs(number, data.train_images, flags["seed"])
+            models["prior"] = make_prior(number, data.train_images, flags["seed"])
     return Trained(run.folder, run.settings, models, script.encode, script.decode)
 
 
@@ -191,7 +193,7 @@ def bounds(run, images, mean, logvar, z, rng, args):
 
     with progress(args.iw_samples, f"{run.folder}: importance-weighted bound") as bar:
         bound, effective_samples = metrics.importance_weighted_bound(draw, args.iw_samples)
-    if mixture is None:
+    if isinstance(mixture, StandardNormal):
         kl = metrics.normal_kl(mean, logvar).numpy()
     else:  # which has no closed form
         kl = -metrics.log_weight(z, mean, logvar, 0.0, mixture).numpy()
@@ -252,7 +254,7 @@ def evaluate(run, reference, args, step):
 
     step(run, "draws")
     random_vector = run.draw(PRIOR_DRAWS)
-    normal = priors.sample(PRIOR_DRAWS, run.flags["latent_dim"], 0, dtype).numpy()
+    normal = StandardNormal().sample(PRIOR_DRAWS, run.flags["latent_dim"], 0, dtype).numpy()
     own = metrics.to_gaussian(normal, centre, covariance)
     _, lift, _ = latent_plane(mean)
     places = random_vector, own, lift(latent_grid())
@@ -265,7 +267,7 @@ def evaluate(run, reference, args, step):
 
 def _basis(run, args, judge):
     """What a result is of."""
-    iw, epochs = [args.iw_samples, args.iw_images], run.flags["epochs"]
+    iw, epochs = [args.iw_samples, args.iw_images], run.epochs
     models = run.settings.get("models")
     return {"models": models, "judge": judge, "epochs": epochs, "iw": iw, "version": VERSION}
 

@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
 
-from common.cli import signals_wait
 from common.data.batches import gather_images, shuffled_batches, to_float
 from common.data.images import progress
-from common.devices import in_batches, in_parts, keras_in
-from common.files import regular, replacing_unlocked
-from common.trained import by_batch, fingerprint
+from common.devices.determinism import keras_in
+from common.devices.parts import compiled, in_batches, in_parts
+from common.program.files import regular, replacing_unlocked
+from common.program.signals import signals_wait
+from common.trained import fingerprint
 
 import keras
 import numpy as np
@@ -60,7 +61,11 @@ def read_judge(data, folder, seed=0):
         features, logits = both(images)
         return features, tf.nn.softmax(logits)
 
-    look = by_batch(features_and_p, lambda images: tf.cast(images, "float32"))
+    look_at = compiled(lambda images: features_and_p(tf.cast(images, "float32")))
+
+    def look(images):
+        return in_batches(look_at, images)
+
     _, p = in_batches(lambda images: look(images / np.float32(255)), data.test_images)
     accuracy = (p.argmax(axis=1) == data.test_labels).mean()
     return Judge(look, float(accuracy), fingerprint(model.weights))

@@ -6,7 +6,6 @@ Which of them make up the comparison, and of what data, is evaluate.py's busines
 import math
 from typing import NamedTuple
 
-from common import priors
 from common.losses import compute_kernel, normal_loglik
 
 import keras
@@ -52,13 +51,13 @@ def normal_kl(mean, logvar):
     return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
 
 
-def log_weight(z, mean, logvar, logpx_z, mixture=None):
+def log_weight(z, mean, logvar, logpx_z, mixture):
     """The log of one importance weight, log p(x, z) - log q(z|x): (n,), nats per image.
 
     Of (n, latent_dim) draws `z` of q(z|x) = N(mean, exp(logvar)) and their log p(x|z), (n,);
     `mixture` makes up the prior, as in priors.py.
     """
-    return logpx_z + priors.log_prob(z, mixture) - normal_loglik(z, mean, logvar)
+    return logpx_z + mixture.log_prob(z) - normal_loglik(z, mean, logvar)
 
 
 def importance_weighted_bound(draw, samples):

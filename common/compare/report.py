@@ -5,16 +5,16 @@ from the title of a column of BASELINES to its values by the metrics' names, `ju
 data set's title to its judge's accuracy.
 """
 
-import importlib
 import itertools
 import json
 import math
 import re
 from pathlib import Path
 
-from common.run import FREE_FLAGS
+from common.load import SCRIPTS
+from common.program.flags import given
 from common.runs import words
-from common.trained import SCRIPTS, given
+from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
@@ -270,14 +270,14 @@ def to_markdown(columns, baselines, judges, args, figure):
 
 def _flags(run):
     """A run's epochs and seed, and what is not as by default in those flags that matter to it."""
-    default = vars(importlib.import_module(SCRIPTS[run.model]).get_args([]))
+    default = vars(SCRIPTS[run.model].get_args([]))
     more = {
         name: value
         for name, value in given(run.flags).items()
         if name not in FREE_FLAGS | {"seed"} and value != default[name]
     }
     more = [f"`--{word}`" for word in words(more)]
-    return ", ".join([f"{run.flags['epochs']} epochs", f"seed {run.flags['seed']}", *more])
+    return ", ".join([f"{run.epochs} epochs", f"seed {run.flags['seed']}", *more])
 
 
 def to_json(columns, baselines, judges, args):

@@ -2,7 +2,7 @@
 
 import math
 
-from common.files import UserError
+from common.program.errors import UserError
 
 import numpy as np
 import psutil

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.data.images import check_memory, choose_size, fit, progress, read_split
-from common.files import UserError, reason
+from common.program.errors import UserError, reason
 
 import numpy as np
 from joblib import cpu_count

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.data import TITLES, digits, pictures, tfds
 from common.data.images import ALIGNMENT
-from common.layers import on_gpu
+from common.devices.determinism import on_gpu
 
 import numpy as np
 import tensorflow as tf
@@ -99,19 +99,23 @@ def path_name(name):
     return safe.encode()[:LONGEST_NAME].decode(errors="ignore") or "images"
 
 
-def load_dataset_or_digits(name, data_dir=None, images=None, image_size=None):
-    """`load_dataset`, where `name` may be None: Fashion-MNIST if it can be had, else the digits.
+def load_data(args):
+    """Return the Dataset for the flags of a script.
 
-    Says on stderr when it goes on with the digits, which it does where no folder was named either.
-    Raises what `load_dataset` raises.
+    Without --dataset and --images, it is Fashion-MNIST. If that is not available and the user has
+    named no folder of data sets, it is the digits, and a message on stderr says so.
+
+    Raises:
+        UserError, OSError: as `load_dataset`.
     """
     try:
-        return load_dataset(name or "fashion_mnist", data_dir, images, image_size)
+        name = args.dataset or "fashion_mnist"
+        return load_dataset(name, args.data_dir, args.images, args.image_size)
     except tfds.UnavailableError as error:
-        if name or tfds.named_folder(data_dir):
+        if args.dataset or tfds.named_folder(args.data_dir):
             raise
         print(
-            f"{error}\nGoing on with scikit-learn's digits instead: this is not Fashion-MNIST.",
+            f"{error}\nTraining on scikit-learn's digits instead of Fashion-MNIST.",
             file=sys.stderr,
         )
-        return load_dataset("digits", image_size=image_size)
+        return load_dataset("digits", image_size=args.image_size)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.data import TITLES
 from common.data.images import check_memory, choose_size, fit, read_split
-from common.files import UserError, reason
+from common.program.errors import UserError, reason
 
 import numpy as np
 import tensorflow as tf

@@ -7,7 +7,8 @@ explorer.html, beside the first one's data set, that opens in any browser by a d
     python -m common.explore outputs/fashion_mnist outputs/beta1/fashion_mnist/cvae
 """
 
-from common.cli import Parser, add_runs, path, run_script, start
+from common.program.flags import Parser, add_runs, path
+from common.program.startup import run_script, start
 
 
 def get_args(argv=None):
@@ -25,12 +26,13 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from common.cli import signals_wait
-from common.devices import set_up
+from common.devices.determinism import set_up
 from common.explore.page import MARK, content, to_html
-from common.files import UserError, replacing_unlocked
+from common.load import load_run
+from common.program.errors import UserError
+from common.program.files import replacing_unlocked
+from common.program.signals import signals_wait
 from common.runs import check_place, find_runs
-from common.trained import load_run
 
 
 def output_file(output):

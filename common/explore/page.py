@@ -14,10 +14,12 @@ from string import Template
 from common import plotting
 from common.compare.evaluate import MOST_IMAGES, VERSION
 from common.compare.report import METRICS, definitions
-from common.files import UserError, fits, is_number, read_json, regular
-from common.run import FREE_FLAGS
+from common.program.errors import UserError
+from common.program.files import fits, is_number, read_json, regular
+from common.program.flags import dashed, given
 from common.runs import first_of_each, images_of, tell_apart, titles
-from common.trained import check_codes, dashed, fingerprint_of_losses, given
+from common.trained import check_codes, fingerprint_of_losses
+from common.training.settings import FREE_FLAGS
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -95,9 +97,8 @@ def of_run(run, data, order):
     """What a panel shows of a run, and what should be in sight of it, the ends of `in_plane`."""
     mean = run.encode(data.test_images[:MOST_IMAGES])
     check_codes(run, mean)
-    names, mixture, dim = data.class_names, run.mixture(), mean.shape[1]
+    names, centres, dim = data.class_names, run.centres(), mean.shape[1]
     of_points = data.test_labels[: len(mean)] if names else None
-    centres = mixture and mixture[0].numpy()
     points, _, ends, _, labels = plotting.in_plane(mean, of_points, names, centres)
     if dim <= 2:
         origin, axes, spread = np.zeros(dim), np.eye(dim), []
@@ -105,7 +106,7 @@ def of_run(run, data, order):
         pca = PCA(min(2 + FURTHER, *mean.shape), svd_solver="full").fit(mean)
         origin, axes, spread = pca.mean_, pca.components_, np.sqrt(pca.explained_variance_[2:])
     panel = {
-        "about": f"{run.title}, epoch {run.flags['epochs']}, seed {run.flags['seed']}",
+        "about": f"{run.title}, epoch {run.epochs}, seed {run.flags['seed']}",
         "latentDim": dim,
         "labels": labels,
         "means": encode(mean[order]),
@@ -113,7 +114,9 @@ def of_run(run, data, order):
         "origin": origin.tolist(),
         "axes": axes.tolist(),
         "spread": [float(max(sd, 1e-6)) for sd in spread],
-        "mixture": mixture and dict(zip(("mean", "logvar"), map(encode, mixture), strict=True)),
+        "mixture": None
+        if centres is None
+        else {k: encode(v) for k, v in run.mixture()._asdict().items()},
         "decoder": {name: layer(getattr(run.decoder, name)) for name in LAYERS},
         "tables": tables(run),
     }

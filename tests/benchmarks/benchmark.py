@@ -104,14 +104,14 @@ def make(name, model, image_shape, stack):
 
         variant = next(variant for variant in TORCH if torch_name(*variant) == name)
         return torch_vae.make(model, images, *variant), None
-    from common.cli import start
+    from common.program.startup import start
 
     if name == VAMP_PRIOR_NAME and model != "cvae":
         raise ValueError("it is a flag of eager_cvae.py")
     if name not in ("as shipped", VAMP_PRIOR_NAME):
         os.environ["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's default
     start(lambda: None)  # the rest of the environment is that of the scripts
-    from common.devices import set_up
+    from common.devices.determinism import set_up
     from tests.benchmarks import tensorflow_vae
 
     stack.enter_context(set_up(0, "float32"))

@@ -13,12 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common.cli import run_script, start
+from common.program.startup import run_script, start
 
 if __name__ == "__main__":
     start(lambda: sys.argv[1:2] in (["cvae"], ["mmd"]) or sys.exit(__doc__))
 
-from common.devices import set_up
+from common.devices.determinism import set_up
 from tests.benchmarks.benchmark import image_shape, macs
 from tests.benchmarks.tensorflow_vae import make_shipped
 

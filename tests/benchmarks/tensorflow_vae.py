@@ -10,8 +10,9 @@ from unittest import mock
 import eager_cvae
 import mmd_cvae
 from common.data.batches import shuffled_batches, to_float
-from common.devices import PARTS, train_steps
-from common.priors import begin_pseudo_inputs
+from common.devices.distribute import train_steps
+from common.devices.parts import PARTS
+from common.objectives.priors import begin_pseudo_inputs
 
 import keras
 import tensorflow as tf

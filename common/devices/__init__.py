@@ -1,0 +1,1 @@
+"""How TensorFlow computes: determinism, the batch in parts, several devices and machines."""

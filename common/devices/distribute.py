@@ -1,0 +1,228 @@
+"""Training on several devices, which share every batch and give the result of one device.
+
+Every replica of the models computes its share of the batch. All replicas then get the latent vectors
+of the whole batch, so that the KL divergence and the MMD are those of the whole batch. Images are
+too large to send: each replica decodes its share, and repeats it in place of the other shares. A
+loss is linear in what it computes from each image, so it is exact on average over the replicas. The
+optimizer adds up the gradients of all replicas.
+"""
+
+import contextlib
+import functools
+import json
+import zlib
+
+from common.devices.parts import in_parts
+from common.devices.workers import gather_integers, meet, read_tf_config, wait_for_all_workers
+from common.program.errors import UserError, reason
+
+import tensorflow as tf
+
+# Flags that may differ between workers
+WORKER_FLAGS = {"data_dir", "images", "output_dir", "plot_every", "tensorboard", "fresh"}
+
+
+def make_strategy(args):
+    """Return the tf.distribute.Strategy for --replicas and TF_CONFIG, or None for one device.
+
+    Call it before anything else initializes TensorFlow's devices.
+
+    Args:
+        args: the flags of a script.
+
+    Raises:
+        UserError: there are too few devices, the batch size is not a multiple of the number of
+            replicas, or the workers do not meet or have different flags.
+    """
+    n, (workers, this) = args.replicas, read_tf_config()
+    if n == 1 and not workers:
+        return None
+    if args.batch_size % (total := n * max(1, len(workers))):
+        below = args.batch_size // total * total
+        raise UserError(
+            f"--batch-size must be a multiple of the {total} replicas, but is {args.batch_size}. "
+            f"Use {f'{below} or ' * bool(below)}{below + total}."
+        )
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and n > len(gpus):
+        raise UserError(f"--replicas {n} is more than the number of GPUs. Use at most {len(gpus)}.")
+    if workers:
+        if n > 1 and not gpus:
+            raise UserError(
+                f"--replicas {n}: with TF_CONFIG and no GPU, each worker is one replica. Start more "
+                "workers instead."
+            )
+        strategy = _multi_worker(n, workers, this)
+        with strategy.scope():
+            _refuse_different_flags(args)
+        return strategy
+    if not gpus:
+        _split_processor(n)
+    kind = "GPU" if gpus else "CPU"
+    if n > (number := len(tf.config.list_logical_devices(kind))):
+        raise UserError(
+            f"--replicas {n}: TensorFlow has already started with {number}. Restart Python."
+        )
+    return _mirrored(*(f"{kind}:{i}" for i in range(n)))
+
+
+def _split_processor(n):
+    """Make TensorFlow treat the processor as `n` devices, unless it has already started."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    with contextlib.suppress(RuntimeError):
+        parts = [tf.config.LogicalDeviceConfiguration()] * n
+        tf.config.set_logical_device_configuration(cpu, parts)
+
+
+@functools.cache  # a second strategy for the same devices would reuse the keys of the first
+def _mirrored(*devices):
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache  # a process can join the workers only once
+def _multi_worker(n, workers, this):
+    if gpus := tf.config.list_physical_devices("GPU"):
+        tf.config.set_visible_devices(gpus[:n], "GPU")
+    try:
+        with meet(workers, this):
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        raise UserError(f"TensorFlow cannot connect the workers: {reason(error)}.") from error
+
+
+def _refuse_different_flags(args):
+    """Raise UserError on every worker if the workers do not have the same flags."""
+    ours = {name: value for name, value in vars(args).items() if name not in WORKER_FLAGS}
+    if len(set(gather_integers([zlib.crc32(json.dumps(ours).encode()) // 2]))) > 1:
+        wait_for_all_workers()
+        raise UserError("The workers have different flags. Start all workers with the same flags.")
+
+
+# The batch in shares ----------------------------------------------------------
+
+
+def on_replicas(train_step):
+    """Decorate a training step so that it runs on every replica of the current strategy.
+
+    Without a strategy, the step is called as it is.
+
+    Args:
+        train_step: tf.function of a batch `x` from `read_shares`, a loss function, and keyword
+            arguments with models, optimizer and a tf.random.Generator `rng`. It returns a dict from
+            the names of loss terms to scalar tensors.
+
+    Returns:
+        A function with the same arguments. It returns the dict with the average over all replicas,
+        in float64 if there is a strategy.
+    """
+
+    @functools.wraps(train_step)
+    def call(x, loss_function, rng, **state):
+        if not tf.distribute.has_strategy():
+            return train_step(x, loss_function, rng=rng, **state)
+        state["rng"] = _one_stream(rng)
+        losses = tf.distribute.get_strategy().run(train_step, (x, loss_function), state)
+        return dict(zip(losses, tf.unstack(_average([*losses.values()])), strict=True))
+
+    return call
+
+
+@tf.function(autograph=False)
+def _average(losses):
+    """Return the average over all replicas of a list of scalars, as one float64 tensor."""
+    strategy = tf.distribute.get_strategy()
+    stacked = strategy.run(
+        lambda terms: tf.stack([tf.cast(t, tf.float64) for t in terms]), (losses,)
+    )
+    return strategy.reduce("MEAN", stacked, axis=None)
+
+
+def read_shares(read, batch):
+    """Return the images of a batch, or on each replica its share, repeated to the size of the batch.
+
+    Args:
+        read: tf.function that maps indices (n,) to images (n, height, width, channels).
+        batch: tensor (n,) of indices. n is a multiple of the number of replicas.
+    """
+    if not tf.distribute.has_strategy():
+        return read(batch)
+    return _read_shares(read, batch)
+
+
+@tf.function(autograph=False)
+def _read_shares(read, batch):
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    shares = tf.split(batch, replicas)
+    own = strategy.experimental_distribute_values_from_function(
+        lambda context: shares[context.replica_id_in_sync_group]
+    )
+    return strategy.run(lambda share: tf.tile(read(share), (replicas, 1, 1, 1)), (own,))
+
+
+def on_devices(loss_function):
+    """Return a loss function whose models compute in parts on a CPU, and in shares on replicas.
+
+    Args:
+        loss_function: function of images, encoder, decoder and random generator, such as
+            `compute_loss` of a script.
+    """
+
+    def compute(x, encoder, decoder, rng):
+        encoder = _in_shares(in_parts(encoder), _gather)
+        decoder = _in_shares(in_parts(decoder), _repeat)
+        return loss_function(x, encoder, decoder, rng)
+
+    return compute
+
+
+def _in_shares(model, spread):
+    """Return `model`, which computes only the share of this replica; `spread` completes the batch."""
+
+    def call(x, **kwargs):
+        context = tf.distribute.get_replica_context()  # None outside a step, for example in figures
+        replicas = context.num_replicas_in_sync if context else 1
+        if replicas == 1:
+            return model(x, **kwargs)
+        n, size = x.shape[0], -(-x.shape[0] // replicas)  # rows in all, and in a share
+        filled = tf.pad(x, [(0, size * replicas - n), *[(0, 0)] * (len(x.shape) - 1)])
+        outputs = model(_own_share(filled, size), **kwargs)
+        return tf.nest.map_structure(lambda share: spread(share)[:n], outputs)
+
+    return call
+
+
+def _own_share(x, size):
+    first = size * tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.ensure_shape(x[first : first + size], (size, *x.shape[1:]))
+
+
+@tf.custom_gradient
+def _gather(share):
+    """Return the shares of all replicas, one after the other. The gradient is that of the share."""
+    context, size = tf.distribute.get_replica_context(), share.shape[0]
+    rows = size * context.num_replicas_in_sync
+    whole = tf.ensure_shape(context.all_gather(share, axis=0), (rows, *share.shape[1:]))
+    return whole, lambda gradient: _own_share(gradient, size)
+
+
+@tf.custom_gradient
+def _repeat(images):
+    """Return the share of this replica (n, height, width, channels) in place of every share."""
+    replicas, n = tf.distribute.get_replica_context().num_replicas_in_sync, images.shape[0]
+    return tf.tile(images, (replicas, 1, 1, 1)), lambda gradient: gradient[:n]
+
+
+class _OneStream:
+    """A tf.random.Generator whose draws are made once, outside the replicas, and given to all."""
+
+    def __init__(self, rng):
+        for name in ("normal", "uniform"):
+            setattr(self, name, functools.partial(self._draw, getattr(rng, name)))
+
+    def _draw(self, function, *args, **kwargs):
+        context = tf.distribute.get_replica_context()
+        return context.merge_call(lambda _: function(*args, **kwargs))
+
+
+_one_stream = functools.lru_cache(maxsize=1)(_OneStream)  # a new object would retrace the step

@@ -1,0 +1,1 @@
+"""Objectives beyond the original: their flags, losses, kernels and priors."""

@@ -1,0 +1,147 @@
+"""The flags beyond the original, the titles of their models, and advice about them."""
+
+import argparse
+
+from common.program.flags import make_parser, number, whole_number
+
+WEIGHT = 1e37  # the largest weight; float32 can hold it
+ORIGINAL_SEES = 8  # latent dimensions in which the original's kernel works; measured in the study
+
+
+def elbo_parser(*defaults):
+    """Return the parser of eager_cvae.py. The defaults are those of `make_parser`."""
+    description = "Train a convolutional VAE on the ELBO, as eager_cvae.R."
+    parser = make_parser("eager_cvae.py", description, *defaults)
+    flags = parser.add_argument_group("other objectives than the original's")
+    help = (
+        "sum the reconstruction per image and weight the KL divergence by B: 1 is the ELBO, more "
+    )
+    help += "is a beta-VAE (default: the original's sum over the batch)"
+    flags.add_argument("--beta", help=help, type=number(0, WEIGHT), metavar="B")
+    help = "InfoVAE: sum per image, weight the KL divergence by 1 - A and the MMD by A + L - 1"
+    flags.add_argument("--alpha", help=help, type=number(-WEIGHT, WEIGHT), metavar="A")
+    flags.add_argument("--lambda", help="see --alpha", type=number(-WEIGHT, WEIGHT), metavar="L")
+    help = (
+        "VampPrior: use the mixture of the encoder's Gaussians for K trained images as the prior "
+    )
+    help += "(default: N(0, I))"
+    flags.add_argument("--vamp-prior", help=help, type=whole_number(1, 10_000), metavar="K")
+    _add_kernel(flags)
+    parser.check = _check_elbo_flags
+    return parser
+
+
+def mmd_parser(*defaults):
+    """Return the parser of mmd_cvae.py. The defaults are those of `make_parser`."""
+    description = "Train a convolutional MMD-VAE, as mmd_cvae.R."
+    parser = make_parser("mmd_cvae.py", description, *defaults)
+    flags = parser.add_argument_group("other objectives than the original's")
+    flags.add_argument("--lambda", help="weight of the MMD (default: 1)", type=_mmd, metavar="L")
+    help = "use the mean cross entropy per pixel instead of the squared error"
+    flags.add_argument("--cross-entropy", help=help, action="store_true")
+    _add_kernel(flags)
+    parser.check = _check_mmd_flags
+    return parser
+
+
+def _add_kernel(flags):
+    help = "kernel of the MMD; imq is a sum of inverse multiquadratics (default: original)"
+    flags.add_argument("--kernel", help=help, type=_kernel, metavar="{original,imq}")
+
+
+def _mmd(text):
+    weight = number(0, WEIGHT)(text)
+    return None if weight == 1 else weight  # equal to the settings of a run without the flag
+
+
+def _kernel(text):
+    if text in ("original", "imq"):
+        return None if text == "original" else text  # equal to the settings of a run without it
+    raise argparse.ArgumentTypeError(f"{text!r} is neither original nor imq")
+
+
+def _check_elbo_flags(args):
+    """Return an error message if the flags of eager_cvae.py contradict each other, else None."""
+    alpha, lambda_ = args.alpha, vars(args)["lambda"]
+    untrained = "would leave the pseudo-inputs of --vamp-prior untrained. Choose another weight"
+    if args.vamp_prior and args.beta == 0:
+        return f"--beta 0 {untrained}"
+    if (alpha is None) != (lambda_ is None):
+        return "--alpha and --lambda require each other. Give both"
+    if alpha is None:
+        return args.kernel and "--kernel requires an MMD. Also give --alpha and --lambda"
+    if args.beta is not None:
+        return "--beta cannot be used with --alpha and --lambda. Use --alpha 1-B --lambda B instead"
+    if alpha > 1:
+        return f"--alpha must be at most 1, but is {alpha:g}: the KL weight would be negative"
+    both = f"--alpha {alpha:g} and --lambda {lambda_:g}"
+    mmd = info_vae_mmd(alpha, lambda_)
+    if mmd < 0:
+        return f"{both} must add up to 1 or more: the MMD weight would be negative"
+    if args.kernel and not mmd:
+        return f"--kernel requires an MMD, but {both} give it the weight 0"
+    if args.vamp_prior and alpha == 1 and not mmd:
+        return f"{both} {untrained}"
+    return None
+
+
+def _check_mmd_flags(args):
+    """Return an error message if the flags of mmd_cvae.py contradict each other, else None."""
+    if args.kernel and vars(args)["lambda"] == 0:
+        return "--kernel requires an MMD, but --lambda 0 gives it the weight 0"
+    return None
+
+
+def info_vae_mmd(alpha, lambda_):
+    """Return InfoVAE's weight of the MMD, alpha + lambda - 1, rounded so that -0.4 + 1.4 - 1 is 0."""
+    return round(alpha + lambda_ - 1, 9)
+
+
+def mmd_weight(args):
+    """Return the weight of the MMD in the loss of either script."""
+    lambda_ = vars(args)["lambda"]
+    if "alpha" in args:
+        return 0.0 if args.alpha is None else info_vae_mmd(args.alpha, lambda_)
+    return 1.0 if lambda_ is None else lambda_
+
+
+def title(args):
+    """Return the name of the model with its objective, for figures: "CVAE (ELBO)", for example."""
+    lambda_ = vars(args)["lambda"]
+    if "alpha" in args:
+        name, words = "CVAE", ["ELBO"]
+        if args.beta is not None:
+            words = [f"beta = {args.beta:g}"]
+        elif args.alpha is not None:
+            name, words = "InfoVAE", [f"alpha = {args.alpha:g}", f"lambda = {lambda_:g}"]
+    else:
+        name, words = "MMD-VAE", ["cross entropy"] * args.cross_entropy
+        words += [] if lambda_ is None else [f"lambda = {lambda_:g}"]
+    words += [f"kernel = {args.kernel}"] * bool(args.kernel)
+    if "alpha" in args and args.vamp_prior:
+        words.append(f"VampPrior of {args.vamp_prior}")
+    return f"{name} ({', '.join(words)})" if words else name
+
+
+def milder(args):
+    """Return flags to try if the training diverges, as text: smaller weights and a smaller rate."""
+    alpha, beta = vars(args).get("alpha"), vars(args).get("beta") or 0
+    found = []
+    if beta > 1:
+        found.append(f"a smaller --beta than {beta:g}")
+    if alpha is not None and alpha < 0:
+        found.append(f"a larger --alpha than {alpha:g}")
+    if mmd_weight(args) > 1:
+        found.append(f"a smaller --lambda than {vars(args)['lambda']:g}")
+    return ", ".join([*found, f"a smaller --learning-rate than {args.learning_rate:g}"])
+
+
+def kernel_warning(args):
+    """Return a warning if the original's kernel is used in too many dimensions, else None."""
+    if args.kernel or not mmd_weight(args) or args.latent_dim <= ORIGINAL_SEES:
+        return None
+    return (
+        f"Warning: with {args.latent_dim} latent dimensions the original's kernel hardly measures "
+        "how far the latent vectors spread, and random images are poor. See "
+        "outputs/reference/README.md, More dimensions."
+    )

@@ -1,0 +1,96 @@
+"""SIGINT (Ctrl-C) and SIGTERM.
+
+No handler raises an exception, because the exception could interrupt anything, including C++ code.
+Before TensorFlow is loaded, a signal ends the program at once. In a `signals_wait` block, a signal
+waits until the program asks for it with `arrived`, or until the block ends.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+
+from common.program.command import program_name, this_command
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM has arrived. The argument is the number of the signal."""
+
+
+stderr = 2  # file descriptor; startup.py changes it while TensorFlow is imported
+_arrived = []  # numbers of the signals that wait
+_outer = {}  # the handlers that were set before this program started
+
+
+def in_program():
+    """Return whether a program has started, rather than a notebook or a test that calls `main`."""
+    return bool(_outer)
+
+
+def begin_program():
+    """End the program at once when a signal arrives, until `signals_wait` or `end_program`."""
+    former = _handle(_end_at_once)
+    _outer.update({number: handler for number, handler in former.items() if number not in _outer})
+
+
+def ignore():
+    """Ignore signals, because nothing is left to stop."""
+    _restore(dict.fromkeys(_outer, signal.SIG_IGN))
+
+
+def end_program():
+    """Restore the handlers that were set before the program started. Ignore signals at exit."""
+    _restore(_outer)
+    for number in _outer:
+        atexit.register(signal.signal, number, signal.SIG_IGN)
+    _outer.clear()
+
+
+def arrived():
+    """Return the number of the signal that has arrived in a `signals_wait` block, or 0."""
+    return _arrived[0] if _arrived else 0
+
+
+@contextlib.contextmanager
+def signals_wait(last=False):
+    """Make signals wait for `arrived`, and raise Interrupted at the end of the block.
+
+    `last` says that nothing is left to stop after the block. Signals are then ignored until the
+    program ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _handle(lambda number, _: _arrived.append(number))
+    try:
+        yield
+        if arrived():
+            raise Interrupted(arrived())
+    finally:
+        _restore(dict.fromkeys(before, signal.SIG_IGN) if last and _outer else before)
+        del _arrived[:]
+
+
+def _handle(handler):
+    """Set a handler and return the former handlers. Signals that are ignored stay ignored."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {n: h for n, h in former.items() if h not in (None, signal.SIG_IGN)}
+    for number in former:
+        signal.signal(number, handler)
+    return former
+
+
+def _restore(handlers):
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _end_at_once(number, _):
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    message = f"{program_name()}: Stopped. To run it again:\n{this_command()}\n"
+    with contextlib.suppress(OSError):
+        os.write(stderr, message.encode(errors="backslashreplace"))
+    os._exit(128 + number)

@@ -1,0 +1,154 @@
+"""Start and end of a program: its imports, its error messages and its exit status."""
+
+import contextlib
+import faulthandler
+import importlib
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+from common.program import signals
+from common.program.command import program_name, this_command
+from common.program.errors import UserError, reason
+
+PACKAGES = ("matplotlib", "tensorflow", "keras", "tensorflow_datasets", "sklearn", "joblib")
+PACKAGES += ("filelock", "tqdm")
+# Up to this number of cores, devices/parts.py uses all of them with one thread per operation
+FEW_CORES = 4
+
+
+def start(get_args):
+    """Start a program: answer --help and invalid flags, then import TensorFlow without its log.
+
+    It is called before TensorFlow is imported, which takes seconds. The user's own settings for
+    warnings, Keras and matplotlib are kept out.
+
+    Args:
+        get_args: function that parses the command line.
+    """
+    signals.begin_program()
+    try:
+        _open_closed_streams()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
+                stream.reconfigure(errors="backslashreplace")  # for terminals that lack "±"
+        warnings.simplefilter("ignore")  # the user cannot fix warnings of libraries
+        _exit_with(*_outcome(get_args))
+        _exit_with(_import_packages(), 2)
+    except BaseException:  # also SystemExit after --help
+        signals.end_program()
+        raise
+
+
+def run_script(main):
+    """Call `main()`. Turn errors that the user can fix, and signals, into a message and a status.
+
+    Raises:
+        SystemExit: with the exit status, unless it is 0.
+    """
+    signals.begin_program()
+    try:
+        message, status = _outcome(main)
+        signals.ignore()
+        if message:
+            _print_error(message)
+    finally:
+        signals.end_program()
+    if status:
+        sys.exit(status)
+
+
+def again(*more):
+    """Return the command that continues this run: the present command without --fresh."""
+    return this_command(*more, without="--fresh") if signals.in_program() else "the same call"
+
+
+def _import_packages():
+    """Import PACKAGES. Return an error message if a package cannot be imported, else None."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
+        if not (value := os.environ.get(name)):
+            os.environ.pop(name, None)
+        elif not re.fullmatch("[0-9]{1,3}", value):  # other values abort TensorFlow or joblib
+            return f"error: {name} is {value!r}. Set it to a number of threads, or unset it."
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU
+    signals.stderr = os.dup(2)
+    faulthandler.enable(signals.stderr)
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, null)
+        stack.callback(os.dup2, signals.stderr, 2)
+        if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
+            os.dup2(null, 2)  # TensorFlow prints its first lines before it reads that variable
+        if os.path.exists("matplotlibrc"):  # matplotlib prefers the file in the working directory
+            stack.enter_context(contextlib.chdir(Path(os.__file__).parent))
+        try:
+            for name in PACKAGES:
+                importlib.import_module(name)
+        except Exception as error:  # a broken installation raises many kinds of exceptions
+            return (
+                f"error: The package {name} cannot be imported: {reason(error)}. Activate the "
+                "environment in which you ran `pip install -r requirements.txt`."
+            )
+    if importlib.import_module("joblib").cpu_count() <= FEW_CORES:  # respects container limits
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    return None
+
+
+def _outcome(function):
+    """Call a function. Return the message about how it ended (or None) and the exit status."""
+    try:
+        function()
+        sys.stdout.flush()
+        return None, 0
+    except signals.Interrupted as stop:
+        return _notes(stop, "Stopped."), 128 + stop.args[0]
+    except BrokenPipeError:  # the program that read the output, such as head, has ended
+        return f"The output is no longer read. To continue:\n{again()}", 1
+    except UserError as error:
+        return f"error: {error}", error.status
+    except OSError as error:
+        place = error.filename or "standard output"
+        advice = _notes(error, "Fix this, or choose another place.")
+        return f"error: {place}: {error.strerror or error}. {advice}", 2
+    except Exception as error:
+        if "Collective ops" in str(error):
+            lost = "error: The workers have lost contact: one has ended, or has other images."
+            return f"{lost} {_notes(error, 'See the output of the other workers.')}", 1
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        return f"error: There is not enough memory.\n{_notes(error, 'Reduce --batch-size.')}", 2
+
+
+def _exit_with(message, status):
+    if message:
+        _print_error(message)
+        sys.exit(status)
+
+
+def _notes(error, otherwise):
+    return "\n".join(getattr(error, "__notes__", [otherwise]))
+
+
+def _print_error(message):
+    """Print a message to stderr and flush both streams, even if a stream is closed or full."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{program_name()}: {message}", file=sys.stderr)
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # else Python would report it again at exit
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _open_closed_streams():
+    """Open stdin, stdout and stderr on the null device if the parent process has closed them."""
+    if sys.stdout is None or sys.stderr is None:
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(descriptor)
+        sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")

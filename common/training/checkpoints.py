@@ -1,0 +1,128 @@
+"""The checkpoints of a run, from which everything else in its folder can be exported."""
+
+import json
+import sys
+
+from common.devices.workers import bytes_of_chief, is_alone, is_chief
+from common.program.errors import UserError, reason
+from common.program.files import fits, is_number, regular
+from common.training import folder as run_folder
+
+import tensorflow as tf
+
+KEPT = 3  # number of checkpoints that are kept
+
+
+class Document(tf.train.experimental.PythonState):
+    """A text in a checkpoint. A strategy does not treat it as a variable of the model."""
+
+    text = ""
+
+    def serialize(self):
+        """Return the text to write."""
+        return self.text
+
+    def deserialize(self, text):
+        """Store the text that was read."""
+        self.text = text
+
+
+class Checkpoints:
+    """The checkpoints of one run: models, optimizer, random state, settings and all losses."""
+
+    def __init__(self, folder, name, state):
+        """Prepare to read and write checkpoints.
+
+        Args:
+            folder: pathlib.Path of the run.
+            name: the name of the run, "cvae" or "mmd".
+            state: dict with models, optimizer and random generator.
+        """
+        self.folder, self.name, self._document = folder, name, Document()
+        self._checkpoint = tf.train.Checkpoint(document=self._document, **state)
+
+    def save(self, settings, losses):
+        """Write the checkpoint of epoch `len(losses)`, and delete all but the latest `KEPT`.
+
+        Raises:
+            OSError: the checkpoint cannot be written.
+        """
+        epoch = len(losses)
+        self._document.text = json.dumps({"settings": settings, "losses": losses})
+        prefix = run_folder.prefix(self.folder, epoch)
+        prefix.parent.mkdir(exist_ok=True)
+        try:
+            self._checkpoint.write(str(prefix))
+        except tf.errors.OpError as error:
+            raise OSError(None, reason(error), str(prefix.parent)) from error
+        for old, files in run_folder.checkpoint_files(self.folder).items():
+            for file in files if old <= epoch - KEPT else []:
+                file.unlink()
+
+    def restore(self, check):
+        """Restore the latest checkpoint that is complete.
+
+        Args:
+            check: function of the settings in the checkpoint; it raises UserError if they do not
+                fit this run.
+
+        Returns:
+            A dict with "settings" and "losses", or None if there is no checkpoint.
+
+        Raises:
+            UserError: there is a run without a complete checkpoint, a checkpoint cannot be read, or
+                what `check` raises.
+        """
+        checkpoints = {
+            epoch: files
+            for epoch, files in run_folder.checkpoint_files(self.folder).items()
+            if any(file.suffix == ".index" for file in files)
+        }
+        for epoch, files in checkpoints.items():
+            prefix = run_folder.prefix(self.folder, epoch)
+            try:
+                document = self._read_document(files, epoch)
+                check(document["settings"])
+                self._checkpoint.read(str(prefix)).assert_consumed()
+                return document
+            except (UserError, MemoryError):
+                raise
+            except (PermissionError, tf.errors.PermissionDeniedError) as error:
+                raise UserError(f"{prefix}.index cannot be read: {reason(error)}.") from error
+            except Exception:  # damaged files raise many kinds of exceptions, such as IndexError
+                print(f"The checkpoint {prefix} is damaged and is ignored.", file=sys.stderr)
+        exported = [file.name for file in run_folder.written(self.folder, self.name)]
+        exported = [name for name in exported if not name.startswith(".")]
+        if checkpoints.keys() - {0} or exported:  # else it was killed at its first checkpoint
+            found = "its checkpoints are damaged" if checkpoints else f"only {exported[0]} is left"
+            raise UserError(
+                f"{self.folder} contains a run that cannot be resumed: {found}.\n"
+                "Choose another --output-dir, or start over with --fresh."
+            )
+        return None
+
+    def _read_document(self, files, epoch):
+        """Return the settings and losses in a checkpoint. Damaged files raise many exceptions."""
+        for file in files:
+            regular(file)
+        # tf.train.load_checkpoint would follow the list of checkpoints in a folder of that name
+        prefix = str(run_folder.prefix(self.folder, epoch))
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+        document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
+        row = {"epoch": is_number, "seconds": is_number}
+        form = {"settings": {"flags": {"epochs": int}, "dataset": dict}, "losses": [row]}
+        if not fits(document, form) or len(document["losses"]) != epoch:
+            raise ValueError("the checkpoint belongs to another program or another epoch")
+        return document
+
+    def copy_from_chief(self, epoch):
+        """Give every worker the chief's checkpoint of an epoch, before the training starts."""
+        if is_alone():
+            return
+        files = run_folder.checkpoint_files(self.folder).get(epoch, [])
+        names = json.loads(bytes_of_chief(json.dumps([file.name for file in files]).encode()))
+        for k, name in enumerate(names):
+            content = bytes_of_chief(files[k].read_bytes() if is_chief() else b"")
+            if not is_chief():
+                (self.folder / "checkpoints").mkdir(exist_ok=True)
+                (self.folder / "checkpoints" / name).write_bytes(content)

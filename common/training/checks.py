@@ -1,0 +1,83 @@
+"""Checks before, during and after the training, and what they report."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+from common.objectives.flags import milder
+from common.program.errors import UserError
+from common.trained import active_dimensions
+
+import numpy as np
+
+LEAST_TEST_IMAGES = 4  # each test image needs three neighbours in a comparison
+
+
+class DivergedError(UserError):
+    """A loss, a weight or a latent vector is infinite or NaN."""
+
+    status = 1
+
+
+def check_start(args, data, folder):
+    """Raise UserError if a script cannot train with these flags.
+
+    Args:
+        args: the flags.
+        data: common.data.sources.Dataset.
+        folder: pathlib.Path of the run.
+    """
+    n, m = len(data.train_images), len(data.test_images)
+    if m < LEAST_TEST_IMAGES:
+        raise UserError(
+            f"{data.title} has {m} test images, but at least {LEAST_TEST_IMAGES} are required.\n"
+            "Add images. Without a test set, every 7th image is a test image."
+        )
+    if args.batch_size > n:
+        raise UserError(
+            f"--batch-size {args.batch_size} is more than the {n} training images of {data.title}. "
+            f"Use {n} or less."
+        )
+    if args.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise UserError("--tensorboard requires a package. Run: pip install tensorboard")
+    if "[" in str(folder) or (os.sep == "/" and "\\" in str(folder)):
+        raise UserError(
+            f"TensorFlow does not find checkpoints in {Path(folder)}, because it treats [ and \\ as "
+            "a pattern. Choose another --output-dir."
+        )
+
+
+def check_finite(losses, run, codes, epoch, args):
+    """Raise DivergedError if a number of this epoch is infinite or NaN.
+
+    Args:
+        losses: dict of the loss terms.
+        run: the common.trained.Trained of the run.
+        codes: array (n, latent_dim) of latent vectors that figures will show, or None.
+        epoch: the number of the epoch that has just been trained.
+        args: the flags.
+    """
+    models = [run.encoder, run.decoder, *[run.prior] * hasattr(run.prior, "weights")]
+    weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
+    named = [*losses.items(), *weights, *[("a latent vector", codes)] * (codes is not None)]
+    for name, value in named:
+        if not np.isfinite(value).all():
+            raise DivergedError(
+                f"The training diverged in epoch {epoch}: {name} is infinite or NaN. The "
+                f"checkpoint of epoch {epoch - 1} is kept.\nUse --fresh with {milder(args)} or "
+                "another seed."
+            )
+
+
+def report_inactive_dimensions(mean):
+    """Print the number of active latent dimensions if some are inactive.
+
+    Args:
+        mean: array (n, latent_dim), the means of the test images.
+    """
+    active, latent_dim = active_dimensions(mean), mean.shape[1]
+    if active < latent_dim:
+        print(
+            f"Only {active} of {latent_dim} latent dimensions are active. In the others, the means "
+            "of the test images hardly differ: posterior collapse, or too little training."
+        )

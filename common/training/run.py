@@ -1,0 +1,220 @@
+"""A run: it opens its folder, iterates over epochs and batches, and ends an epoch.
+
+The checkpoint contains the whole state: models, optimizer, random state, settings and losses. All
+other files in the folder are exported from it, and the training never reads them. A run that was
+stopped at any time is resumed exactly, after its last checkpoint.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common.data.batches import gather_images, shuffled_batches, to_float
+from common.devices.distribute import read_shares
+from common.devices.workers import gather_integers, is_chief, wait_for_all_workers
+from common.objectives.flags import title
+from common.program.signals import Interrupted, arrived, signals_wait
+from common.trained import Trained, fingerprint_of_losses
+from common.training import folder as run_folder
+from common.training.checkpoints import Checkpoints
+from common.training.checks import (
+    DivergedError,
+    check_finite,
+    check_start,
+    report_inactive_dimensions,
+)
+from common.training.exports import Exports
+from common.training.messages import announce, announce_rest, how_to_resume
+from common.training.settings import ENDED, ended, make_settings, refuse_other
+
+import keras
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+DECIMALS = {"loss_mmd_total": 4}  # decimal places of the MMD in the printed line of both scripts
+IMAGES_PER_CHECK = 1000  # images between two checks for signals
+
+
+class Run:
+    """A run in OUTPUT_DIR/DATASET/NAME/, new or resumed from its latest complete checkpoint.
+
+    In its `with` block, no other process can use the folder, and signals wait for the next check.
+    Its attribute `trained` is the run as `load_run` returns it afterwards.
+    """
+
+    def __init__(self, name, args, data, encode, decode, **state):
+        """Prepare a run. Nothing is read or written yet.
+
+        Args:
+            name: "cvae" or "mmd", the name of the folder and in the names of figures.
+            args: the flags of the script.
+            data: common.data.sources.Dataset.
+            encode: function of encoder and images (n, height, width, channels) to means.
+            decode: function of decoder and latent vectors (n, latent_dim) to images.
+            state: encoder, decoder, optimizer, random generator `rng`, and `prior` if there is one.
+
+        Raises:
+            UserError: the flags do not fit the data, or a package is missing.
+        """
+        self.args, self.data, self._chief = args, data, is_chief()
+        self.folder = Path(args.output_dir) / data.name / name
+        check_start(args, data, self.folder)
+        if not self._chief:
+            self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
+            self.folder = Path(self._temporary.name)
+        self.settings = make_settings(name, args, data)
+        models = {k: model for k, model in state.items() if isinstance(model, keras.Model)}
+        state["optimizer"].build([v for m in models.values() for v in m.trainable_variables])
+        state = {k: v for k, v in state.items() if k != "prior" or k in models}
+        self.trained = Trained(self.folder, self.settings, models, encode, decode)
+        self._checkpoints = Checkpoints(self.folder, name, state)
+        self._exports = Exports(self.trained, title(args), args, data)
+        self._read = tf.function(
+            lambda i: to_float(gather_images(data.train_images, i), args.dtype)
+        )
+        self._losses, self._totals = [], {}  # one dict per epoch; sums over the batches
+
+    @property
+    def epoch(self):
+        """The last epoch that is trained and in a checkpoint, 0 in a new run."""
+        return len(self._losses)
+
+    def __enter__(self):
+        """Lock the folder, restore the latest checkpoint or write a first one, and export.
+
+        Raises:
+            UserError: another process uses the run, or the folder contains a run with other
+                settings or without a complete checkpoint.
+            OSError: a file cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(signals_wait(last=True))
+            stack.enter_context(run_folder.locked(self.folder))
+            if self.args.fresh:
+                run_folder.delete(self.folder, self.trained.model)
+            if not self._chief:
+                print("The first worker prints and writes for all workers.", flush=True)
+                null = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(null))
+                self._checkpoints.copy_from_chief(0)
+            self._resume_or_begin()
+            total = self.args.epochs * self.settings["epoch"]["batches"]
+            done = self.epoch * self.settings["epoch"]["batches"]
+            bar = {"unit": "batch", "leave": False, "dynamic_ncols": True}
+            bar["disable"] = None if self._chief else True  # None: only on a terminal
+            self._bar = stack.enter_context(tqdm(total=total, initial=done, **bar))
+            self._stack = stack.pop_all()
+        return self
+
+    def _resume_or_begin(self):
+        place = self.folder if self._chief else "The first worker"
+        found = self._checkpoints.restore(lambda there: refuse_other(place, there, self.settings))
+        run_folder.delete_unfinished(self.folder)
+        announce(self.args, self.data, self.settings, self.folder)
+        if found:
+            self._losses = found["losses"]
+            self.settings |= ended(found["settings"])
+        else:
+            self._save()
+        if self._chief:
+            self._checkpoints.copy_from_chief(self.epoch)
+        if self.epoch >= self.args.epochs and self.settings.get("trained_epochs") != self.epoch:
+            self._end()
+            self._save()
+        if self._chief:
+            if "trained_epochs" not in self.settings:
+                self._exports.delete_models()  # the checkpoint that they are from is damaged
+            self._exports.write(self._losses)
+        announce_rest(self.epoch, self.args)
+        sys.stdout.flush()
+
+    def __exit__(self, kind, error, traceback):
+        """Unlock the folder. Add to an error how far the training came and how to resume it."""
+        try:
+            if isinstance(error, Interrupted | DivergedError | None):  # all workers end
+                wait_for_all_workers()
+            self._stack.__exit__(kind, error, traceback)
+        except Interrupted as late:
+            error = late
+            raise
+        finally:
+            if isinstance(error, Interrupted | OSError | MemoryError | tf.errors.OpError):
+                error.add_note(how_to_resume(self.epoch, self.args, self.data))
+
+    def epochs(self):
+        """Yield the numbers of the epochs that are not trained yet."""
+        for epoch in range(self.epoch + 1, self.args.epochs + 1):
+            self._bar.set_description(f"epoch {epoch}")
+            self._start, self._totals = time.perf_counter(), {}
+            yield epoch
+
+    def batches(self, epoch):
+        """Yield the batches of an epoch: tensors (n, height, width, channels) in [0, 1].
+
+        With several replicas, a batch is one such tensor per replica. Raises Interrupted if a
+        signal has arrived at any worker.
+        """
+        n, size = len(self.data.train_images), self.args.batch_size
+        batches = shuffled_batches(n, size, self.args.seed, epoch).numpy()
+        for number, indices in enumerate(batches, 1):
+            yield read_shares(self._read, tf.constant(indices))
+            self._bar.update()
+            if number % max(1, IMAGES_PER_CHECK // size) == 0 or number == len(batches):
+                self._stop_if_asked()
+
+    def add(self, losses):
+        """Add the loss terms of a batch, a dict of scalars, to the totals of the epoch."""
+        for name, value in losses.items():
+            self._totals[name] = self._totals.get(name, 0.0) + float(value)
+
+    def end_epoch(self, decimals):
+        """Check the numbers, write the checkpoint, print the original's line, and export.
+
+        Args:
+            decimals: decimal places of the losses in the line.
+
+        Raises:
+            DivergedError: a loss, a weight or a latent vector is infinite or NaN.
+            OSError: a file cannot be written.
+            Interrupted: a signal has arrived.
+        """
+        args, epoch, batches = self.args, self.epoch + 1, self.settings["epoch"]["batches"]
+        losses = {name: total / batches for name, total in self._totals.items()}
+        shown = epoch % args.plot_every == 0 or epoch == args.epochs
+        mean = self.trained.encode(self.data.test_images) if shown else None
+        check_finite(losses, self.trained, mean, epoch, args)
+        seconds = round(time.perf_counter() - self._start, 2)
+        self._losses.append({"epoch": epoch, **losses, "seconds": seconds})
+        if epoch == args.epochs:
+            self._end()
+        try:
+            self._save()
+        except BaseException:
+            self._losses.pop()
+            raise
+        terms = (f"{v:.{DECIMALS.get(name, decimals)}f} {name}" for name, v in losses.items())
+        tqdm.write(f"Losses (epoch): {epoch}:  {',  '.join(terms)}")
+        sys.stdout.flush()
+        if self._chief:
+            self._exports.write(self._losses)
+        if epoch == args.epochs:
+            report_inactive_dimensions(mean)
+        self._stop_if_asked()
+
+    def _end(self):
+        """Store in the settings that the models to export are those of this epoch."""
+        digests = self.trained.fingerprint, fingerprint_of_losses(self._losses)
+        self.settings |= dict(zip(ENDED, (self.epoch, *digests), strict=True))
+
+    def _save(self):
+        if self._chief:
+            self._checkpoints.save(self.settings, self._losses)
+
+    def _stop_if_asked(self):
+        """Raise Interrupted on all workers if a signal has arrived at any of them."""
+        if number := int(max(gather_integers([arrived()]))):
+            raise Interrupted(number)

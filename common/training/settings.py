@@ -1,0 +1,98 @@
+"""The settings of a run: what settings.json contains, and whether two runs have the same."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+
+from common.data.batches import passes_per_epoch
+from common.devices.determinism import device_name, processor_name
+from common.program.errors import UserError
+from common.program.flags import dashed, given
+
+PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
+# Environment variables that change how TensorFlow rounds
+ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+# Flags that may change when a run is resumed. Those of the data are covered by the settings'
+# "dataset", which has the name, shape and fingerprint of the images
+FREE_FLAGS = {
+    "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
+    "replicas", "tensorboard", "fresh",
+}  # fmt: skip
+# Settings of the exported models: the epoch that they are from, and fingerprints of the models and
+# of the losses up to that epoch. A run that has not ended has none of them
+ENDED = ("trained_epochs", "models", "losses")
+
+
+def make_settings(name, args, data):
+    """Return the settings of a new run called `name` as a dict for JSON.
+
+    Args:
+        name: "cvae" or "mmd".
+        args: the flags.
+        data: common.data.sources.Dataset.
+    """
+    n, passes = len(data.train_images), passes_per_epoch(len(data.train_images))
+    sizes = {"train_images": n, "test_images": len(data.test_images)}
+    versions = {package: _version(package) for package in PACKAGES}
+    return {
+        "model": name,
+        "flags": vars(args).copy(),
+        "dataset": {"name": data.name, "title": data.title, **sizes}
+        | {"image_shape": list(data.image_shape), "fingerprint": data.fingerprint},
+        "epoch": {"batches": passes * (n // args.batch_size), "passes": passes},
+        "versions": {"python": platform.python_version(), **versions},
+        "device": device_name(),
+        "environment": {"processor": processor_name()}
+        | {name: os.environ.get(name) for name in ENVIRONMENT},
+    }
+
+
+def _version(package):
+    """Return the version of a package, or None if another package, such as tensorflow-cpu, is used."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+
+
+def ended(settings):
+    """Return those of the settings that are in ENDED, from a checkpoint of any version."""
+    found = {name: settings[name] for name in ENDED if name in settings}
+    if "models" in found:  # earlier versions stored the epoch of the models as the flag
+        found.setdefault("trained_epochs", settings["flags"]["epochs"])
+    return found
+
+
+def refuse_other(folder, there, now):
+    """Raise UserError if the settings in a checkpoint describe another run than the settings now.
+
+    Args:
+        folder: how the message refers to the folder of the checkpoint.
+        there, now: the settings in the checkpoint, and those of this run.
+    """
+    there, now = _decisive(there), _decisive(now)
+    differing = [
+        "the images have changed"
+        if name == "fingerprint"
+        else f"{name} was {_shown(there.get(name))} and is now {_shown(now.get(name))}"
+        for name in {**there, **now}
+        if there.get(name) != now.get(name)
+    ]
+    if differing:
+        raise UserError(
+            f"{folder} contains a run with other settings: {'; '.join(differing)}.\n"
+            "Use the same flags, choose another --output-dir, or start over with --fresh."
+        )
+
+
+def _decisive(settings):
+    """Return the settings that determine the result of a run."""
+    flags = {
+        f"--{dashed(name)}": value
+        for name, value in given(settings["flags"]).items()
+        if name not in FREE_FLAGS
+    }
+    return flags | {"model": settings.get("model"), **settings["dataset"]}
+
+
+def _shown(value):
+    return "not given" if value is None else value
