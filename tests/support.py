@@ -19,6 +19,7 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # as the programs do, on f
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # as many processes test as there are cores
 
 import common.data.batches
+import common.training.exports
 import eager_cvae
 import mmd_cvae
 from common.data.sources import load_dataset
@@ -28,7 +29,6 @@ from common.program.files import write_json
 from common.program.startup import run_script
 from common.training.folder import FIGURES
 
-import common.training.exports
 import h5py
 import keras
 import numpy as np
@@ -107,7 +107,7 @@ def few_digits(*_, train=60, test=40):
     return dataclasses.replace(data, **{name: getattr(data, name)[:n] for name, n in parts})
 
 
-def small_figures(decode, mean, random_vector, data, title, *prior):
+def small_figures(decode, mean, random_vector, data, title, centres=None, pseudo_inputs=None):
     """Figures that are soon drawn, and show the state as well as plotting.draw_figures's."""
     images, figures = decode(random_vector), {}
     for kind in FIGURES:
@@ -115,7 +115,9 @@ def small_figures(decode, mean, random_vector, data, title, *prior):
         figures[kind] = Figure(figsize=(4, 1))
         figures[kind].figimage(shown.reshape(len(shown), -1))
         figures[kind].text(0, 0.9, title)
-    return figures | ({"pseudo_inputs": show_pseudo_inputs(prior[1], title)} if prior else {})
+    if pseudo_inputs is not None:
+        figures["pseudo_inputs"] = show_pseudo_inputs(pseudo_inputs, title)
+    return figures
 
 
 def call(main, *argv):

@@ -39,7 +39,6 @@ from common.program.errors import UserError
 from common.program.files import write_json
 from common.trained import Trained, fingerprint
 
-import common.run
 import keras
 import numpy as np
 import pytest
@@ -97,9 +96,9 @@ def trained(tmp_path_factory):
     tf.config.run_functions_eagerly(True)  # three batches are sooner computed than traced
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common.data.batches, "EPOCH", 300)
-        patch.setattr(common.run, "draw_figures", lambda *_: {})
+        patch.setattr("common.training.exports.draw_figures", lambda *_: {})
         for script in SCRIPTS.values():
-            patch.setattr(script, "load_dataset_or_digits", some_digits)
+            patch.setattr(script, "load_data", some_digits)
             script.main(["--dataset", "digits", "--epochs", "1", "--output-dir", str(out)])
         patch.setattr(judge, "EPOCHS", 1)
         judge.read_judge(some_digits(), out / "digits")

@@ -21,7 +21,6 @@ from common.load import load_run
 from common.program.errors import UserError
 from common.program.files import read_json
 
-import common.run
 import pytest
 from support import (
     SCRIPTS,
@@ -51,12 +50,12 @@ def quick():
     """Runs on 60 digits, whose figures are soon drawn; a quick judge."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common.data.batches, "EPOCH", 1)
-        patch.setattr(common.run, "draw_figures", small_figures)
+        patch.setattr("common.training.exports.draw_figures", small_figures)
         patch.setattr(evaluate, "PRIOR_DRAWS", 100)
         patch.setattr(judge, "EPOCHS", 1)
         patch.setattr("common.trained.load_dataset", few_digits)
         for script in SCRIPTS.values():
-            patch.setattr(script, "load_dataset_or_digits", few_digits)
+            patch.setattr(script, "load_data", few_digits)
         yield
 
 

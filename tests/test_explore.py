@@ -88,12 +88,12 @@ def floats(text):
 def test_a_page_of_finished_runs_holds_all_and_loads_nothing(
     tmp_path, short_epochs, monkeypatch, capsys
 ):
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", few_digits)
     out = tmp_path / "outputs"
     flags = ("--dataset", "digits", "--epochs", 1, "--batch-size", 30, "--output-dir", out)
     for model, script in SCRIPTS.items():
-        monkeypatch.setattr(script, "load_dataset_or_digits", few_digits)
+        monkeypatch.setattr(script, "load_data", few_digits)
         assert call(model, *flags) == 0
     before = snapshot(tmp_path)
     capsys.readouterr()

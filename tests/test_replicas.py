@@ -31,10 +31,10 @@ STEPS = 20
 def steps(monkeypatch):
     """An epoch is that many steps of 30 images; nothing is drawn."""
     monkeypatch.setattr(common.data.batches, "EPOCH", 1)
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     data = few_digits(train=30 * STEPS)
     for script in SCRIPTS.values():
-        monkeypatch.setattr(script, "load_dataset_or_digits", lambda *_: data)
+        monkeypatch.setattr(script, "load_data", lambda *_: data)
 
 
 def train(model, out, *flags):
@@ -156,7 +156,7 @@ def workers(addresses, out, *flags):
 def test_workers_train_what_one_device_trains_and_go_on_after_a_kill(
     addresses, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mmd_cvae.load_dataset_or_digits", few_digits)
+    monkeypatch.setattr("mmd_cvae.load_data", few_digits)
     assert call("mmd", *FLAGS, "--epochs", 5, "--output-dir", tmp_path) == 0
     chief, other = workers(addresses, tmp_path, "--epochs", 10**6)
     chief.wait_for("(epoch): 3:")

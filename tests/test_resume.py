@@ -61,8 +61,8 @@ def here(tmp_path, monkeypatch, short_epochs, capsys):
     """A function that runs a script in this process; return what it says."""
 
     def here(model, *flags, status=0):
-        monkeypatch.setattr(SCRIPTS[model], "load_dataset_or_digits", few_digits)
-        monkeypatch.setattr("common.run.draw_figures", small_figures)
+        monkeypatch.setattr(SCRIPTS[model], "load_data", few_digits)
+        monkeypatch.setattr("common.training.exports.draw_figures", small_figures)
         found = call(model, *FLAGS, "--output-dir", tmp_path, *flags)
         output = "".join(capsys.readouterr())
         assert found == status, output

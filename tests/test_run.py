@@ -62,9 +62,9 @@ DATA = few_digits(train=300, test=80)
 def two_short_passes(patch):
     """An epoch is two passes over 300 images, and its figures are quickly drawn."""
     patch.setattr(common.data.batches, "EPOCH", 600)
-    patch.setattr(common.run, "draw_figures", small_figures)
+    patch.setattr("common.training.exports.draw_figures", small_figures)
     for script in SCRIPTS.values():
-        patch.setattr(script, "load_dataset_or_digits", lambda *_: DATA)
+        patch.setattr(script, "load_data", lambda *_: DATA)
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +158,9 @@ def test_a_run_prints_the_originals_lines_and_losses_that_fall(model, trained):
 @both
 def test_figures_show_the_model_with_the_same_draws_each_time(model, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("common.run.draw_figures", lambda *args: drawn.append(args) or {})
+    monkeypatch.setattr(
+        "common.training.exports.draw_figures", lambda *args: drawn.append(args) or {}
+    )
     assert call(model, "--epochs", 1, "--seed", 7, "--output-dir", tmp_path) == 0
     assert [title[-9:] for *_, title in drawn] == [", epoch 0", ", epoch 1"]
     draws = tf.random.stateless_normal((64, 2), seed=(7, 0))  # of no script in particular
@@ -196,9 +198,9 @@ def test_epochs_are_shuffles_of_1000_images_a_call(model, size, ends, tmp_path, 
         calls.append(((int(first), int(last)), batches.numpy()))
         return totals + float(last - first)
 
-    monkeypatch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: data)
+    monkeypatch.setattr(SCRIPTS[model], "load_data", lambda *_: data)
     monkeypatch.setattr(SCRIPTS[model], "train_steps", record)
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     flags = ("--epochs", 2, "--seed", 3, "--batch-size", size, "--output-dir", tmp_path)
     assert call(model, *flags) == 0
     assert [end for end, _ in calls] == [*ends, *ends]
@@ -218,7 +220,7 @@ def test_progress_bar_on_a_terminal(tmp_path):
 
 @pytest.mark.usefixtures("no_training")
 def test_what_differs_from_the_default_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     flags = ("--epochs", 1, "--output-dir", tmp_path, "--dtype", "float64", "--latent-dim", 3)
     assert call("cvae", *flags, "--beta", 1) == 0
     first = capsys.readouterr().out.splitlines()[0]
@@ -237,7 +239,7 @@ def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch
     keras.config.set_image_data_format("channels_first")  # which the fixtures take back
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    monkeypatch.setattr(common.run, "draw_figures", draw_figures)
+    monkeypatch.setattr("common.training.exports.draw_figures", draw_figures)
     before = outside()
     flags = ("--epochs", "1", "--output-dir", str(tmp_path), "--dtype", "float64")
     run = SCRIPTS["mmd"].main(flags)
@@ -245,7 +247,7 @@ def test_main_leaves_the_program_that_it_runs_in_as_it_was(tmp_path, monkeypatch
     mean = run.encode(DATA.test_images)
     assert mean.dtype == "float64"
     np.testing.assert_array_equal(load_run(run.folder).encode(DATA.test_images), mean)
-    monkeypatch.setattr(common.run, "draw_figures", small_figures)
+    monkeypatch.setattr("common.training.exports.draw_figures", small_figures)
     with concurrent.futures.ThreadPoolExecutor() as pool:  # where no handler can be set
         again = pool.submit(SCRIPTS["mmd"].main, [*flags, "--fresh"]).result()
     assert again.fingerprint == run.fingerprint
@@ -276,7 +278,7 @@ def test_a_finished_run_says_so_and_touches_no_result(model, trained, capsys):
 ])  # fmt: skip
 def test_a_run_with_other_settings_is_refused(model, flags, shown, trained, monkeypatch, capsys):
     data, before = DATA if flags else few_digits(train=200, test=80), snapshot(trained[0])
-    monkeypatch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: data)
+    monkeypatch.setattr(SCRIPTS[model], "load_data", lambda *_: data)
     assert call(model, *FLAGS, "--output-dir", trained[0], *flags) == 2
     error = capsys.readouterr().err
     assert all(part in error for part in (shown, "--output-dir", "--fresh")), error
@@ -564,7 +566,7 @@ OBJECTIVES = [
 def test_the_family_trains_is_continued_exactly_and_loaded(
     model, flags, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("common.run.draw_figures", small_figures)
+    monkeypatch.setattr("common.training.exports.draw_figures", small_figures)
     flags = ["--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
     assert call(model, *flags, tmp_path / "a") == 0
     assert call(model, *flags, tmp_path / "b", "--epochs", 1) == 0
@@ -592,7 +594,7 @@ def test_the_family_trains_is_continued_exactly_and_loaded(
 
 @pytest.mark.slow
 def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", lambda *_: DATA)
     monkeypatch.setattr("common.compare.judge.EPOCHS", 1)
     monkeypatch.setattr("common.compare.evaluate.PRIOR_DRAWS", 300)
@@ -626,7 +628,7 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 @pytest.mark.usefixtures("no_training")
 def test_codes_count_among_the_numbers_that_are_to_be_finite(value, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     good, bad = np.zeros((2, 80, 2))
     bad[5, 1] = value
     # of the figures before training, of the first epoch and its figures, of the second epoch
@@ -641,7 +643,7 @@ def test_codes_count_among_the_numbers_that_are_to_be_finite(value, tmp_path, mo
 @pytest.mark.parametrize("active", [1, 2])
 @pytest.mark.usefixtures("no_training")
 def test_collapsed_dimensions_are_told(active, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("common.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     mean = np.random.default_rng(0).normal(size=(80, 2))
     mean[:, active:] *= 0.05  # a variance of 0.0025
     monkeypatch.setattr("common.trained.Trained.encode", lambda *_: mean)

@@ -35,9 +35,9 @@ TINY = {  # data sets by latent dimensions and dtype of the runs on them
 def train(model, out, case, patch, *flags):
     """A run of one short epoch; return its folder."""
     patch.setattr(common.data.batches, "EPOCH", 1)
-    patch.setattr(SCRIPTS[model], "load_dataset_or_digits", lambda *_: TINY[case])
+    patch.setattr(SCRIPTS[model], "load_data", lambda *_: TINY[case])
     if case == (2, "float32"):  # nobody looks at its figures
-        patch.setattr("common.run.draw_figures", lambda *_: {})
+        patch.setattr("common.training.exports.draw_figures", lambda *_: {})
     words = f"--latent-dim {case[0]} --dtype {case[1]} --epochs 1 --batch-size 50 --dataset digits"
     return SCRIPTS[model].main([*words.split(), "--output-dir", str(out), *flags]).folder
 
