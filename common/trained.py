@@ -69,7 +69,7 @@ class Trained:
             ValueError: the shape or the values are invalid.
         """
         images, dtype = np.asarray(images), self.flags["dtype"]
-        shape = tuple(self.settings["dataset"]["image_shape"])
+        shape = tuple(self.decoder.image_shape)
         if images.ndim != 4 or images.shape[1:] != shape:
             raise ValueError(f"images must have the shape (n, *{shape}), but have {images.shape}")
         kind, high = images.dtype.kind, 1 if images.dtype.kind == "f" else 255
