@@ -111,7 +111,7 @@ def compute_loss(x, encoder, decoder, rng):
     preds = decoder(z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-    # R: this also sums over the batch, so the KL divergence per image has a weight of 1 / batch_size
+    # R: also summed over the batch, so the KL divergence has a weight of 1 / batch_size
     logpx_z = -tf.reduce_sum(crossentropy_loss)
     logpz = normal_loglik(z, 0.0, 0.0)
     logqz_x = normal_loglik(z, mean, logvar)

@@ -105,7 +105,7 @@ def read_run(folder):
 
 
 def _check_flags(script, flags):
-    """Return the flags of a run with defaults for missing ones. Raise UserError if one is invalid."""
+    """Return the flags of a run, with defaults for missing ones. Raise UserError if invalid."""
     if unknown := flags.keys() - vars(script.get_args([])):
         raise UserError(f"{min(unknown)!r} is not a flag")
     found = vars(script.get_args(to_words(flags, {})))

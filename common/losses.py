@@ -43,7 +43,7 @@ def compute_kernel(x, y):
     """Return the Gaussian kernel between each row of `x` and each row of `y`, as in mmd_cvae.R.
 
     k(x_i, y_j) = exp(-mean_d((x_id - y_jd)^2) / dim) = exp(-|x_i - y_j|^2 / dim^2). It divides by
-    the dimension twice. The formula printed in the post, exp(-|x - y| / (2 sigma^2)), is a misprint.
+    the dimension twice. The post's formula, exp(-|x - y| / (2 sigma^2)), is a misprint.
 
     Args:
         x: tensor (n, dim) of any float dtype.

@@ -144,7 +144,7 @@ class Trained:
         if data.fingerprint != self.settings["dataset"]["fingerprint"]:
             raise UserError(
                 f"The images of {self.title} have changed since the run in {self.folder} was "
-                "trained.\nGive the folder of the former images with --data-dir, or retrain the run."
+                "trained.\nGive the folder of the former images with --data-dir, or retrain it."
             )
         return data
 

@@ -43,3 +43,13 @@ def gather_images(images, indices):
     n, *shape = images.shape
     rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # the same memory
     return tf.reshape(tf.bitcast(tf.gather(rows, indices), tf.uint8), (-1, *shape))
+
+
+def reader(images, dtype):
+    """Return a function that maps indices (n,) to images (n, height, width, channels) in [0, 1].
+
+    Args:
+        images: tensor of uint8 images (n, height, width, channels).
+        dtype: dtype of the result.
+    """
+    return tf.function(lambda indices: to_float(gather_images(images, indices), dtype))

@@ -1,10 +1,10 @@
 """Training on several devices, which share every batch and give the result of one device.
 
-Every replica of the models computes its share of the batch. All replicas then get the latent vectors
-of the whole batch, so that the KL divergence and the MMD are those of the whole batch. Images are
-too large to send: each replica decodes its share, and repeats it in place of the other shares. A
-loss is linear in what it computes from each image, so it is exact on average over the replicas. The
-optimizer adds up the gradients of all replicas.
+Every replica of the models computes its share of the batch. All replicas then get the latent
+vectors of the whole batch, so that the KL divergence and the MMD are those of the whole batch.
+Images are too large to send: each replica decodes its share, and repeats it in place of the other
+shares. A loss is linear in what it computes from each image, so it is exact on average over the
+replicas. The optimizer adds up the gradients of all replicas.
 """
 
 import contextlib
@@ -49,8 +49,8 @@ def make_strategy(args):
     if workers:
         if n > 1 and not gpus:
             raise UserError(
-                f"--replicas {n}: with TF_CONFIG and no GPU, each worker is one replica. Start more "
-                "workers instead."
+                f"--replicas {n}: with TF_CONFIG and no GPU, each worker is one replica. Start "
+                "more workers instead."
             )
         strategy = _multi_worker(n, workers, this)
         with strategy.scope():
@@ -138,7 +138,7 @@ def _average(losses):
 
 
 def read_shares(read, batch):
-    """Return the images of a batch, or on each replica its share, repeated to the size of the batch.
+    """Return the images of a batch. On each replica, it is its share, repeated to the batch's size.
 
     Args:
         read: tf.function that maps indices (n,) to images (n, height, width, channels).
@@ -177,7 +177,7 @@ def on_devices(loss_function):
 
 
 def _in_shares(model, spread):
-    """Return `model`, which computes only the share of this replica; `spread` completes the batch."""
+    """Return `model` for the share of this replica only. `spread` completes the batch."""
 
     def call(x, **kwargs):
         context = tf.distribute.get_replica_context()  # None outside a step, for example in figures

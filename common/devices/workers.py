@@ -22,7 +22,7 @@ EXAMPLE = {
 
 WATCHDOG = """
 import os, signal, sys, threading
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which then ends this process
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker handles Ctrl-C and ends this process
 pid, wait, message = sys.argv[1:]
 def end():
     print(message, file=sys.stderr, flush=True)
@@ -81,8 +81,8 @@ def read_tf_config():
 def meet(workers, this):
     """Wait until all workers are reachable. TensorFlow can connect them within the block.
 
-    TensorFlow alone would wait for ever and ignore signals, so Python waits first. If another worker
-    ends while TensorFlow connects, a separate process ends this one after `WAIT` seconds.
+    TensorFlow alone would wait for ever and ignore signals, so Python waits first. If another
+    worker ends while TensorFlow connects, a separate process ends this one after `WAIT` seconds.
 
     Raises:
         UserError: a worker does not come in time, or the address of this worker is in use.

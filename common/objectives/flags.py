@@ -93,7 +93,7 @@ def _check_mmd_flags(args):
 
 
 def info_vae_mmd(alpha, lambda_):
-    """Return InfoVAE's weight of the MMD, alpha + lambda - 1, rounded so that -0.4 + 1.4 - 1 is 0."""
+    """Return InfoVAE's MMD weight, alpha + lambda - 1, rounded so that -0.4 + 1.4 - 1 is 0."""
     return round(alpha + lambda_ - 1, 9)
 
 

@@ -69,7 +69,8 @@ def mmd_loss(args, compute_loss):
 
     Args:
         args: the flags.
-        compute_loss: the original's loss, which is used without --lambda, --cross-entropy, --kernel.
+        compute_loss: the original's loss, which is used without --lambda, --cross-entropy and
+            --kernel.
 
     Returns:
         A function of images, encoder, decoder and random generator. It returns the loss and a dict

@@ -44,9 +44,10 @@ class Checkpoints:
     def save(self, settings, losses):
         """Write the checkpoint of epoch `len(losses)`, and delete all but the latest `KEPT`.
 
-        Raises:
-            OSError: the checkpoint cannot be written.
+        Only the chief of several workers writes. Raises OSError if that fails.
         """
+        if not is_chief():
+            return
         epoch = len(losses)
         self._document.text = json.dumps({"settings": settings, "losses": losses})
         prefix = run_folder.prefix(self.folder, epoch)

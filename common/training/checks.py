@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from pathlib import Path
 
 from common.objectives.flags import milder
 from common.program.errors import UserError
@@ -42,8 +41,8 @@ def check_start(args, data, folder):
         raise UserError("--tensorboard requires a package. Run: pip install tensorboard")
     if "[" in str(folder) or (os.sep == "/" and "\\" in str(folder)):
         raise UserError(
-            f"TensorFlow does not find checkpoints in {Path(folder)}, because it treats [ and \\ as "
-            "a pattern. Choose another --output-dir."
+            f"TensorFlow does not find checkpoints in {folder}, because it treats [ and \\ as a "
+            "pattern. Choose another --output-dir."
         )
 
 

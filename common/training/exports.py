@@ -1,8 +1,9 @@
-"""What a run exports from its checkpoint: settings, losses, figures, TensorBoard files and models."""
+"""What a run exports from its state: settings, losses, figures, TensorBoard files and models."""
 
 import contextlib
 import csv
 
+from common.devices.workers import is_chief
 from common.plotting import draw_figures, save_figure, shorten
 from common.program.errors import UserError, reason
 from common.program.files import regular, replacing, write_json
@@ -30,12 +31,13 @@ class Exports:
     def write(self, losses):
         """Write everything that the state after epoch `len(losses)` can give.
 
+        Only the chief of several workers writes. Raises OSError if that fails.
+
         Args:
             losses: list of one dict per epoch.
-
-        Raises:
-            OSError: a file cannot be written.
         """
+        if not is_chief():
+            return
         epoch, folder = len(losses), self.run.folder
         ended = self.run.settings.get("trained_epochs") == epoch
         if losses:
@@ -78,7 +80,7 @@ class Exports:
                 save_figure(figure, file)
 
     def _write_events(self, losses):
-        """Write the file of TensorBoard: all epochs when the run is opened, later the last epoch."""
+        """Write TensorBoard's file: all epochs when the run is opened, later the last epoch."""
         folder, first = self.run.folder / "tensorboard", len(losses) if self._writer else 0
         try:
             if not self._writer:

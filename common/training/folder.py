@@ -52,6 +52,16 @@ def locked(folder):
         lock.release()
 
 
+@contextlib.contextmanager
+def opened(folder, name, fresh):
+    """Create and lock the folder of the run called `name`. With `fresh`, delete the run in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if fresh:
+            delete(folder, name)
+        yield
+
+
 def figure(folder, name, kind, epoch):
     """Return the path of a figure of the run called `name`."""
     return folder / f"{name}_{kind}_epoch_{epoch}.png"

@@ -1,8 +1,27 @@
-"""What a run prints when it starts and stops."""
+"""What a run prints: its start, its progress, its losses, and how to resume it."""
 
-from common.devices.workers import is_alone
+import contextlib
+import os
+import sys
+
+from common.devices.workers import is_alone, is_chief
 from common.objectives.flags import kernel_warning, title
 from common.program.startup import again
+
+from tqdm.auto import tqdm
+
+DECIMALS = {"loss_mmd_total": 4}  # decimal places of the MMD in the line of both scripts
+
+
+@contextlib.contextmanager
+def only_the_chief_prints():
+    """Discard what this process prints in the block, unless it is the chief of the workers."""
+    if is_chief():
+        yield
+        return
+    print("The first worker prints and writes for all workers.", flush=True)
+    with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
+        yield
 
 
 def announce(args, data, settings, folder):
@@ -20,7 +39,8 @@ def announce(args, data, settings, folder):
         f"over {len(data.train_images):,} images. Training up to epoch {args.epochs} in {folder}."
     )
     if warning := kernel_warning(args):
-        print(warning, flush=True)
+        print(warning)
+    sys.stdout.flush()
 
 
 def announce_rest(epoch, args):
@@ -32,6 +52,23 @@ def announce_rest(epoch, args):
         )
     elif epoch:
         print(f"Resuming after epoch {epoch}.")
+    sys.stdout.flush()
+
+
+def progress_bar(epoch, args, settings):
+    """Return a progress bar over the batches of all epochs. It is shown only on a terminal."""
+    batches = settings["epoch"]["batches"]
+    return tqdm(
+        total=args.epochs * batches, initial=epoch * batches, unit="batch", leave=False,
+        disable=None if is_chief() else True, dynamic_ncols=True,
+    )  # fmt: skip
+
+
+def print_losses(epoch, losses, decimals):
+    """Print the original's line of losses, a dict, with `decimals` decimal places."""
+    terms = (f"{v:.{DECIMALS.get(name, decimals)}f} {name}" for name, v in losses.items())
+    tqdm.write(f"Losses (epoch): {epoch}:  {',  '.join(terms)}")
+    sys.stdout.flush()
 
 
 def how_to_resume(epoch, args, data):

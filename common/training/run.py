@@ -6,18 +6,16 @@ stopped at any time is resumed exactly, after its last checkpoint.
 """
 
 import contextlib
-import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common.data.batches import gather_images, shuffled_batches, to_float
+from common.data.batches import reader, shuffled_batches
 from common.devices.distribute import read_shares
 from common.devices.workers import gather_integers, is_chief, wait_for_all_workers
 from common.objectives.flags import title
 from common.program.signals import Interrupted, arrived, signals_wait
-from common.trained import Trained, fingerprint_of_losses
+from common.trained import Trained
 from common.training import folder as run_folder
 from common.training.checkpoints import Checkpoints
 from common.training.checks import (
@@ -27,14 +25,19 @@ from common.training.checks import (
     report_inactive_dimensions,
 )
 from common.training.exports import Exports
-from common.training.messages import announce, announce_rest, how_to_resume
-from common.training.settings import ENDED, ended, make_settings, refuse_other
+from common.training.messages import (
+    announce,
+    announce_rest,
+    how_to_resume,
+    only_the_chief_prints,
+    print_losses,
+    progress_bar,
+)
+from common.training.settings import ended, make_settings, mark_ended, refuse_other
 
 import keras
 import tensorflow as tf
-from tqdm.auto import tqdm
 
-DECIMALS = {"loss_mmd_total": 4}  # decimal places of the MMD in the printed line of both scripts
 IMAGES_PER_CHECK = 1000  # images between two checks for signals
 
 
@@ -59,10 +62,10 @@ class Run:
         Raises:
             UserError: the flags do not fit the data, or a package is missing.
         """
-        self.args, self.data, self._chief = args, data, is_chief()
+        self.args, self.data = args, data
         self.folder = Path(args.output_dir) / data.name / name
         check_start(args, data, self.folder)
-        if not self._chief:
+        if not is_chief():
             self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
             self.folder = Path(self._temporary.name)
         self.settings = make_settings(name, args, data)
@@ -72,9 +75,7 @@ class Run:
         self.trained = Trained(self.folder, self.settings, models, encode, decode)
         self._checkpoints = Checkpoints(self.folder, name, state)
         self._exports = Exports(self.trained, title(args), args, data)
-        self._read = tf.function(
-            lambda i: to_float(gather_images(data.train_images, i), args.dtype)
-        )
+        self._read = reader(data.train_images, args.dtype)
         self._losses, self._totals = [], {}  # one dict per epoch; sums over the batches
 
     @property
@@ -85,33 +86,22 @@ class Run:
     def __enter__(self):
         """Lock the folder, restore the latest checkpoint or write a first one, and export.
 
-        Raises:
-            UserError: another process uses the run, or the folder contains a run with other
-                settings or without a complete checkpoint.
-            OSError: a file cannot be written.
+        Raises OSError if a file cannot be written. Raises UserError if another process uses the
+        folder, or if it contains a run with other settings or without a complete checkpoint.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_wait(last=True))
-            stack.enter_context(run_folder.locked(self.folder))
-            if self.args.fresh:
-                run_folder.delete(self.folder, self.trained.model)
-            if not self._chief:
-                print("The first worker prints and writes for all workers.", flush=True)
-                null = stack.enter_context(open(os.devnull, "w"))
-                stack.enter_context(contextlib.redirect_stdout(null))
-                self._checkpoints.copy_from_chief(0)
+            stack.enter_context(run_folder.opened(self.folder, self.trained.model, self.args.fresh))
+            stack.enter_context(only_the_chief_prints())
             self._resume_or_begin()
-            total = self.args.epochs * self.settings["epoch"]["batches"]
-            done = self.epoch * self.settings["epoch"]["batches"]
-            bar = {"unit": "batch", "leave": False, "dynamic_ncols": True}
-            bar["disable"] = None if self._chief else True  # None: only on a terminal
-            self._bar = stack.enter_context(tqdm(total=total, initial=done, **bar))
+            self._bar = stack.enter_context(progress_bar(self.epoch, self.args, self.settings))
             self._stack = stack.pop_all()
         return self
 
     def _resume_or_begin(self):
-        place = self.folder if self._chief else "The first worker"
+        if not is_chief():
+            self._checkpoints.copy_from_chief(0)
+        place = self.folder if is_chief() else "The first worker"
         found = self._checkpoints.restore(lambda there: refuse_other(place, there, self.settings))
         run_folder.delete_unfinished(self.folder)
         announce(self.args, self.data, self.settings, self.folder)
@@ -119,18 +109,16 @@ class Run:
             self._losses = found["losses"]
             self.settings |= ended(found["settings"])
         else:
-            self._save()
-        if self._chief:
+            self._checkpoints.save(self.settings, self._losses)
+        if is_chief():
             self._checkpoints.copy_from_chief(self.epoch)
         if self.epoch >= self.args.epochs and self.settings.get("trained_epochs") != self.epoch:
-            self._end()
-            self._save()
-        if self._chief:
-            if "trained_epochs" not in self.settings:
-                self._exports.delete_models()  # the checkpoint that they are from is damaged
-            self._exports.write(self._losses)
+            mark_ended(self.settings, self.trained, self._losses)
+            self._checkpoints.save(self.settings, self._losses)
+        if "trained_epochs" not in self.settings:
+            self._exports.delete_models()  # the checkpoint that they are from is damaged
+        self._exports.write(self._losses)
         announce_rest(self.epoch, self.args)
-        sys.stdout.flush()
 
     def __exit__(self, kind, error, traceback):
         """Unlock the folder. Add to an error how far the training came and how to resume it."""
@@ -174,13 +162,8 @@ class Run:
     def end_epoch(self, decimals):
         """Check the numbers, write the checkpoint, print the original's line, and export.
 
-        Args:
-            decimals: decimal places of the losses in the line.
-
-        Raises:
-            DivergedError: a loss, a weight or a latent vector is infinite or NaN.
-            OSError: a file cannot be written.
-            Interrupted: a signal has arrived.
+        The line has the losses with `decimals` decimal places. Raises DivergedError if a number is
+        infinite or NaN, OSError if a file cannot be written, Interrupted if a signal has arrived.
         """
         args, epoch, batches = self.args, self.epoch + 1, self.settings["epoch"]["batches"]
         losses = {name: total / batches for name, total in self._totals.items()}
@@ -190,29 +173,17 @@ class Run:
         seconds = round(time.perf_counter() - self._start, 2)
         self._losses.append({"epoch": epoch, **losses, "seconds": seconds})
         if epoch == args.epochs:
-            self._end()
+            mark_ended(self.settings, self.trained, self._losses)
         try:
-            self._save()
+            self._checkpoints.save(self.settings, self._losses)
         except BaseException:
-            self._losses.pop()
+            self._losses.pop()  # this epoch is not in a checkpoint
             raise
-        terms = (f"{v:.{DECIMALS.get(name, decimals)}f} {name}" for name, v in losses.items())
-        tqdm.write(f"Losses (epoch): {epoch}:  {',  '.join(terms)}")
-        sys.stdout.flush()
-        if self._chief:
-            self._exports.write(self._losses)
+        print_losses(epoch, losses, decimals)
+        self._exports.write(self._losses)
         if epoch == args.epochs:
             report_inactive_dimensions(mean)
         self._stop_if_asked()
-
-    def _end(self):
-        """Store in the settings that the models to export are those of this epoch."""
-        digests = self.trained.fingerprint, fingerprint_of_losses(self._losses)
-        self.settings |= dict(zip(ENDED, (self.epoch, *digests), strict=True))
-
-    def _save(self):
-        if self._chief:
-            self._checkpoints.save(self.settings, self._losses)
 
     def _stop_if_asked(self):
         """Raise Interrupted on all workers if a signal has arrived at any of them."""

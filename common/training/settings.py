@@ -9,6 +9,7 @@ from common.data.batches import passes_per_epoch
 from common.devices.determinism import device_name, processor_name
 from common.program.errors import UserError
 from common.program.flags import dashed, given
+from common.trained import fingerprint_of_losses
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # Environment variables that change how TensorFlow rounds
@@ -49,7 +50,7 @@ def make_settings(name, args, data):
 
 
 def _version(package):
-    """Return the version of a package, or None if another package, such as tensorflow-cpu, is used."""
+    """Return the version of a package, or None if another, such as tensorflow-cpu, replaces it."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
 
@@ -60,6 +61,18 @@ def ended(settings):
     if "models" in found:  # earlier versions stored the epoch of the models as the flag
         found.setdefault("trained_epochs", settings["flags"]["epochs"])
     return found
+
+
+def mark_ended(settings, run, losses):
+    """Store in the settings that the models of a run are from the last epoch in `losses`.
+
+    Args:
+        settings: dict, which is changed.
+        run: the common.trained.Trained of the run.
+        losses: list of one dict per epoch.
+    """
+    ended = len(losses), run.fingerprint, fingerprint_of_losses(losses)
+    settings |= dict(zip(ENDED, ended, strict=True))
 
 
 def refuse_other(folder, there, now):
