@@ -1,7 +1,7 @@
-"""Join the figures of a run into animations, an epoch a frame.
+"""Join the figures of a run into animations with one frame per epoch.
 
-RUN is a run's folder. Every kind of figure becomes a GIF beside its PNGs, such as cvae_grid.gif. A
-run with --plot-every 1 has a figure for every epoch.
+RUN is the folder of a run. The program writes one GIF per kind of figure to that folder, for
+example cvae_grid.gif. A run with --plot-every 1 has a figure for every epoch.
 
     python -m common.animate outputs/fashion_mnist/cvae
 """
@@ -14,15 +14,16 @@ from common.program.startup import run_script, start
 
 
 def get_args(argv=None):
-    """The command line; raises UserError for what is unknown or malformed."""
-    parser = Parser("python -m common.animate", description="A run's figures as GIFs.")
-    what = "a run's folder, such as outputs/fashion_mnist/cvae"
-    parser.add_argument("run", type=path, metavar="RUN", help=what)
+    """Return the flags. Raise UserError for invalid flags."""
+    about = "Join the figures of a run into GIFs with one frame per epoch."
+    parser = Parser("python -m common.animate", description=about)
+    help = "folder of a run, such as outputs/fashion_mnist/cvae"
+    parser.add_argument("run", type=path, metavar="RUN", help=help)
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    start(get_args)
+    start(get_args)  # answers --help before the imports below, which take seconds
 
 from common.program.errors import UserError
 from common.program.files import regular, replacing_unlocked
@@ -30,56 +31,61 @@ from common.training.folder import FIGURES, MODELS, PSEUDO_INPUTS
 
 from PIL import Image
 
-BAD_PNG = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's words for one
+# Exceptions of Pillow for a damaged PNG
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 FRAME, LAST_FRAME = 200, 2000  # milliseconds
-MORE = "It takes two to animate: train anew with a smaller --plot-every."
 
 
 def find_figures(folder):
-    """A run's figures, a dict from the kind to the PNGs in the order of their epochs.
+    """Return the figures of a run: a dict from the kind to the PNGs in the order of their epochs.
 
-    Kinds of which there are fewer than two, as in runs of earlier versions, are left out. Raises
-    UserError where there is nothing to animate.
+    A kind with fewer than two figures is left out.
+
+    Raises:
+        UserError: the folder is not that of a run, or no kind has two figures.
     """
     model = folder.resolve().name
     if model not in MODELS or not folder.is_dir():
-        raise UserError(f"there is no run {folder}: give OUTPUT_DIR/DATASET/cvae, or mmd there.")
+        raise UserError(f"There is no run in {folder}. Give a folder OUTPUT_DIR/DATASET/cvae or mmd.")
     figures = {}
     for kind in (*FIGURES, PSEUDO_INPUTS):
         start = f"{model}_{kind}_epoch_"
-        files = {path.stem.removeprefix(start): path for path in folder.glob(f"{start}*.png")}
-        files = {int(epoch): path for epoch, path in files.items() if epoch.isdecimal()}
+        files = {file.stem.removeprefix(start): file for file in folder.glob(f"{start}*.png")}
+        files = {int(epoch): file for epoch, file in files.items() if epoch.isdecimal()}
         if len(files) > 1:
             figures[kind] = [files[epoch] for epoch in sorted(files)]
     if not figures:
-        raise UserError(f"{folder} has no two figures of a kind. {MORE}")
+        raise UserError(
+            f"{folder} has fewer than two figures of each kind. An animation requires two. Retrain "
+            "the run with a smaller --plot-every."
+        )
     return figures
 
 
-def read_frame(path):
-    """A figure in 256 colours: all its greys, or the nearest to a latent figure's blends."""
+def read_frame(file):
+    """Return a figure with at most 256 colours, without dithering. Greys keep their values."""
     try:
-        with Image.open(regular(path)) as image:
+        with Image.open(regular(file)) as image:
             return image.convert("RGB").quantize(dither=Image.Dither.NONE)
-    except BAD_PNG as error:
-        if isinstance(error, OSError) and error.errno:  # as of a file that may not be read
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno:  # for example, a missing permission
             raise
-        raise UserError(f"{path} is damaged: {error}. Delete it to go without.") from error
+        raise UserError(f"{file} is damaged: {error}. Delete it to leave out its frame.") from error
 
 
 def animate(folder):
-    """Write the GIFs of a run, and say so of each."""
+    """Write the GIFs of a run, and print the path of each one."""
     for kind, files in find_figures(folder).items():
-        first, *others = [read_frame(path) for path in files]
+        first, *others = [read_frame(file) for file in files]
         path = folder / f"{folder.resolve().name}_{kind}.gif"
-        with signals_wait(), replacing_unlocked(path) as file:
-            durations = [FRAME] * len(others) + [LAST_FRAME]
-            first.save(file, save_all=True, append_images=others, duration=durations, loop=0)
+        durations = [FRAME] * len(others) + [LAST_FRAME]
+        with signals_wait(), replacing_unlocked(path) as temporary:
+            first.save(temporary, save_all=True, append_images=others, duration=durations, loop=0)
         print(path, flush=True)
 
 
 def main(argv=None):
-    """Animate the run that the command line names."""
+    """Run the program."""
     animate(Path(get_args(argv).run))
 
 

@@ -1,1 +1,1 @@
-"""Trained runs as a page to look around in: `python -m common.explore`."""
+"""The explorer: a page that shows the latent spaces of finished runs. See README.md."""

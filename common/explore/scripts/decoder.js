@@ -1,22 +1,28 @@
 "use strict";
-// A worker, one for each run: latent vectors to images, by the run's own weights. They come as
-// Keras has them, but the kernels of convolutions as (channels, 3, 3, filters).
+// A worker that computes the images of latent vectors with the weights of one run.
+//
+// Weights are as in Keras, except that kernels of convolutions are (channels, 3, 3, filters).
 
 let layers, shape;
 
-/** Keras's Dense with a ReLU, of one vector. */
+const relu = (value) => (value > 0 ? value : 0);
+const sigmoid = (value) => 1 / (1 + Math.exp(-value));
+
+/** Return Keras's Dense layer with a ReLU, for one vector. */
 function dense(x, { kernel, bias }) {
   const out = Float64Array.from(bias), n = out.length;
   for (let i = 0; i < x.length; i++) {
     for (let j = 0; j < n; j++) out[j] += x[i] * kernel[i * n + j];
   }
-  return out.map((value) => Math.max(0, value));
+  return out.map(relu);
 }
 
 /**
- * Keras's Conv2DTranspose, 3 x 3, padding "same": (height, width, channels) to (stride * height,
- * stride * width, filters). Every pixel is spread over nine, on a canvas that is larger by what
- * the padding takes away: a last row and column with a stride of 2, one all around with 1.
+ * Return Keras's Conv2DTranspose with a 3 x 3 kernel and padding "same".
+ *
+ * It maps (height, width, channels) to (stride * height, stride * width, filters). Each pixel is
+ * added to nine pixels of a larger canvas, which is then cropped. With a stride of 2, the last row
+ * and column are cropped. With a stride of 1, one pixel is cropped on each side.
  */
 function convTranspose(x, [height, width], { kernel, bias, stride }, activation) {
   const filters = bias.length, channels = x.length / height / width;
@@ -26,7 +32,7 @@ function convTranspose(x, [height, width], { kernel, bias, stride }, activation)
     for (let j = 0; j < width; j++) {
       for (let channel = 0; channel < channels; channel++, at++) {
         const value = x[at];
-        if (value === 0) continue; // as half of them are, after a ReLU
+        if (value === 0) continue; // after a ReLU, about half of the values are 0
         for (let down = 0; down < 3; down++) {
           const to = ((i * stride + down) * across + j * stride) * filters;
           const from = (channel * 3 + down) * row;
@@ -36,18 +42,15 @@ function convTranspose(x, [height, width], { kernel, bias, stride }, activation)
     }
   }
   const out = new Float64Array(stride * height * stride * width * filters);
-  const cut = stride === 1 ? 1 : 0, line = stride * width * filters;
+  const crop = stride === 1 ? 1 : 0, line = stride * width * filters;
   for (let at = 0; at < out.length; at++) {
-    const i = Math.floor(at / line) + cut, rest = (at % line) + cut * filters;
+    const i = Math.floor(at / line) + crop, rest = (at % line) + crop * filters;
     out[at] = activation(canvas[i * across * filters + rest] + bias[at % filters]);
   }
   return out;
 }
 
-const relu = (value) => (value > 0 ? value : 0);
-const sigmoid = (value) => 1 / (1 + Math.exp(-value));
-
-/** Intensities in [0, 1], (height, width, channels), of a latent vector. */
+/** Return the intensities (height, width, channels), from 0 to 1, of a latent vector. */
 function decode(z) {
   const [height, width] = shape;
   let x = dense(z, layers.dense);

@@ -1,0 +1,95 @@
+// Mouse, touch and keyboard on a plot.
+//
+// A mouse moves the cursor when it hovers, moves the view when it drags, and zooms with its wheel.
+// One finger moves the cursor. Two fingers move the view and zoom.
+
+let scrolledAt = -Infinity; // time of the last scrolling of the page
+addEventListener("scroll", () => (scrolledAt = performance.now()), { passive: true });
+
+/** React to the pointers and the keyboard on the plot of a panel. */
+function listen(panel) {
+  const { plot } = panel, pointers = new Map(); // the last pixels of each pressed pointer
+  let isDragged = false;
+  const pixelsOf = (event) => {
+    const box = plot.getBoundingClientRect();
+    return [event.clientX - box.left - plot.clientLeft, event.clientY - box.top - plot.clientTop];
+  };
+  plot.addEventListener("pointerdown", (event) => {
+    if (event.button) return; // not the main button
+    if (!pointers.size) isDragged = false;
+    pointers.set(event.pointerId, pixelsOf(event));
+    plot.setPointerCapture(event.pointerId);
+    const isFirstTouch = event.pointerType !== "mouse" && pointers.size === 1;
+    if (isFirstTouch) moveCursor(toPlace(panel, ...pixelsOf(event)));
+  });
+  plot.addEventListener("pointermove", (event) => {
+    const now = pixelsOf(event), last = pointers.get(event.pointerId);
+    const drags = last && (event.pointerType === "mouse" || pointers.size > 1);
+    if (drags && (isDragged || Math.hypot(now[0] - last[0], now[1] - last[1]) > 3)) {
+      isDragged = true;
+      drag(panel, pointers, event.pointerId, now);
+      pointers.set(event.pointerId, now);
+    }
+    const hovers = !last && playing === null; // hovering does not stop the animation
+    if (!drags && (last || hovers)) moveCursor(toPlace(panel, ...now));
+  });
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    plot.addEventListener(name, (event) => pointers.delete(event.pointerId));
+  }
+  plot.addEventListener("wheel", (event) => {
+    if (performance.now() - scrolledAt < 400) return; // the user scrolls the page across the plot
+    event.preventDefault();
+    const distance = event.deltaY * (event.deltaMode ? 20 : 1); // from lines to pixels
+    zoom(panel, Math.exp(Math.max(-1, Math.min(1, distance * 0.002))), ...pixelsOf(event));
+  }, { passive: false });
+  listenToClicks(panel, pixelsOf, () => isDragged);
+  plot.addEventListener("keydown", (event) => press(panel, event));
+}
+
+/** Set an end of the morphing after a click, and reset the view after a double click. */
+function listenToClicks(panel, pixelsOf, wasDragged) {
+  let before = null; // the ends before the last click
+  panel.plot.addEventListener("click", (event) => {
+    if (event.detail > 1) return;
+    before = wasDragged() ? null : { ...ends, image: [...ends.image], place: [...ends.place] };
+    if (before) chooseEnd(panel, toPlace(panel, ...pixelsOf(event)));
+  });
+  panel.plot.addEventListener("dblclick", () => {
+    if (before) Object.assign(ends, before); // undo its first click
+    resetViews(panel);
+    endsChanged();
+  });
+}
+
+/** Move the view with a pointer, and zoom if there is a second one. */
+function drag(panel, pointers, id, now) {
+  const last = pointers.get(id);
+  const [other] = [...pointers].filter(([one]) => one !== id).map(([, pixels]) => pixels);
+  const unit = unitOf(panel) * (other ? 2 : 1), { x, y, half } = panel.view;
+  setView(panel, { x: x - (now[0] - last[0]) / unit, y: y + (now[1] - last[1]) / unit, half });
+  if (other) {
+    const apart = (pixels) => Math.max(20, Math.hypot(pixels[0] - other[0], pixels[1] - other[1]));
+    const middle = [(now[0] + other[0]) / 2, (now[1] + other[1]) / 2];
+    zoom(panel, apart(last) / apart(now), ...middle);
+  }
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+/** React to a key on a plot. The help of the page and the label of the plot list the keys. */
+function press(panel, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const { key } = event, zoomAtCursor = (factor) =>
+    zoom(panel, factor, ...toScreen(panel, placeOf(panel)));
+  if (ARROWS[key]) {
+    const step = (panel.view.half / 40) * (event.shiftKey ? 5 : 1), from = placeOf(panel);
+    moveCursor({ x: from.x + ARROWS[key][0] * step, y: from.y + ARROWS[key][1] * step });
+    follow(panel);
+    find("status").textContent = `${written(panel, cursor)}, ${panel.testCaption.textContent}`;
+  } else if (key === "Enter" || key === " ") chooseEnd(panel, placeOf(panel));
+  else if (key === "+" || key === "=") zoomAtCursor(0.8);
+  else if (key === "-") zoomAtCursor(1.25);
+  else if (key === "0" || key === "Home") resetViews(panel);
+  else return;
+  event.preventDefault();
+}

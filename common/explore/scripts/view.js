@@ -1,0 +1,122 @@
+// What the panels show: the cursor, what is decoded there, and the visible part of the plots.
+
+let lastMoved = panels[0]; // the panel whose view was set last
+let isFrameRequested = false;
+
+/** Return a number with enough digits to tell places apart on the plot. */
+function rounded(panel, value) {
+  return value.toFixed(Math.max(2, 2 - Math.floor(Math.log10(panel.view.half))));
+}
+
+function written(panel, { x, y }) {
+  const coordinates = panel.dim === 1 ? [x] : [x, y];
+  return `(${coordinates.map((value) => rounded(panel, value)).join(", ")})`;
+}
+
+/** Redraw in the next frame: the points of the plots that are stale, and what moves. */
+function requestDrawing() {
+  if (isFrameRequested) return;
+  isFrameRequested = true;
+  requestAnimationFrame(() => {
+    isFrameRequested = false;
+    for (const panel of panels) {
+      if (panel.stale) drawPoints(panel);
+      panel.stale = false;
+      drawOverlay(panel);
+    }
+  });
+}
+
+/** Decode the place of the cursor in all panels, and show the nearest test images. */
+function update() {
+  for (const panel of panels) {
+    const z = (cursor.along !== null && between(panel, cursor.along)) ||
+      lift(panel, cursor.x, cursor.y);
+    panel.decode("cursor", z, (image) => paint(panel.decoded, image, panel.data.shape));
+    const place = placeOf(panel);
+    panel.decodedCaption.textContent = `decoded at ${written(panel, place)}`;
+    showNearest(panel, place);
+  }
+  requestDrawing();
+}
+
+/** Show the test image whose point is nearest to a place, and its reconstruction. */
+function showNearest(panel, place) {
+  const { data, testImage, reconstruction } = panel, canvases = [testImage, reconstruction];
+  const image = nearestImage(panel, place);
+  if (image !== panel.nearest) {
+    panel.nearest = image;
+    for (const canvas of canvases) {
+      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    }
+    if (image !== null) {
+      const isWanted = () => panel.nearest === image;
+      paintTest(testImage, data, image, isWanted);
+      panel.decode("nearest", meanOf(panel, image), (pixels) => {
+        if (isWanted()) paint(reconstruction, pixels, data.shape);
+      });
+    }
+  }
+  const distance = image === null ? 0 : distanceTo(panel, place, image);
+  const isFar = distance * unitOf(panel) > 30; // pixels
+  const note = isFar ? ` (${rounded(panel, distance)} away)` : "";
+  const name = data.classes.length && image !== null ? data.classes[data.labels[image]].name : null;
+  panel.testCaption.textContent = image === null ? "all classes are hidden" :
+    `test image ${data.numbers[image]}${note}${name === null ? "" : `: ${name}`}`;
+  for (const canvas of canvases) canvas.classList.toggle("far", isFar);
+}
+
+/** Return the distance of a test image. With one latent dimension, the height has no meaning. */
+function distanceTo(panel, { x, y }, image) {
+  const point = pointOf(panel, image);
+  return panel.dim === 1 ? Math.abs(point.x - x) : Math.hypot(point.x - x, point.y - y);
+}
+
+/** Move the cursor off the line from A to B, to a place. */
+function moveCursor(place) {
+  Object.assign(cursor, bounded(place));
+  setAlong(null);
+}
+
+/** Return the place within four times the home view that is nearest to a place. */
+function bounded({ x, y }) {
+  const { home } = page, reach = 4 * home.half;
+  const within = (value, middle) => Math.min(middle + reach, Math.max(middle - reach, value));
+  return { x: within(x, home.x), y: within(y, home.y) };
+}
+
+/** Set the view of a panel, within limits, or of all panels if they move together. */
+function setView(panel, { half, ...middle }) {
+  lastMoved = panel;
+  for (const one of find("together").checked ? panels : [panel]) {
+    one.view = { ...bounded(middle), half: limited(half) };
+    one.stale = true;
+  }
+  update(); // the captions depend on the zoom
+}
+
+function limited(half) {
+  return Math.min(4 * page.home.half, Math.max(page.home.half / 500, half));
+}
+
+/** Zoom by a factor. The place at these pixels stays there. */
+function zoom(panel, factor, left, top) {
+  const { view } = panel, half = limited(view.half * factor), share = half / view.half;
+  const fixed = toPlace(panel, left, top);
+  setView(panel, {
+    x: fixed.x + (view.x - fixed.x) * share, y: fixed.y + (view.y - fixed.y) * share, half,
+  });
+}
+
+/** Shift the view so that the cursor is visible. */
+function follow(panel) {
+  const [left, top] = toScreen(panel, cursor), { width, height } = panel.size, edge = 20;
+  const beyond = (at, length) => Math.min(0, at - edge) + Math.max(0, at - length + edge);
+  const [dx, dy] = [beyond(left, width), beyond(top, height)];
+  const { x, y, half } = panel.view, unit = unitOf(panel);
+  if (dx || dy) setView(panel, { x: x + dx / unit, y: y - dy / unit, half });
+}
+
+function resetViews(...these) {
+  for (const panel of these) setView(panel, page.home);
+}
