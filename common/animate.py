@@ -46,7 +46,7 @@ def find_figures(folder):
     """
     model = folder.resolve().name
     if model not in MODELS or not folder.is_dir():
-        raise UserError(f"There is no run in {folder}. Give a folder OUTPUT_DIR/DATASET/cvae or mmd.")
+        raise UserError(f"{folder} is not a folder of a run. Give OUTPUT_DIR/DATASET/cvae or mmd.")
     figures = {}
     for kind in (*FIGURES, PSEUDO_INPUTS):
         start = f"{model}_{kind}_epoch_"

@@ -1,4 +1,4 @@
-"""common/animate.py: GIFs hold the PNGs in the order of epochs; mistakes are one line."""
+"""Tests of common/animate.py, which joins the figures of a run into GIFs."""
 
 import os
 
@@ -10,19 +10,18 @@ import pytest
 from PIL import Image, ImageSequence
 from support import call, cut
 
+KINDS = (*FIGURES, PSEUDO_INPUTS)
+
 
 def draw(path, epoch):
-    """A PNG with an alpha channel, like matplotlib's, and all greys, in an order of its own."""
+    """Write a PNG with an alpha channel, like matplotlib, and with all 256 greys."""
     greys = (np.arange(600) * (epoch + 1) % 256).astype("u1").reshape(20, 30)
     Image.fromarray(greys).convert("RGBA").save(path)
 
 
-KINDS = (*FIGURES, PSEUDO_INPUTS)
-
-
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with figures of epochs 0, 2 and 10 of a run, and what does not belong to it."""
+    """Return the folder of a run with figures of epochs 0, 2 and 10, and with other files."""
     folder = tmp_path / "cvae"
     folder.mkdir()
     for kind in KINDS:
@@ -33,7 +32,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_gifs_hold_the_figures_in_the_order_of_epochs(folder, capsys):
+def test_gifs_have_the_figures_in_the_order_of_epochs(folder, capsys):
     assert call(animate.main, folder) == 0
     gifs = [folder / f"cvae_{kind}.gif" for kind in KINDS]
     assert capsys.readouterr().out.splitlines() == [str(gif) for gif in gifs]
@@ -48,33 +47,30 @@ def test_gifs_hold_the_figures_in_the_order_of_epochs(folder, capsys):
         assert durations[0] == durations[1] < durations[2]
 
 
-@pytest.mark.parametrize("gone", ["*", "[02]"])
-def test_a_kind_without_two_figures_is_left_out(gone, folder):
-    for path in folder.glob(f"cvae_reconstructions_epoch_{gone}.png"):
+@pytest.mark.parametrize("missing", ["*", "[02]"])
+def test_a_kind_with_fewer_than_two_figures_has_no_gif(missing, folder):
+    for path in folder.glob(f"cvae_reconstructions_epoch_{missing}.png"):
         path.unlink()
     assert call(animate.main, folder) == 0
     assert len(list(folder.glob("*.gif"))) == 4
 
 
-MISTAKES = {
-    "there is no run": ("../elsewhere/cvae", lambda f: None),
-    "give OUTPUT_DIR/DATASET/cvae": ("..", lambda f: None),
-    "has no two figures of a kind": ("../mmd", lambda f: (f / "../mmd").mkdir()),
-    "_epoch_2.png is damaged": (".", lambda f: cut(f / "cvae_clothes_epoch_2.png")),
-    "_epoch_0.png is damaged": (".", lambda f: (f / "cvae_clothes_epoch_0.png").write_text("no")),
-    "_epoch_1.png is damaged: Image size": (
-        ".", lambda f: Image.new("1", (20_000, 20_000)).save(f / "cvae_clothes_epoch_1.png"),
-    ),
-    "_epoch_3.png is there, but is no regular file": (
-        ".", lambda f: os.mkfifo(f / "cvae_clothes_epoch_3.png"),
-    ),
-    "cvae_clothes.gif": (".", lambda f: (f / "cvae_clothes.gif").mkdir()),
-}  # fmt: skip
+# The run, how to prepare its folder, and what the message must name
+MISTAKES = [
+    ("../elsewhere/cvae", lambda f: None, "elsewhere/cvae"),
+    ("..", lambda f: None, "OUTPUT_DIR/DATASET/cvae"),
+    ("../mmd", lambda f: (f / "../mmd").mkdir(), "--plot-every"),
+    (".", lambda f: cut(f / "cvae_clothes_epoch_2.png"), "epoch_2.png"),
+    (".", lambda f: (f / "cvae_clothes_epoch_0.png").write_text("no"), "epoch_0.png"),
+    (".", lambda f: Image.new("1", (20_000, 20_000)).save(f / "cvae_clothes_epoch_1.png"),
+     "epoch_1.png"),
+    (".", lambda f: os.mkfifo(f / "cvae_clothes_epoch_3.png"), "epoch_3.png"),
+    (".", lambda f: (f / "cvae_clothes.gif").mkdir(), "cvae_clothes.gif"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("named", MISTAKES)
-def test_a_mistake_is_one_line_and_status_2(named, folder, capsys):
-    run, prepare = MISTAKES[named]
+@pytest.mark.parametrize(("run", "prepare", "named"), MISTAKES)
+def test_a_mistake_gives_one_line_and_status_2(run, prepare, named, folder, capsys):
     prepare(folder)
     assert call(animate.main, folder / run) == 2
     out, error = capsys.readouterr()
@@ -84,7 +80,7 @@ def test_a_mistake_is_one_line_and_status_2(named, folder, capsys):
     assert not [path for path in folder.iterdir() if path.suffix == ".gif" and path.is_file()]
 
 
-def test_an_older_animation_stays_whole_where_a_new_one_fails(folder, monkeypatch, capsys):
+def test_a_failure_leaves_the_existing_gif_unchanged(folder, monkeypatch, capsys):
     assert call(animate.main, folder) == 0
     gif, damaged = folder / "cvae_clothes.gif", folder / "cvae_clothes_epoch_11.png"
     before = gif.read_bytes()
@@ -98,7 +94,8 @@ def test_an_older_animation_stays_whole_where_a_new_one_fails(folder, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
+    capsys.readouterr()
     assert call(animate.main, folder) == 2
-    assert "cvae_clothes.gif: No space left on device. Mend that" in capsys.readouterr().err
+    assert "cvae_clothes.gif" in capsys.readouterr().err
     assert gif.read_bytes() == before
     assert not list(folder.glob(".*.partial.gif"))
