@@ -1,4 +1,4 @@
-"""The explorer: what is in the page, and what it does in a real browser."""
+"""Tests of the explorer: the content of its page, and what the page does in a browser."""
 
 import base64
 import functools
@@ -13,13 +13,13 @@ from common.compare.evaluate import VERSION
 from common.data.sources import Dataset
 from common.explore import __main__ as explore
 from common.explore import page as pages
-from common.load import SCRIPTS as NAMES
+from common.explore.html import to_html
 from common.load import load_run
-from common.objectives import priors
+from common.objectives.priors import make_prior
 from common.plotting import latent_plane
 from common.program.errors import UserError
 from common.program.files import write_json
-from common.trained import Trained, check_codes
+from common.trained import Trained
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ N = 60  # test images
 
 
 def data_set(shape=(28, 28, 1), names=("left", "right"), title="dots"):
-    """Noise around a bright half."""
+    """Return a data set of noise. Images of the first class have a bright left half."""
     rng = np.random.default_rng(0)
     labels = rng.integers(len(names) or 1, size=N)
     images = rng.integers(0, 90, size=(N, *shape), dtype="u1")
@@ -43,19 +43,18 @@ def data_set(shape=(28, 28, 1), names=("left", "right"), title="dots"):
 
 
 def trained(model, data, folder, latent_dim=2, vamp_prior=None, **flags):
-    """A run whose weights are drawn wide, so that its images differ."""
+    """Return a run with random weights that are large enough to give different images."""
     script = SCRIPTS[model]
     keras.utils.set_random_seed(latent_dim)
     encoder, decoder = script.Encoder(latent_dim), script.Decoder(latent_dim, data.image_shape)
-    x = data.test_images.astype("f4") / 255
-    encoder(x)
+    encoder(data.test_images.astype("f4") / 255)
     decoder(tf.zeros((1, latent_dim)))
     for layer in decoder.layers[:1] + encoder.layers[-1:]:
         layer.set_weights([8 * weight + 0.1 for weight in layer.get_weights()])
-    models = {"encoder": encoder, "decoder": decoder}
-    if vamp_prior:  # of narrow Gaussians: draws of N(0, I) are far from all of them
+    if vamp_prior:  # narrow Gaussians, far from most draws from N(0, I)
         encoder.dense.bias.assign_add(np.repeat(np.float32([0, -14]), latent_dim))
-        models["prior"] = priors.begin_pseudo_inputs(vamp_prior, data.train_images, 0)
+    prior = make_prior(vamp_prior, data.train_images, 0)
+    models = {"encoder": encoder, "decoder": decoder, "prior": prior}
     default = vars(script.get_args([]))
     flags = default | {"latent_dim": latent_dim, "vamp_prior": vamp_prior, "epochs": 7} | flags
     about = {"name": data.name, "title": data.title, "image_shape": list(data.image_shape)}
@@ -67,7 +66,7 @@ def trained(model, data, folder, latent_dim=2, vamp_prior=None, **flags):
 
 
 def in_page(file):
-    """A page's style, script and data, and its policy; what it links to is none."""
+    """Return the style, script, data and policy of a page. Check that it has no links."""
     text = file.read_text(encoding="utf-8")
     parts = re.findall(r"<(script|style)([^>]*)>(.*?)</\1>", text, re.DOTALL)
     found = {dict(re.findall('(id)="(.*?)"', attrs)).get("id", tag): t for tag, attrs, t in parts}
@@ -78,30 +77,32 @@ def in_page(file):
     return found | {"policy": re.search('Policy" content="(.*?)"', outside)[1]}
 
 
+def decode_base64(text, dtype="<f4"):
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
 # The file ---------------------------------------------------------------------
 
 
-def floats(text):
-    return np.frombuffer(base64.b64decode(text), "<f4")
-
-
-def test_a_page_of_finished_runs_holds_all_and_loads_nothing(
-    tmp_path, short_epochs, monkeypatch, capsys
-):
+@pytest.fixture
+def digits(tmp_path, short_epochs, monkeypatch):
+    """Return the folder of two runs on few digits, which outputs/ contains."""
     monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", few_digits)
-    out = tmp_path / "outputs"
-    flags = ("--dataset", "digits", "--epochs", 1, "--batch-size", 30, "--output-dir", out)
+    monkeypatch.chdir(tmp_path)
     for model, script in SCRIPTS.items():
         monkeypatch.setattr(script, "load_data", few_digits)
-        assert call(model, *flags) == 0
-    before = snapshot(tmp_path)
+        assert call(model, "--dataset", "digits", "--epochs", 1, "--batch-size", 30) == 0
+    return tmp_path / "outputs" / "digits"
+
+
+def test_a_page_has_all_data_and_loads_nothing(digits, capsys):
+    before = snapshot(digits)
     capsys.readouterr()
-    monkeypatch.chdir(tmp_path)
-    assert call(explore.main) == 0  # the one data set that is there
-    said, file = capsys.readouterr().out, out / "digits" / "explorer.html"
-    assert said == "outputs/digits/explorer.html, 0.5 MB. Open it in a browser.\n"
-    assert snapshot(tmp_path).keys() - before.keys() == {file.relative_to(tmp_path)}
+    assert call(explore.main) == 0  # without arguments: the only data set in outputs/
+    file = digits / "explorer.html"
+    assert capsys.readouterr().out.startswith("outputs/digits/explorer.html, 0.5 MB.")
+    assert snapshot(digits).keys() - before.keys() == {file.relative_to(digits)}
     found = in_page(file)
     for part in ("style", "script"):
         digest = base64.b64encode(hashlib.sha256(found[part].encode()).digest()).decode()
@@ -112,57 +113,56 @@ def test_a_page_of_finished_runs_holds_all_and_loads_nothing(
     (of_data,) = content["datasets"]
     assert [one["name"] for one in of_data["classes"]] == list(data.class_names)
     assert [one["count"] for one in of_data["classes"]] == np.bincount(data.test_labels).tolist()
-    order = np.frombuffer(base64.b64decode(of_data["numbers"]), "<u4")
-    for panel, model in zip(content["runs"], NAMES, strict=True):
-        run = load_run(out / "digits" / model)
-        mean = floats(panel["means"]).reshape(-1, 2)
+    order = decode_base64(of_data["numbers"], "<u4")
+    for panel, model in zip(content["runs"], SCRIPTS, strict=True):
+        run = load_run(digits / model)
+        mean = decode_base64(panel["means"]).reshape(-1, 2)
         np.testing.assert_array_equal(mean, run.encode(data.test_images)[order])
-        kernel = floats(panel["decoder"]["deconv1"]["kernel"]).reshape(32, 3, 3, 64)
-        np.testing.assert_array_equal(
-            kernel, run.decoder.deconv1.kernel.numpy().transpose(3, 0, 1, 2)
-        )
+        kernel = decode_base64(panel["decoder"]["deconv1"]["kernel"]).reshape(32, 3, 3, 64)
+        expected = run.decoder.deconv1.kernel.numpy().transpose(3, 0, 1, 2)
+        np.testing.assert_array_equal(kernel, expected)
         titles = [table["title"] for table in panel["tables"]]
-        assert titles == ["Flags", "Losses of the last epoch"]  # nothing was measured
-    # Once more, over the first; a damaged and an unfinished run leave that as it is
-    assert call(explore.main, out / "digits", "--output", file) == 0
-    whole = file.read_bytes()
-    cut(out / "digits" / "mmd" / "decoder.keras")
-    assert call(explore.main, out / "digits") == 2
-    assert "decoder.keras is damaged" in capsys.readouterr().err
-    (out / "digits" / "mmd" / "encoder.keras").unlink()
-    assert call(explore.main, out / "digits") == 2
-    assert "it is not finished. To go on:\npython mmd_cvae.py" in capsys.readouterr().err
-    assert file.read_bytes() == whole
+        assert titles == ["Flags", "Losses of the last epoch"]  # there are no metrics
 
 
-def test_what_is_in_the_way_is_left_as_it_is(tmp_path, monkeypatch, capsys):
+def test_a_damaged_or_unfinished_run_leaves_the_page_unchanged(digits, capsys):
+    file, models = digits / "explorer.html", digits / "mmd"
+    assert call(explore.main, digits) == 0
+    assert call(explore.main, digits, "--output", file) == 0
+    page = file.read_bytes()
+    cut(models / "decoder.keras")
+    assert call(explore.main, digits) == 2
+    assert "decoder.keras" in capsys.readouterr().err
+    (models / "encoder.keras").unlink()
+    assert call(explore.main, digits) == 2
+    assert "python mmd_cvae.py" in capsys.readouterr().err  # the command that finishes the run
+    assert file.read_bytes() == page
+
+
+def test_other_files_are_not_replaced(tmp_path, monkeypatch, capsys):
     run = trained("mmd", data_set(), tmp_path)
     monkeypatch.setattr(explore, "load_run", lambda folder: run)
     (tmp_path / "mine.html").write_text("my own")
-    assert call(explore.main, "a", "--output", tmp_path / "mine.html") == 2
-    assert "mine.html is there, and no page of this program" in capsys.readouterr().err
-    assert (tmp_path / "mine.html").read_text() == "my own"
     run.folder.mkdir()
     (run.folder / "settings.json").write_text("{}")
-    assert call(explore.main, "a", "--output", run.folder / "a.html") == 2
-    assert "is a run's folder" in capsys.readouterr().err
-    assert call(explore.main, "a", "--output", tmp_path / "mine.html" / "a.html") == 2
-    assert "mine.html: File exists. Mend that, or choose another" in capsys.readouterr().err
+    for file in ("mine.html", "mine.html/a.html", "mmd/a.html"):
+        assert call(explore.main, "a", "--output", tmp_path / file) == 2
+        assert str((tmp_path / file).parent) in capsys.readouterr().err
+    assert (tmp_path / "mine.html").read_text() == "my own"
+    assert [path.name for path in run.folder.iterdir()] == ["settings.json"]
     assert call(explore.main, "a", "--output", tmp_path / "new" / "a.html") == 0
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.html"]
 
 
-def test_codes_too_large_to_measure_are_refused(tmp_path, monkeypatch):
+def test_a_run_that_diverged_is_refused(tmp_path, monkeypatch):
     run = trained("mmd", data_set(), tmp_path)
     for factor in (1e20, np.nan):
         monkeypatch.setattr(run, "_encode", lambda x, f=factor: np.full((len(x), 2), f))
-        with pytest.raises(UserError, match="beyond what can be measured: its training diverged"):
+        with pytest.raises(UserError, match="diverged"):
             pages.content([run])
-        with pytest.raises(UserError, match="its training diverged"):
-            check_codes(run, run.encode(run.data().test_images))
 
 
-def test_metrics_are_shown_of_these_models_alone(tmp_path):
+def test_only_metrics_of_the_same_models_are_shown(tmp_path):
     run = trained("mmd", data_set(), tmp_path)
     run.folder.mkdir()
     basis = {"models": run.fingerprint, "iw": [500, 99], "version": VERSION}
@@ -181,97 +181,91 @@ def test_metrics_are_shown_of_these_models_alone(tmp_path):
         assert pages.measured(run) == ([], {})
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pipes")
-def test_losses_that_are_no_file_are_not_waited_for(tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="requires named pipes")
+def test_a_pipe_in_place_of_the_losses_is_ignored(tmp_path):
     run = trained("mmd", data_set(), tmp_path)
     run.folder.mkdir()
     os.mkfifo(run.folder / "losses.csv")
     assert pages.losses(run) == []
 
 
-def test_places_on_the_disk_are_not_shown(tmp_path):
-    places = {"images": "/disk/private/faces", "data_dir": "/disk/a", "output_dir": "/disk/b"}
-    tables = pages.tables(trained("mmd", data_set(), tmp_path, **places))
-    (flags,) = [table["rows"] for table in tables if table["title"] == "Flags"]
-    assert ["--images", "faces"] in flags
+def test_the_page_hides_the_folders_of_a_run(tmp_path):
+    folders = {"images": "/disk/private/faces", "data_dir": "/disk/a", "output_dir": "/disk/b"}
+    flags = dict(pages.tables(trained("mmd", data_set(), tmp_path, **folders))[0]["rows"])
+    assert flags["--images"] == "faces"
     assert "disk" not in str(flags)
     tables = pages.tables(trained("mmd", data_set(), tmp_path, dataset="emnist/letters"))
     assert ["--dataset", "emnist/letters"] in tables[0]["rows"]
 
 
-def test_the_picture_of_a_test_set_is_no_larger_than_a_webp_may_be(monkeypatch):
+def test_the_picture_of_a_test_set_fits_a_webp(monkeypatch):
     monkeypatch.setattr(pages, "WEBP_SIDE", 28 * 5 + 27)
     found = pages.dataset(data_set())
     assert (found["size"], found["columns"]) == (25, 5)
 
 
-def test_of_a_large_test_set_the_first_images(tmp_path, monkeypatch):
+def test_a_large_test_set_is_cut_to_its_first_images(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "MOST_BYTES", 30_000)
     data = data_set()
     run = trained("cvae", data, tmp_path)
-    content = pages.content([run, trained("mmd", data, tmp_path)])
+    content = pages.content([run, trained("mmd", data, tmp_path, 1)])
     (found,) = content["datasets"]
     n = found["size"]
     assert 10 < n < N == found["total"]
     assert len(base64.b64decode(found["sprite"].split(",")[1])) < 40_000
-    order = np.frombuffer(base64.b64decode(found["numbers"]), "<u4")
+    order = decode_base64(found["numbers"], "<u4")
     assert sorted(order) == list(range(n))
     assert data.test_labels[order].tolist() == sorted(data.test_labels[:n])
-    means = floats(content["runs"][0]["means"]).reshape(n, 2)
+    means = decode_base64(content["runs"][0]["means"]).reshape(n, 2)
     np.testing.assert_array_equal(means, run.encode(data.test_images)[order])
+    monkeypatch.setattr(pages, "MOST_IMAGES", n - 2)
+    for panel in pages.content([run, trained("cvae", data, tmp_path, 1)])["runs"]:
+        assert len(decode_base64(panel["points"] or panel["means"])) == 2 * (n - 2)
 
 
-def test_of_a_larger_test_set_than_is_shown_in_one_dimension(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "MOST_IMAGES", N - 10)
-    (panel,) = pages.content([trained("cvae", data_set(), tmp_path, 1)])["runs"]
-    assert len(floats(panel["points"])) == 2 * (N - 10)
-
-
-def test_more_dimensions_are_the_figures_plane_and_eight_components(tmp_path):
+def test_many_dimensions_have_the_plane_of_the_figures_and_eight_components(tmp_path):
     data = data_set()
     run = trained("cvae", data, tmp_path, 12)
     (panel,) = pages.content([run])["runs"]
     mean, axes = run.encode(data.test_images), np.array(panel["axes"])
     points, lift, labels = latent_plane(mean)
     order = np.argsort(data.test_labels, kind="stable")
-    np.testing.assert_allclose(floats(panel["points"]).reshape(-1, 2), points[order], rtol=1e-5)
+    found = decode_base64(panel["points"]).reshape(-1, 2)
+    np.testing.assert_allclose(found, points[order], rtol=1e-5)
     place = np.array([[0.3, -1.2]])
     np.testing.assert_allclose(panel["origin"] + place @ axes[:2], lift(place), rtol=1e-5)
     np.testing.assert_allclose(axes @ axes.T, np.eye(10), atol=1e-5)
     assert tuple(panel["labels"]) == labels
-    further = (mean - np.array(panel["origin"])) @ axes[2:].T
-    np.testing.assert_allclose(panel["spread"], further.std(axis=0, ddof=1), rtol=1e-4)
+    others = (mean - np.array(panel["origin"])) @ axes[2:].T
+    np.testing.assert_allclose(panel["spread"], others.std(axis=0, ddof=1), rtol=1e-4)
 
 
 # In a browser -----------------------------------------------------------------
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-in_browser = pytest.mark.skipif(not BROWSER, reason="there is no Chromium")
-
 
 @pytest.fixture(scope="module")
 def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    if not (path := next(filter(None, found), None)):
+        pytest.skip("requires Chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="requires: pip install playwright")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of either script, in grey and in colour, of one, two and more dimensions."""
+    """Return runs of both scripts, on grey and colour images, with 1, 2 and 12 dimensions."""
     folder = tmp_path_factory.mktemp("runs")
     grey, colour = data_set(), data_set((32, 24, 3), HOSTILE, HOSTILE[0])
-    plain = data_set((28, 20, 1), (), "without classes")
     return [
         trained("cvae", grey, folder),
         trained("mmd", grey, folder, seed=1),
         trained("mmd", colour, folder),
         trained("cvae", grey, folder, 12, vamp_prior=5, beta=1.0),
-        trained("mmd", plain, folder, 1),
+        trained("mmd", data_set((28, 20, 1), (), "without classes"), folder, 1),
     ]
 
 
@@ -283,14 +277,14 @@ def content(runs):
 @pytest.fixture(scope="module")
 def file(content, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "a page.html"
-    path.write_bytes(pages.to_html(content))
+    path.write_bytes(to_html(content))
     return path
 
 
 @pytest.fixture(scope="module")
-def open_page(file, chromium):
-    """A function that opens the page; no message is left in the console, nothing was asked for."""
-    opened, messages, asked = [], [], []
+def open_page(chromium, file):
+    """Return a function that opens a page. At the end, check the console and the requests."""
+    opened, messages, requests = [], [], []
 
     def open_page(place=file, **options):
         size = {"width": 1280, "height": 900}
@@ -298,7 +292,7 @@ def open_page(file, chromium):
         page = context.new_page()
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(place.as_uri())
         settle(page)
         opened.append(context)
@@ -308,8 +302,8 @@ def open_page(file, chromium):
     for context in opened:
         context.close()
     assert not messages
-    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
-    assert sum(url.startswith("file:") for url in asked) == len(opened)
+    assert {url.split(":")[0] for url in requests} <= {"file", "data", "blob"}
+    assert sum(url.startswith("file:") for url in requests) == len(opened)
 
 
 @pytest.fixture(scope="module")
@@ -319,13 +313,13 @@ def opened(open_page):
 
 @pytest.fixture
 def page(opened):
-    """The page, opened once, as it begins but for the draws and the place that is looked at."""
+    """Return the page, which all tests share, with its controls and views reset."""
     opened.set_viewport_size({"width": 1280, "height": 900})
     opened.emulate_media(color_scheme="light")
-    for kind in ("kind", "end"):
-        opened.locator(f"[name={kind}]").first.check()
-    opened.get_by_label("panels move together").check()
-    opened.get_by_role("button", name="Show all").click()
+    for name in ("kind", "end"):
+        opened.locator(f"[name={name}]").first.check()
+    opened.locator("#together").check()
+    opened.locator("#resetView").click()
     for button in opened.get_by_role("button", name="all", exact=True).all():
         button.click()
     opened.locator("#frames").fill("17")
@@ -334,22 +328,29 @@ def page(opened):
 
 
 def settle(page):
-    """Until all that was asked of the decoders is on the page."""
+    """Wait until all decoders have finished."""
     page.evaluate("Promise.all(explorer.panels.map((_, i) => explorer.settled(i)))")
 
 
-def decoded(page, run, i, z):
-    """What the page's decoder makes of latent vectors, and Keras's: (n, h, w, channels) each."""
-    found = [
-        page.evaluate("([i, z]) => explorer.decode(i, z).then(a => [...a])", [i, one])
-        for one in z.tolist()
-    ]
-    expected = run.decode(z)
-    return np.array(found).reshape(expected.shape), expected
+def state(page, path):
+    return page.evaluate(f"explorer.{path}")
+
+
+def position(page, path="cursor"):
+    """Return (x, y) of a place."""
+    return [state(page, f"{path}.{axis}") for axis in "xy"]
+
+
+def view(page, i):
+    return np.array([*position(page, f"panels[{i}].view"), state(page, f"panels[{i}].view.half")])
+
+
+def means(run):
+    return run.encode(run.data().test_images)
 
 
 def pixels(page, i, canvas):
-    """A panel's canvas, (h, w, 3) within [0, 1]."""
+    """Return the pixels (h, w, 3) of a canvas of a panel, from 0 to 1."""
     url = page.evaluate("([i, name]) => explorer.panels[i][name].toDataURL()", [i, canvas])
     with Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))) as image:
         return np.array(image)[..., :3] / 255
@@ -363,19 +364,35 @@ def plot(page, i):
     return page.locator(".plot").nth(i)
 
 
+def caption_of(page, i):
+    return page.locator(".panel").nth(i).locator("figcaption").nth(1).text_content()
+
+
 def point_at(page, i, x, y, click=False):
     """Move the mouse to a share of a panel's width and height."""
     plot(page, i).scroll_into_view_if_needed()
     box = plot(page, i).bounding_box()
-    at = round(box["x"] + x * box["width"]), round(box["y"] + y * box["height"])
-    page.mouse.move(*at)
+    pixel = round(box["x"] + x * box["width"]), round(box["y"] + y * box["height"])
+    page.mouse.move(*pixel)
     if click:
-        page.mouse.click(*at)
+        page.mouse.click(*pixel)
     settle(page)
 
 
+def choose_ends(page):
+    """Click on two test images of the first panel, and return their numbers in the test set."""
+    point_at(page, 0, 0.3, 0.6, click=True)
+    point_at(page, 0, 0.7, 0.4, click=True)
+    number = "explorer.panels[0].data.numbers[explorer.ends.image[{}].image]"
+    return [page.evaluate(number.format(k)) for k in (0, 1)]
+
+
+def set_slider(slider, value):
+    slider.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value)
+
+
 def wait_until(page, condition):
-    """The page's policy keeps Playwright's own from being evaluated."""
+    """Wait for a condition. The policy of the page forbids Playwright's own function for this."""
     for _ in range(500):
         if page.evaluate(condition):
             return
@@ -383,73 +400,60 @@ def wait_until(page, condition):
     raise AssertionError(condition)
 
 
-def state(page, path):
-    return page.evaluate(f"explorer.{path}")
-
-
-@in_browser
 def test_decoding_equals_keras(page, runs):
+    js = "([i, z]) => explorer.decode(i, z).then(image => [...image])"
     for i, run in enumerate(runs):
         z = np.random.default_rng(i).normal(size=(20, run.flags["latent_dim"])) * 2
-        found, expected = decoded(page, run, i, z)
+        expected = run.decode(z)
+        found = np.array([page.evaluate(js, [i, one]) for one in z.tolist()])
         assert np.ptp(expected, axis=0).max() > 0.1  # the images differ
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-4)
     assert len(page.evaluate("explorer.timed(2, 2)")) == 2
 
 
-@in_browser
-def test_pointing_decodes_the_same_place_in_every_panel(page, runs):
-    before = page.evaluate("document.documentElement.scrollHeight")
+def test_pointing_decodes_the_same_place_in_all_panels(page, runs):
+    height = page.evaluate("document.documentElement.scrollHeight")
     point_at(page, 0, 0.7, 0.3)
-    x, y = state(page, "look.x"), state(page, "look.y")
+    x, y = position(page)
     for i, run in enumerate(runs[:3]):
-        assert_shows(pixels(page, i, "here"), run.decode([[x, y]])[0])
+        assert_shows(pixels(page, i, "decoded"), run.decode([[x, y]])[0])
         assert f"({x:.2f}, {y:.2f})" in page.locator(".panel").nth(i).inner_text()
-    assert_shows(pixels(page, 4, "here"), runs[4].decode([[x]])[0])
+    assert_shows(pixels(page, 4, "decoded"), runs[4].decode([[x]])[0])
     point_at(page, 1, 0.6, 0.6)
-    assert state(page, "look.x") != x
-    assert page.evaluate("document.documentElement.scrollHeight") == before  # nothing has jumped
+    assert position(page) != [x, y]
+    assert page.evaluate("document.documentElement.scrollHeight") == height  # nothing has moved
 
 
-@in_browser
-def test_near_a_point_are_the_test_image_its_class_and_its_reconstruction(page, runs):
+def test_the_nearest_test_image_has_its_class_and_reconstruction(page, runs):
     for i in (0, 2, 3):
-        data, run = runs[i].data(), runs[i]
-        mean = run.encode(data.test_images)
+        data, mean = runs[i].data(), means(runs[i])
         points, _, _ = latent_plane(mean)
-        chosen = 17
         js = "([i, x, y]) => explorer.toScreen(explorer.panels[i], { x, y })"
-        left, top = page.evaluate(js, [i, *points[chosen].tolist()])
+        left, top = page.evaluate(js, [i, *points[17].tolist()])
         plot(page, i).scroll_into_view_if_needed()
         box = plot(page, i).bounding_box()
         page.mouse.move(box["x"] + 1 + left, box["y"] + 1 + top)
         settle(page)
-        number = page.evaluate(f"explorer.panels[{i}].data.numbers[explorer.panels[{i}].near]")
-        distance = np.hypot(*(points - points[chosen]).T)
-        assert distance[number] <= 0.05 * np.ptp(points)  # a pixel beside it
-        assert_shows(pixels(page, i, "test"), data.test_images[number] / 255, atol=1e-6)
-        assert_shows(pixels(page, i, "again"), run.decode(mean[number : number + 1])[0])
-        caption = page.locator(".panel").nth(i).locator("figcaption").nth(1).text_content()
-        assert caption.startswith(f"test image {number}: ")
+        number = page.evaluate(f"explorer.panels[{i}].data.numbers[explorer.panels[{i}].nearest]")
+        distance = np.hypot(*(points - points[17]).T)
+        assert distance[number] <= 0.05 * np.ptp(points)  # the pointer is up to a pixel off
+        assert_shows(pixels(page, i, "testImage"), data.test_images[number] / 255, atol=1e-6)
+        assert_shows(pixels(page, i, "reconstruction"), runs[i].decode(mean[[number]])[0])
+        assert re.search(rf"\b{number}\b", caption_of(page, i))
         name = data.class_names[data.test_labels[number]]
-        assert caption.endswith(name.replace("\ud800", "\ufffd"))
+        assert caption_of(page, i).endswith(name.replace("\ud800", "\ufffd"))
 
 
-@in_browser
-def test_in_one_dimension_height_is_no_distance(page, runs):
+def test_in_one_dimension_the_height_does_not_count_as_distance(page, runs):
     point_at(page, 4, 0.5, 0.02)  # far above all points
-    mean = runs[4].encode(runs[4].data().test_images)
-    caption = page.locator(".panel").nth(4).locator("figcaption").nth(1).text_content()
-    number = int(re.match(r"test image (\d+)", caption)[1])
-    across = abs(mean[number, 0] - state(page, "look.x"))
+    number, distance = re.search(r"(\d+)(?: \(([\d.]+))?", caption_of(page, 4)).groups()
+    across = abs(means(runs[4])[int(number), 0] - position(page)[0])
     unit = plot(page, 4).bounding_box()["width"] / 2 / view(page, 4)[2]
-    told = re.search(r"\(([\d.]+) away\)", caption)
-    assert (told is None) == (across * unit <= 30)
-    assert told is None or float(told[1]) == pytest.approx(across, abs=0.006)
+    assert (distance is None) == (across * unit <= 30)
+    assert distance is None or float(distance) == pytest.approx(across, abs=0.006)
 
 
-@in_browser
-def test_the_legend_counts_classes_and_switches_them(page, runs):
+def test_the_legend_counts_classes_and_hides_them(page, runs):
     legend = page.locator(".legend").first
     button = legend.get_by_role("button", name="left")
     count = int((runs[0].data().test_labels == 0).sum())
@@ -458,203 +462,174 @@ def test_the_legend_counts_classes_and_switches_them(page, runs):
     assert button.get_attribute("aria-pressed") == "false"
     for x in (0.2, 0.4, 0.6, 0.8):
         point_at(page, 0, x, 0.5)
-        assert page.evaluate("explorer.panels[0].data.labels[explorer.panels[0].near]") == 1
+        assert page.evaluate("explorer.panels[0].data.labels[explorer.panels[0].nearest]") == 1
     legend.get_by_role("button", name="none").click()
-    assert "no class is shown" in page.locator(".panel").first.inner_text()
+    assert state(page, "panels[0].nearest") is None
     legend.get_by_role("button", name="all").click()
     assert button.get_attribute("aria-pressed") == "true"
 
 
-def view(page, i):
-    return np.array([state(page, f"panels[{i}].view.{name}") for name in ("x", "y", "half")])
-
-
-@in_browser
-def test_zoom_pan_and_back_together_and_alone(page):
+def test_panels_zoom_and_move_together_and_alone(page):
     home = view(page, 0)
     point_at(page, 0, 0.75, 0.25)
-    under = state(page, "look.x"), state(page, "look.y")
-    page.wait_for_timeout(500)  # the page was scrolled: while it is, the wheel goes on with that
+    place = position(page)
+    page.wait_for_timeout(500)  # directly after scrolling the page, the wheel does not zoom
     page.mouse.wheel(0, -300)
     wait_until(page, f"explorer.panels[0].view.half < {home[2]}")
     np.testing.assert_allclose(view(page, 1), view(page, 0))
     point_at(page, 0, 0.75, 0.25)
-    np.testing.assert_allclose((state(page, "look.x"), state(page, "look.y")), under, rtol=1e-6)
-    page.get_by_label("panels move together").uncheck()
+    np.testing.assert_allclose(position(page), place, rtol=1e-6)
+    page.locator("#together").uncheck()
     box = plot(page, 0).bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 100)
     page.mouse.down()
     page.mouse.move(box["x"] + 150, box["y"] + 80, steps=5)
     page.mouse.up()
-    moved, left = view(page, 0), view(page, 1)
+    moved, still = view(page, 0), view(page, 1)
     unit = (box["width"] - 2) / 2 / moved[2]
-    np.testing.assert_allclose((moved - left)[:2] * unit, (-50, -20), atol=0.01)
-    ends = state(page, "ends")
+    np.testing.assert_allclose((moved - still)[:2] * unit, (-50, -20), atol=0.01)
+    end = state(page, "ends.image[0].image")
     plot(page, 0).dblclick()
     np.testing.assert_allclose(view(page, 0), home)
-    np.testing.assert_allclose(view(page, 1), left)
-    assert state(page, "ends.image[0].image") == ends["image"][0]["image"]  # not clicked
-    page.get_by_role("button", name="Show all").click()
+    np.testing.assert_allclose(view(page, 1), still)
+    assert state(page, "ends.image[0].image") == end  # a double click sets no end
+    page.locator("#resetView").click()
     np.testing.assert_allclose(view(page, 1), home)
 
 
-@in_browser
-def test_the_keyboard_reaches_all_and_moves_the_place(page):
+def test_the_keyboard_reaches_all_controls_and_moves_the_cursor(page):
     reached = set()
+    js = """() => {
+        const e = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(e);
+        return e === document.body ? null
+            : [e.id || e.className || e.textContent, outlineStyle, parseFloat(outlineWidth)];
+    }"""
     for _ in range(60):
         page.keyboard.press("Tab")
-        js = """() => {
-            const e = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(e);
-            return [e.id || e.className || e.textContent, outlineStyle, parseFloat(outlineWidth)];
-        }"""
-        name, style, width = page.evaluate(js)
-        if page.evaluate("document.activeElement !== document.body"):
+        if focused := page.evaluate(js):
+            name, style, width = focused
             assert style != "none", name
             assert width >= 1
             reached.add(name)
-    controls = {"plot", "together", "whole", "frames", "along", "play", "save", "draw", "fallen"}
-    assert reached >= controls
+    controls = {"plot", "together", "resetView", "frames", "along", "play", "save", "newDraws"}
+    assert reached >= controls | {"showDraws"}
     plot(page, 0).focus()
-    x, y, half = state(page, "look.x"), state(page, "look.y"), view(page, 0)[2]
+    (x, y), half = position(page), view(page, 0)[2]
     for key in ("ArrowRight", "ArrowUp", "Shift+ArrowUp"):
         page.keyboard.press(key)
-    np.testing.assert_allclose(state(page, "look.x"), x + half / 40)
-    np.testing.assert_allclose(state(page, "look.y"), y + 6 * half / 40)
+    np.testing.assert_allclose(position(page), (x + half / 40, y + 6 * half / 40))
     assert state(page, "ends.next") == 0
     page.keyboard.press("Enter")
     assert state(page, "ends.next") == 1
-    assert page.locator("#said").text_content().startswith("A: test image ")
+    assert page.locator("#status").text_content().startswith("A: ")  # for screen readers
     page.keyboard.press("+")
     assert view(page, 0)[2] == pytest.approx(0.8 * half)
     page.keyboard.press("0")
     assert view(page, 0)[2] == pytest.approx(half)
     for _ in range(60):
         page.keyboard.press("Shift+ArrowRight")
-    assert view(page, 0)[0] + view(page, 0)[2] > state(page, "look.x")  # it stays in sight
+    assert view(page, 0)[0] + view(page, 0)[2] > position(page)[0]  # the cursor stays visible
 
 
 @pytest.mark.slow
-@in_browser
-def test_morphing_between_two_test_images_and_between_two_places(page, runs, tmp_path):
-    point_at(page, 0, 0.3, 0.6, click=True)
-    point_at(page, 0, 0.7, 0.4, click=True)
-    numbers = [
-        page.evaluate(f"explorer.panels[0].data.numbers[explorer.ends.image[{k}].image]")
-        for k in (0, 1)
-    ]
+def test_morphing_between_images_and_between_places(page, runs, tmp_path):
+    numbers = choose_ends(page)
     assert numbers[0] != numbers[1]
 
     def check(i, a, b, n):
         strip, width = pixels(page, i, "strip"), runs[i].data().image_shape[1]
         assert strip.shape[1] == n * width + (n - 1) * 2
         for k in (0, n // 2, n - 1):
-            z = a + (b - a) * k / (n - 1)
+            z = np.array([a]) + (np.array([b]) - a) * k / (n - 1)
             assert_shows(strip[:, k * (width + 2) :][:, :width], runs[i].decode(z)[0])
 
     for i in (0, 1, 3):
-        mean = runs[i].encode(runs[i].data().test_images)
-        check(i, mean[numbers[:1]], mean[numbers[1:]], 17)
-    assert "images of another data set" in page.locator(".strip").nth(2).inner_text()
+        check(i, *means(runs[i])[numbers], 17)
+    notes = page.locator(".strip .note").all_text_contents()
+    assert [bool(note) for note in notes] == [False, False, True, False, True]
     for n in (9, 33):
         page.locator("#frames").fill(str(n))
         settle(page)
-        check(0, *(runs[0].encode(runs[0].data().test_images)[[k]] for k in numbers), n)
+        check(0, *means(runs[0])[numbers], n)
     page.locator("#along").fill("0.25")
     settle(page)
-    mean = runs[1].encode(runs[1].data().test_images)[numbers]
-    assert_shows(pixels(page, 1, "here"), runs[1].decode(0.75 * mean[:1] + 0.25 * mean[1:])[0])
+    a, b = means(runs[1])[numbers]
+    assert_shows(pixels(page, 1, "decoded"), runs[1].decode([0.75 * a + 0.25 * b])[0])
     hidden = [page.locator(".marker").nth(i).is_hidden() for i in range(3)]
-    assert hidden == [False, False, True]  # of another data set nothing is on the way
+    assert hidden == [False, False, True]  # the third data set is another one
     page.locator("#play").click()
-    wait_until(page, "Math.abs(explorer.look.along - 0.25) > 0.1")
+    wait_until(page, "Math.abs(explorer.cursor.along - 0.25) > 0.1")
     page.get_by_role("button", name="Pause").click()
     point_at(page, 0, 0.5, 0.5)
     assert page.locator(".marker").first.is_hidden()
     film = page.locator(".film").first
     film.scroll_into_view_if_needed()
     film.click(position={"x": film.bounding_box()["width"] / 4, "y": 15})
-    assert state(page, "look.along") == stopped_at(33, 1 / 4)
-    stopped = state(page, "look.along")
+    clicked = int((33 * 28 + 32 * 2) / 4 / 30)  # 33 images of 28 pixels, with 2 pixels between them
+    assert state(page, "cursor.along") == clicked / 32
     page.wait_for_timeout(100)
-    assert state(page, "look.along") == stopped
+    assert state(page, "cursor.along") == clicked / 32
     with page.expect_download() as download:
         page.locator("#save").click()
     download.value.save_as(tmp_path / "strip.png")
     with Image.open(tmp_path / "strip.png") as image:
-        assert image.width == 2 * (33 * 28 + 32 * 2)
-        assert image.height == sum(32 + 2 * 28 for _ in range(3))
-    page.get_by_label("places").check()
+        assert image.size == (2 * (33 * 28 + 32 * 2), 3 * (32 + 2 * 28))
+    page.locator("[name=kind][value=place]").check()
     point_at(page, 0, 0.35, 0.35, click=True)
-    a = [state(page, f"ends.place[0].{name}") for name in "xy"]
-    b = [state(page, f"ends.place[1].{name}") for name in "xy"]
-    assert a == [state(page, "look.x"), state(page, "look.y")]
-    check(1, np.array([a]), np.array([b]), 33)
-    check(2, np.array([a]), np.array([b]), 33)
+    a, b = (position(page, f"ends.place[{k}]") for k in (0, 1))
+    assert a == position(page)
+    check(1, a, b, 33)
+    check(2, a, b, 33)
 
 
-def stopped_at(n, share):
-    """How far the image is along a strip of n that is at a share of its width, 28 pixels each."""
-    return int(share * (n * 28 + (n - 1) * 2) / 30) / (n - 1)
-
-
-@in_browser
-def test_playing_leaves_no_strip_empty_and_goes_on_under_the_mouse(page, runs):
-    point_at(page, 0, 0.3, 0.6, click=True)
-    point_at(page, 0, 0.7, 0.4, click=True)
+def test_the_animation_fills_the_strips_and_continues_under_the_mouse(page, runs):
+    numbers = choose_ends(page)
     page.locator("#play").click()
     page.locator("#frames").fill("25")
     point_at(page, 0, 0.5, 0.5)
     settle(page)
-    a, b = (state(page, f"ends.image[{k}].image") for k in (0, 1))
-    order = page.evaluate("[...explorer.panels[0].data.numbers]")
-    mean = runs[0].encode(runs[0].data().test_images)[[order[a], order[b]]]
-    expected = runs[0].decode(mean[1:])[0]
-    wait_until(page, "explorer.look.along > 0")
+    expected = runs[0].decode(means(runs[0])[numbers[1:]])[0]
+    wait_until(page, "explorer.cursor.along > 0")
     for _ in range(100):
-        strip = pixels(page, 0, "strip")
-        if np.abs(strip[:, -28:] - expected).max() < 0.6 / 255:
+        last = pixels(page, 0, "strip")[:, -28:]
+        if np.abs(last - expected).max() < 0.6 / 255:
             break
         page.wait_for_timeout(50)
-    assert_shows(strip[:, -28:], expected)
-    assert page.get_by_role("button", name="Pause").count() == 1
+    assert_shows(last, expected)
     page.get_by_role("button", name="Pause").click()
 
 
-@in_browser
-def test_what_is_asked_for_all_the_time_leaves_others_their_turn(page):
+def test_a_moving_cursor_does_not_block_other_images(page):
     js = """async () => {
-      const { decode, dim } = explorer.panels[0], z = new Float64Array(dim), served = [];
-      let going = true;
-      const ask = (purpose) => decode(purpose, z, () => {
-        served.push(purpose);
-        if (going && served.length < 100) ask(purpose);
+      const { decode, dim } = explorer.panels[0], z = new Float64Array(dim);
+      let decoded = 0, waiting = true;
+      const repeat = (purpose) => decode(purpose, z, () => {
+        if (waiting && ++decoded < 100) repeat(purpose);
       });
       const other = (k) => new Promise((done) => decode(`other ${k}`, z, done));
       const others = [0, 1, 2, 3, 4].map(other);
-      for (const purpose of ["here", "again"]) ask(purpose);
+      for (const purpose of ["cursor", "nearest"]) repeat(purpose);
       await Promise.all(others);
-      going = false;
-      return served.length;
+      waiting = false;
+      return decoded;
     }"""
     assert page.evaluate(js) < 20
 
 
-@in_browser
-def test_a_plot_that_is_drawn_again_is_the_same(page):
-    before = pixels(page, 0, "back")
+def test_a_plot_that_is_drawn_again_has_the_same_pixels(page):
+    before = pixels(page, 0, "pointsCanvas")
     page.get_by_role("button", name="none", exact=True).first.click()
     page.get_by_role("button", name="all", exact=True).first.click()
     settle(page)
     page.wait_for_timeout(100)
-    np.testing.assert_array_equal(pixels(page, 0, "back"), before)
+    np.testing.assert_array_equal(pixels(page, 0, "pointsCanvas"), before)
 
 
-@in_browser
-def test_what_is_not_meant_for_the_plot_leaves_it(page):
+def test_scrolling_the_page_and_the_right_button_leave_the_view(page):
     home = view(page, 0)
     point_at(page, 0, 0.5, 0.5)
     page.evaluate("performance.now = () => 0; dispatchEvent(new Event('scroll'))")
-    page.mouse.wheel(0, -10)  # goes on with the scrolling
+    page.mouse.wheel(0, -10)
     page.mouse.down(button="right")
     point_at(page, 0, 0.7, 0.6)
     page.mouse.up(button="right")
@@ -662,101 +637,76 @@ def test_what_is_not_meant_for_the_plot_leaves_it(page):
     np.testing.assert_array_equal(view(page, 0), home)
 
 
-@in_browser
-def test_without_a_line_there_is_nothing_to_play_or_save(page):
+def test_ends_of_two_data_sets_disable_the_morphing(page):
     point_at(page, 0, 0.3, 0.6, click=True)
-    point_at(page, 2, 0.5, 0.5, click=True)  # of another data set
+    point_at(page, 2, 0.5, 0.5, click=True)  # another data set
     for name in ("along", "play", "save"):
         assert page.locator(f"#{name}").is_disabled()
-    point_at(page, 0, 0.3, 0.6, click=True)
-    point_at(page, 0, 0.7, 0.4, click=True)
+    choose_ends(page)
     assert page.locator("#save").is_enabled()
 
 
-@in_browser
-def test_draws_of_the_prior_fall_where_they_are_shown(page, runs, content):
-    before = state(page, "panels[0].fallen")
-    page.locator("#draw").click()
+def test_draws_are_decoded_and_follow_the_prior(page, runs, content):
+    before = state(page, "panels[0].draws")
+    page.locator("#newDraws").click()
     settle(page)
-    z = np.array([[state(page, f"panels[0].fallen[{k}].{name}") for name in "xy"] for k in (0, 63)])
-    assert z[0].tolist() != [before[0]["x"], before[0]["y"]]
-    images = runs[0].decode(z)
-    drawn = pixels(page, 0, "drawn")
+    z = [position(page, f"panels[0].draws[{k}]") for k in (0, 63)]
+    assert z[0] != [before[0]["x"], before[0]["y"]]
+    images, drawn = runs[0].decode(z), pixels(page, 0, "drawn")
     assert_shows(drawn[:28, :28], images[0])
     assert_shows(drawn[-28:, -28:], images[1])
-    assert state(page, "panels[1].fallen") == state(page, "panels[0].fallen")  # the same noise
-    centres = runs[3].mixture()[0].numpy()  # of the VampPrior: its draws fall around these
-    points = [[place[name] for name in "xy"] for place in state(page, "panels[3].fallen")]
-    (panel,) = [one for one in content["runs"] if one["latentDim"] == 12]
-    axes, widest = np.array(panel["axes"][:2]), np.exp(runs[3].mixture()[1].numpy() / 2).max()
-    marks = (centres - panel["origin"]) @ axes.T
+    assert state(page, "panels[1].draws") == state(page, "panels[0].draws")  # the same noise
+    points = np.array([[place[axis] for axis in "xy"] for place in state(page, "panels[3].draws")])
+    origin, axes = (np.array(content["runs"][3][name]) for name in ("origin", "axes"))
+    centres, logvar = (each.numpy() for each in runs[3].mixture())
+    marks = (centres - origin) @ axes[:2].T
 
-    def far(points):
+    def distance(points):
+        """Return the median distance from the nearest centre of the VampPrior."""
         return np.median(np.linalg.norm(points[:, None] - marks, axis=2).min(axis=1))
 
-    normal = np.random.default_rng(0).normal(size=(64, 12)) - panel["origin"]
-    assert far(np.array(points)) < 3 * widest < 1 < far(normal @ axes.T)
+    normal = (np.random.default_rng(0).normal(size=(64, 12)) - origin) @ axes[:2].T
+    assert distance(points) < 3 * np.exp(logvar / 2).max() < 1 < distance(normal)
 
 
-@in_browser
-def test_more_dimensions_have_sliders(page, runs, content):
-    sliders = page.locator(".panel").nth(3).get_by_role("slider")
+def test_many_dimensions_have_sliders_and_ends_keep_their_positions(page, runs, content):
+    sliders, panel = page.locator(".panel").nth(3).get_by_role("slider"), content["runs"][3]
     assert sliders.count() == 8
-    (panel,) = [one for one in content["runs"] if one["latentDim"] == 12]
-    value = panel["spread"][7]
     point_at(page, 3, 0.5, 0.5)
-    sliders.nth(7).evaluate(
-        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value
-    )
+    set_slider(sliders.nth(7), panel["spread"][7])
     settle(page)
-    places = [
-        state(page, "look.x"),
-        state(page, "look.y"),
-        *[0] * 7,
-        state(page, "panels[3].further[7]"),
-    ]
-    assert abs(places[-1]) > 0.5 * value
-    z = np.array(panel["origin"]) + np.array(places) @ np.array(panel["axes"])
-    assert_shows(pixels(page, 3, "here"), runs[3].decode(z[None])[0])
-
-
-@in_browser
-def test_ends_keep_where_the_sliders_were(page):
-    page.get_by_label("places").check()
+    steps = [*position(page), *[0] * 7, state(page, "panels[3].offsets[7]")]
+    assert steps[-1] > 0.5 * panel["spread"][7]
+    z = np.array(panel["origin"]) + np.array(steps) @ np.array(panel["axes"])
+    assert_shows(pixels(page, 3, "decoded"), runs[3].decode([z])[0])
+    page.locator("[name=kind][value=place]").check()
     point_at(page, 3, 0.4, 0.4, click=True)
     before = page.evaluate("[...explorer.between(3, 0)]")
-    slider = page.locator(".panel").nth(3).get_by_role("slider").first
-    slider.evaluate("e => { e.value = e.max; e.dispatchEvent(new Event('input')); }")
+    set_slider(sliders.nth(7), 0)
     assert page.evaluate("[...explorer.between(3, 0)]") == before
-    slider.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
 
 
-@in_browser
-def test_the_runs_are_one_table_without_places_on_the_disk(page, runs, content):
+def test_the_table_has_one_column_per_run_and_no_folders(page, runs, content):
     rows = page.locator("#tables tr").all_inner_texts()
-    assert rows[0].split("\t")[1:] == [
-        panel["title"].replace("\ud800", "\ufffd") for panel in content["runs"]
-    ]
-    names = [row.split("\t")[0] for row in rows]
-    assert "--seed" in names
-    assert not {"--output-dir", "--data-dir"} & {*names}
-    (seeds,) = [row.split("\t")[1:] for row in rows if row.startswith("--seed")]
-    assert seeds == [str(run.flags["seed"]) for run in runs]
+    titles = [panel["title"].replace("\ud800", "\ufffd") for panel in content["runs"]]
+    assert rows[0].split("\t")[1:] == titles
+    cells = {name: values for name, *values in (row.split("\t") for row in rows)}
+    assert cells["--seed"] == [str(run.flags["seed"]) for run in runs]
+    assert not {"--output-dir", "--data-dir"} & cells.keys()
 
 
-@in_browser
-def test_names_are_text_whatever_characters_they_have(page):
+def test_names_with_markup_are_shown_as_text(page):
     assert page.evaluate("typeof hacked") == "undefined"
     assert page.locator("img, b").count() == 0
-    shown = [name.replace("\ud800", "\ufffd") for name in HOSTILE]
-    names = page.locator(".legend").nth(1).locator("button span:first-of-type").all_text_contents()
-    assert [name.replace("\ud800", "\ufffd") for name in names] == shown
-    assert page.locator(".legend").nth(1).locator("legend").text_content().startswith(HOSTILE[0])
+    legend = page.locator(".legend").nth(1)
+    names = legend.locator("button span:first-of-type").all_text_contents()
+    shown = [name.replace("\ud800", "\ufffd") for name in (*names, *HOSTILE)]
+    assert shown[:3] == shown[3:]
+    assert legend.locator("legend").text_content().startswith(HOSTILE[0])
 
 
-@in_browser
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (800, "light"), (2560, "dark")])
-def test_from_a_phone_to_a_projector(page, width, scheme):
+def test_the_page_fits_phones_and_projectors(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -768,37 +718,30 @@ def test_from_a_phone_to_a_projector(page, width, scheme):
         assert abs(box["width"] - box["height"]) < 60 or box["height"] >= 600
 
 
-@in_browser
-def test_where_it_cannot_work_it_says_so(chromium, file):
+def test_a_browser_without_workers_shows_an_error(chromium, file):
     context = chromium.new_context()
     page = context.new_page()
     page.add_init_script("Worker = class { constructor() { throw new Error('no workers'); } };")
     page.goto(file.as_uri())
-    said = page.locator("#failed").text_content()
+    assert "no workers" in page.locator("#error").text_content()
     context.close()
-    assert said.startswith("This page does not work here: ")
-    assert "no workers" in said
 
 
-@in_browser
 def test_touch(open_page, runs, tmp_path):
     alone = tmp_path / "alone.html"
-    alone.write_bytes(pages.to_html(pages.content(runs[:1])))
+    alone.write_bytes(to_html(pages.content(runs[:1])))
     page = open_page(alone, has_touch=True, viewport={"width": 400, "height": 800})
     plot(page, 0).scroll_into_view_if_needed()
     box = plot(page, 0).bounding_box()
-    x, y = state(page, "look.x"), state(page, "look.y")
+    before, half = position(page), view(page, 0)[2]
     page.touchscreen.tap(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
     settle(page)
-    assert (state(page, "look.x"), state(page, "look.y")) != (x, y)
+    assert position(page) != before
     assert state(page, "ends.next") == 1
-    home = view(page, 0)
     send = functools.partial(page.context.new_cdp_session(page).send, "Input.dispatchTouchEvent")
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", 0)):
-        two = [
-            {"x": middle[0] + side * apart, "y": middle[1], "id": k}
-            for k, side in enumerate((-1, 1))
-        ]
-        send({"type": kind, "touchPoints": two if apart else []})
-    assert view(page, 0)[2] == pytest.approx(home[2] / 2, rel=0.05)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80)):
+        fingers = [{"x": x + side * apart, "y": y, "id": k} for k, side in enumerate((-1, 1))]
+        send({"type": kind, "touchPoints": fingers})
+    send({"type": "touchEnd", "touchPoints": []})
+    assert view(page, 0)[2] == pytest.approx(half / 2, rel=0.05)
