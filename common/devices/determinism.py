@@ -14,10 +14,7 @@ from joblib import cpu_count
 def set_up(seed, dtype, strategy=None):
     """Set all seeds, make TensorFlow deterministic, and set Keras's precision as `keras_in`.
 
-    Args:
-        seed: int.
-        dtype: "float32" or "float64".
-        strategy: tf.distribute.Strategy in whose scope the block runs, or None.
+    If there is a `strategy`, the block runs in its scope.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()  # TensorFlow has no function that disables it

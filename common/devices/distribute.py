@@ -23,16 +23,11 @@ WORKER_FLAGS = {"data_dir", "images", "output_dir", "plot_every", "tensorboard",
 
 
 def make_strategy(args):
-    """Return the tf.distribute.Strategy for --replicas and TF_CONFIG, or None for one device.
+    """Return the tf.distribute.Strategy for a script's flags and TF_CONFIG; None for one device.
 
-    Call it before anything else initializes TensorFlow's devices.
-
-    Args:
-        args: the flags of a script.
-
-    Raises:
-        UserError: there are too few devices, the batch size is not a multiple of the number of
-            replicas, or the workers do not meet or have different flags.
+    Call it before anything else initializes TensorFlow's devices. Raises UserError if there are too
+    few devices, if the batch size is not a multiple of the number of replicas, or if the workers do
+    not meet or have different flags.
     """
     n, (workers, this) = args.replicas, read_tf_config()
     if n == 1 and not workers:
@@ -104,14 +99,9 @@ def _refuse_different_flags(args):
 def on_replicas(train_step):
     """Decorate a training step so that it runs on every replica of the current strategy.
 
-    Args:
-        train_step: tf.function of a batch `x` from `read_shares`, a loss function, and keyword
-            arguments with models, optimizer and a tf.random.Generator `rng`. It returns a dict from
-            the names of loss terms to scalar tensors.
-
-    Returns:
-        A function with the same arguments. It returns the dict, or with a strategy the average over
-        all replicas in float64.
+    The step is a tf.function of a batch `x` from `read_shares`, a loss function, and keyword
+    arguments with models, optimizer and a tf.random.Generator `rng`. It returns a dict of loss
+    terms, scalar tensors. With a strategy, the result is their average over all replicas.
     """
 
     @functools.lru_cache(maxsize=1)
@@ -141,11 +131,9 @@ def _to_float64(terms):
 
 
 def read_shares(read, batch):
-    """Return the images of a batch. On each replica, it is its share, repeated to the batch's size.
+    """Return `read(batch)`, the images of a batch of indices (n,).
 
-    Args:
-        read: tf.function that maps indices (n,) to images (n, height, width, channels).
-        batch: tensor (n,) of indices. n is a multiple of the number of replicas.
+    On each of several replicas, it is the replica's share, repeated to the size of the batch.
     """
     if not tf.distribute.has_strategy():
         return read(batch)
@@ -166,9 +154,7 @@ def _read_shares(read, batch):
 def on_devices(loss_function):
     """Return a loss function whose models compute in parts on a CPU, and in shares on replicas.
 
-    Args:
-        loss_function: function of images, encoder, decoder and random generator, such as
-            `compute_loss` of a script.
+    Loss functions have the arguments of a script's `compute_loss`.
     """
 
     def compute(x, encoder, decoder, rng):

@@ -16,14 +16,10 @@ PARTS = 4
 def in_parts(model):
     """Return a function that computes `model` in parts of the batch on a CPU.
 
-    It returns the same values and gradients as the model, within rounding. A core that works
-    through one part waits less than cores that share every operation. The function is the plain
-    model on a GPU, outside a graph, for fewer than 10 rows per part, and for an unknown number of
-    rows.
-
-    Args:
-        model: function that maps a tensor (n, ...) row by row to a tensor (n, ...) or a tuple of
-            such tensors.
+    `model` maps a tensor (n, ...) row by row to a tensor (n, ...) or a tuple of such tensors. The
+    function gives the same values and gradients within rounding. A core that works through one part
+    waits less than cores that share every operation. On a GPU, outside a graph, with fewer than 10
+    rows per part, or with an unknown number of rows, the function is the plain model.
     """
 
     def call(x, **kwargs):
@@ -45,10 +41,8 @@ def slices(rows, size=1000):
 def in_batches(function, *rows, size=1000):
     """Return what a function gives for all rows, computed `size` rows at a time, as NumPy arrays.
 
-    Args:
-        function: maps slices of `rows` row by row to a tensor (n, ...) or a tuple of tensors.
-        rows: one or more arrays with the same number of rows.
-        size: rows per call.
+    `rows` are one or more arrays with n rows. The function maps slices of them row by row to a
+    tensor (n, ...) or a tuple of such tensors.
     """
     if not len(rows[0]):  # with AVX-512, TensorFlow's convolution of no images has a wrong shape
         empty = map(np.asarray, rows)
@@ -89,12 +83,8 @@ def conv_transpose_to_image(x, kernel):
     product gives the contribution of each pixel to its nine neighbours, and the nine shifted
     contributions are added. The gradients use TensorFlow's operations, which are fast enough.
 
-    Args:
-        x: tensor (n, height, width, filters).
-        kernel: tensor (3, 3, channels, filters), as in Keras's Conv2DTranspose.
-
-    Returns:
-        A tensor (n, height, width, channels).
+    x is (n, height, width, filters), the kernel (3, 3, channels, filters) as in Keras's
+    Conv2DTranspose, and the result (n, height, width, channels).
     """
     height, width, filters = x.shape[1:]
     channels = kernel.shape[2]

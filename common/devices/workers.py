@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -47,34 +46,22 @@ def read_tf_config():
     Raises:
         UserError: TF_CONFIG is invalid.
     """
-    text = os.environ.get("TF_CONFIG", "")
-    if not text.strip():
+    if not os.environ.get("TF_CONFIG", "").strip():
         os.environ.pop("TF_CONFIG", None)  # TensorFlow would try to parse it
         return (), None
     try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        kind, index = task["type"], task["index"]
-        if not {"worker"} <= set(cluster) <= {"chief", "worker"}:
-            raise ValueError("the cluster must have a list 'worker' and may have a list 'chief'")
-        if not all(isinstance(each, list) for each in cluster.values()):
-            raise ValueError("addresses must be in a list")
-        if len(cluster.get("chief", ["one"])) != 1:
-            raise ValueError("the list 'chief' must have one address")
-        workers = (*cluster.get("chief", []), *cluster["worker"])
-        for worker in workers:
-            if not re.fullmatch(r"[\w.-]{1,255}:[0-9]{1,5}", worker, re.ASCII):
-                raise ValueError(f"{worker!r} is not HOST:PORT")
-            if not 0 < _split(worker)[1] < 2**16:
-                raise ValueError(f"{worker!r} does not have a port from 1 to 65535")
-        if len(set(workers)) < len(workers):
-            raise ValueError("two workers have the same address")
-        if type(index) is not int or not 0 <= index < len(cluster.get(kind, [])):
-            raise ValueError(f"the cluster has no {kind} with index {index!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise UserError(f"TF_CONFIG is invalid: {what}.\nExample: {json.dumps(EXAMPLE)}") from None
-    return workers, cluster[kind][index]
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster = resolver.cluster_spec().as_dict()
+        this = cluster[resolver.task_type][resolver.task_id]
+        workers = (*cluster.get("chief", []), *cluster.get("worker", []))
+        if this not in workers or len(set(map(_split, workers))) < len(workers):
+            raise ValueError("each worker must have its own address")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"TF_CONFIG is invalid: {type(error).__name__}: {error}.\n"
+            f"Example: {json.dumps(EXAMPLE)}"
+        ) from None
+    return workers, this
 
 
 @contextlib.contextmanager

@@ -99,15 +99,10 @@ class VampPrior(keras.Model):
 
 
 def make_prior(number, images, seed):
-    """Return a VampPrior whose pseudo-inputs are initially training images, or StandardNormal.
+    """Return a VampPrior with `number` pseudo-inputs, or a StandardNormal if `number` is None.
 
-    Args:
-        number: how many pseudo-inputs; None for the StandardNormal.
-        images: uint8 training images (n, height, width, channels).
-        seed: determines which training images are chosen.
-
-    Raises:
-        UserError: there are fewer training images than `number`.
+    The pseudo-inputs are initially training images, chosen by the seed from uint8 `images` (n,
+    height, width, channels). Raises UserError if there are fewer images than `number`.
     """
     if not number:
         return StandardNormal()

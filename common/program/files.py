@@ -19,15 +19,9 @@ A_DAY = 24 * 60 * 60  # seconds
 def replacing(path, own=""):
     """Yield a temporary path with the suffix of `path`, and rename that file to `path` at the end.
 
-    If the block raises an exception, `path` keeps its content and the temporary file is deleted.
-
-    Args:
-        path: pathlib.Path of the file to replace.
-        own: text that makes the temporary name unique to this process. It is needed where no lock
-            keeps other processes out of the folder.
-
-    Raises:
-        OSError: with `path` as its file name, if the file cannot be written.
+    If the block raises an exception, `path` keeps its content and the temporary file is deleted. An
+    OSError gets `path` as its file name. `own` is part of the temporary name; it tells processes
+    apart where no lock keeps them out.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
@@ -85,26 +79,20 @@ def regular(path):
     return path
 
 
-def read_json(path, form):
+def read_json(path, form=None):
     """Return the dict that `write_json` wrote to a file.
 
-    Args:
-        path: pathlib.Path.
-        form: the form that the content must have, as for `fits`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: the file is not a regular file or not JSON, does not have the form, or was
-            changed after it was written.
+    Raises OSError if the file cannot be read. Raises UserError if it is not JSON, or was changed
+    after it was written.
     """
     try:
-        content = json.loads(regular(path).read_bytes())
-        if not fits(content, form):
-            raise ValueError("values are missing or have the wrong type")
-        if content.pop("digest", None) != _digest(content):
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or content.pop("digest", None) != _digest(content):
             raise ValueError("it was changed after it was written")
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {reason(error)}.") from error
+        raise UserError(
+            f"{path} is damaged: {reason(error)}. The command that wrote it writes it again."
+        ) from error
     return content
 
 

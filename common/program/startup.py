@@ -23,10 +23,7 @@ def start(get_args):
     """Start a program: answer --help and invalid flags, then import TensorFlow without its log.
 
     It is called before TensorFlow is imported, which takes seconds. The user's own settings for
-    warnings, Keras and matplotlib are kept out.
-
-    Args:
-        get_args: function that parses the command line.
+    warnings, Keras and matplotlib are kept out. `get_args` parses the command line.
     """
     signals.begin_program()
     try:
@@ -45,8 +42,7 @@ def start(get_args):
 def run_script(main):
     """Call `main()`. Turn errors that the user can fix, and signals, into a message and a status.
 
-    Raises:
-        SystemExit: with the exit status, unless it is 0.
+    Raises SystemExit with the exit status, unless it is 0.
     """
     signals.begin_program()
     try:

@@ -5,7 +5,6 @@ import sys
 
 from common.devices.workers import bytes_of_chief, is_alone, is_chief
 from common.program.errors import UserError, reason
-from common.program.files import fits, is_number, regular
 from common.training import folder as run_folder
 
 import tensorflow as tf
@@ -31,13 +30,7 @@ class Checkpoints:
     """The checkpoints of one run: models, optimizer, random state, settings and all losses."""
 
     def __init__(self, folder, name, state):
-        """Prepare to read and write checkpoints.
-
-        Args:
-            folder: pathlib.Path of the run.
-            name: the name of the run, "cvae" or "mmd".
-            state: dict with models, optimizer and random generator.
-        """
+        """Prepare the checkpoints of the run called `name`; `state` is a dict of trackables."""
         self.folder, self.name, self._document = folder, name, Document()
         self._checkpoint = tf.train.Checkpoint(document=self._document, **state)
 
@@ -61,28 +54,20 @@ class Checkpoints:
                 file.unlink()
 
     def restore(self, check):
-        """Restore the latest checkpoint that is complete.
+        """Restore the latest complete checkpoint. Return its settings and losses, or None.
 
-        Args:
-            check: function of the settings in the checkpoint; it raises UserError if they do not
-                fit this run.
-
-        Returns:
-            A dict with "settings" and "losses", or None if there is no checkpoint.
-
-        Raises:
-            UserError: there is a run without a complete checkpoint, a checkpoint cannot be read, or
-                what `check` raises.
+        `check` raises UserError if the settings in the checkpoint do not fit this run. UserError is
+        also raised if a checkpoint cannot be read, or if there is a run without a complete one.
         """
-        checkpoints = {
-            epoch: files
+        checkpoints = [
+            epoch
             for epoch, files in run_folder.checkpoint_files(self.folder).items()
             if any(file.suffix == ".index" for file in files)
-        }
-        for epoch, files in checkpoints.items():
+        ]
+        for epoch in checkpoints:
             prefix = run_folder.prefix(self.folder, epoch)
             try:
-                document = self._read_document(files, epoch)
+                document = self._read_document(epoch)
                 check(document["settings"])
                 self._checkpoint.read(str(prefix)).assert_consumed()
                 return document
@@ -94,7 +79,7 @@ class Checkpoints:
                 print(f"The checkpoint {prefix} is damaged and is ignored.", file=sys.stderr)
         exported = [file.name for file in run_folder.written(self.folder, self.name)]
         exported = [name for name in exported if not name.startswith(".")]
-        if checkpoints.keys() - {0} or exported:  # else it was killed at its first checkpoint
+        if any(checkpoints) or exported:  # else it was killed at its first checkpoint
             found = "its checkpoints are damaged" if checkpoints else f"only {exported[0]} is left"
             raise UserError(
                 f"{self.folder} contains a run that cannot be resumed: {found}.\n"
@@ -102,18 +87,14 @@ class Checkpoints:
             )
         return None
 
-    def _read_document(self, files, epoch):
+    def _read_document(self, epoch):
         """Return the settings and losses in a checkpoint. Damaged files raise many exceptions."""
-        for file in files:
-            regular(file)
         # tf.train.load_checkpoint would follow the list of checkpoints in a folder of that name
         prefix = str(run_folder.prefix(self.folder, epoch))
         reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
-        row = {"epoch": is_number, "seconds": is_number}
-        form = {"settings": {"flags": {"epochs": int}, "dataset": dict}, "losses": [row]}
-        if not fits(document, form) or len(document["losses"]) != epoch:
-            raise ValueError("the checkpoint belongs to another program or another epoch")
+        if len(document["losses"]) != epoch:
+            raise ValueError("the checkpoint belongs to another epoch")
         return document
 
     def copy_from_chief(self, epoch):

@@ -19,13 +19,7 @@ class DivergedError(UserError):
 
 
 def check_start(args, data, folder):
-    """Raise UserError if a script cannot train with these flags.
-
-    Args:
-        args: the flags.
-        data: common.data.sources.Dataset.
-        folder: pathlib.Path of the run.
-    """
+    """Raise UserError if a script cannot train with these flags on this data in this folder."""
     n, m = len(data.train_images), len(data.test_images)
     if m < LEAST_TEST_IMAGES:
         raise UserError(
@@ -47,14 +41,9 @@ def check_start(args, data, folder):
 
 
 def check_finite(losses, run, codes, epoch, args):
-    """Raise DivergedError if a number of this epoch is infinite or NaN.
+    """Raise DivergedError if a loss, weight or latent vector of this epoch is infinite or NaN.
 
-    Args:
-        losses: dict of the loss terms.
-        run: the common.trained.Trained of the run.
-        codes: array (n, latent_dim) of latent vectors that figures will show, or None.
-        epoch: the number of the epoch that has just been trained.
-        args: the flags.
+    `codes` are the latent vectors (n, latent_dim) that figures will show, or None.
     """
     models = [run.encoder, run.decoder, *[run.prior] * hasattr(run.prior, "weights")]
     weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
@@ -69,11 +58,7 @@ def check_finite(losses, run, codes, epoch, args):
 
 
 def report_inactive_dimensions(mean):
-    """Print the number of active latent dimensions if some are inactive.
-
-    Args:
-        mean: array (n, latent_dim), the means of the test images.
-    """
+    """Print the number of active latent dimensions if some are inactive, given means (n, dim)."""
     active, latent_dim = active_dimensions(mean), mean.shape[1]
     if active < latent_dim:
         print(

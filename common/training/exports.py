@@ -6,7 +6,7 @@ import csv
 from common.devices.workers import is_chief
 from common.plotting import draw_figures, save_figure, shorten
 from common.program.errors import UserError, reason
-from common.program.files import regular, replacing, write_json
+from common.program.files import replacing, write_json
 from common.training import folder as run_folder
 from common.training.folder import FIGURES, PSEUDO_INPUTS
 
@@ -17,14 +17,7 @@ class Exports:
     """The files that a run writes from its state. Each is replaced as a whole."""
 
     def __init__(self, run, title, args, data):
-        """Prepare the exports.
-
-        Args:
-            run: the common.trained.Trained of the run. Its settings change during the training.
-            title: the name of the model in figures.
-            args: the flags.
-            data: common.data.sources.Dataset.
-        """
+        """Prepare the exports of a Trained, whose settings change during the training."""
         self.run, self.title, self.args, self.data = run, title, args, data
         self._writer = None  # of TensorBoard
 
@@ -32,9 +25,6 @@ class Exports:
         """Write everything that the state after epoch `len(losses)` can give.
 
         Only the chief of several workers writes. Raises OSError if that fails.
-
-        Args:
-            losses: list of one dict per epoch.
         """
         if not is_chief():
             return
@@ -102,5 +92,5 @@ class Exports:
             # Figures of earlier epochs can be missing or damaged
             with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
                 path = run_folder.figure(self.run.folder, self.run.model, kind, epoch)
-                png = tf.io.decode_png(tf.io.read_file(str(regular(path))))
+                png = tf.io.decode_png(tf.io.read_file(str(path)))
                 tf.summary.image(f"figures/{kind}", [png], epoch)

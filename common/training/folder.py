@@ -75,12 +75,7 @@ def prefix(folder, epoch):
 def checkpoint_files(folder, temporary=False):
     """Return the files of the checkpoints: a dict from the epoch to a list, the latest epoch first.
 
-    Args:
-        folder: pathlib.Path of the run.
-        temporary: whether to include folders that TensorFlow left when it was killed.
-
-    Raises:
-        OSError: the folder cannot be read.
+    With `temporary`, it includes folders that TensorFlow left when it was killed. Raises OSError.
     """
     checkpoints, found = folder / "checkpoints", {}
     names = os.listdir(checkpoints) if checkpoints.is_dir() else []  # Path.glob would hide errors

@@ -26,13 +26,7 @@ ENDED = ("trained_epochs", "models", "losses")
 
 
 def make_settings(name, args, data):
-    """Return the settings of a new run called `name` as a dict for JSON.
-
-    Args:
-        name: "cvae" or "mmd".
-        args: the flags.
-        data: common.data.sources.Dataset.
-    """
+    """Return the settings of a new run called `name`, with these flags and Dataset, for JSON."""
     n, passes = len(data.train_images), passes_per_epoch(len(data.train_images))
     sizes = {"train_images": n, "test_images": len(data.test_images)}
     versions = {package: _version(package) for package in PACKAGES}
@@ -64,24 +58,13 @@ def ended(settings):
 
 
 def mark_ended(settings, run, losses):
-    """Store in the settings that the models of a run are from the last epoch in `losses`.
-
-    Args:
-        settings: dict, which is changed.
-        run: the common.trained.Trained of the run.
-        losses: list of one dict per epoch.
-    """
+    """Store in the settings that the models of a Trained are from the last epoch in `losses`."""
     ended = len(losses), run.fingerprint, fingerprint_of_losses(losses)
     settings |= dict(zip(ENDED, ended, strict=True))
 
 
 def refuse_other(folder, there, now):
-    """Raise UserError if the settings in a checkpoint describe another run than the settings now.
-
-    Args:
-        folder: how the message refers to the folder of the checkpoint.
-        there, now: the settings in the checkpoint, and those of this run.
-    """
+    """Raise UserError if the settings in a checkpoint and those now belong to different runs."""
     there, now = _decisive(there), _decisive(now)
     differing = [
         "the images have changed"
