@@ -1,175 +1,49 @@
-"""The three figures of the original, one of reconstructions, and one of pseudo-inputs.
+"""The figures of a run: the three of the original, reconstructions, and pseudo-inputs.
 
-Each function returns a matplotlib Figure, drawn under matplotlib's own defaults, whatever the
-user's settings, as `save_figure` writes it. The figure of one kind has the same size in pixels in
-every run on one data set (that of few pseudo-inputs has fewer rows), so that two PNGs laid side by
-side compare like with like.
+Each function returns a matplotlib Figure. The figures of one kind have the same size in pixels for
+all runs on one data set, so that they can be compared side by side. Only a figure of fewer than 64
+pseudo-inputs is smaller. The functions share these arguments:
 
-`decode` is everywhere a function from latent vectors (n, latent_dim) to intensities (n, h, w,
-channels), `random_vector` 64 draws of the prior, (64, latent_dim), `mean` the means (n, latent_dim)
-of the test images, `labels` (n,) integers into `class_names`; None where there are no classes.
+    decode: function from latent vectors (n, latent_dim) to images (n, height, width, channels) with
+        intensities in [0, 1].
+    random_vector: (64, latent_dim) draws from the prior.
+    mean: (n, latent_dim) means of the test images.
+    labels: (n,) integers into class_names, or None without classes.
+    class_names: tuple of names in label order, empty without classes.
 """
 
 import contextlib
 import math
 import warnings
 
+from common.canvas import scale_each, show, tile, zoom
+from common.latent_plane import GRID, GRID_EXTENT, latent_grid, latent_plane, project, strips
+
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.decomposition import PCA
 
-GRID = np.linspace(-4, 4, 16)  # along either axis of the latent grid
-_EDGE = 4 + (GRID[1] - GRID[0]) / 2
-GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 runs down
-LONGEST = 1000  # pixels of the longer side of a panel of images; twice that where it has to be
-MOST_NAMES = 20  # of classes, in a legend
-MOST_BLOCKS = 10  # of reconstructions
-NARROWEST = 620  # pixels of a figure, for its title
+MOST_NAMES = 20  # classes in a legend
+MOST_BLOCKS = 10  # classes in the figure of reconstructions
+NARROWEST = 620  # pixels of a figure's width, which leave room for its title
 
 
 @contextlib.contextmanager
 def matplotlib_defaults():
-    """Have matplotlib as it is installed, whatever the user's settings; also a decorator."""
+    """Use matplotlib's default settings, not the user's. Also a decorator for functions."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams["text.parse_math"] = False  # names of data and classes may have a $
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # or letters that its font lacks
+        matplotlib.rcParams["text.parse_math"] = False  # a name may contain "$"
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # or letters that the font lacks
         yield
 
 
 @matplotlib_defaults()
 def save_figure(figure, file):
-    """Write a figure as a PNG. Raises OSError."""
+    """Write a figure as a PNG file. Raise OSError if the file cannot be written."""
     FigureCanvasAgg(figure).print_png(file)
-
-
-# Where things are -------------------------------------------------------------
-
-
-def scale_each(images):
-    """Scale each image of (n, ...) to its darkest (0) and brightest (1) pixel; if plain, to 0."""
-    axes = tuple(range(1, images.ndim))
-    low = images.min(axis=axes, keepdims=True)
-    span = images.max(axis=axes, keepdims=True) - low
-    return (images - low) / np.where(span > 0, span, 1)
-
-
-def tile(images, columns, by_column=False, gutter=0):
-    """Lay images (n, h, w, channels) within [0, 1] out on one canvas, so many `columns` wide.
-
-    Row by row, or column by column, from top to bottom; where the last one is short, it ends in
-    white. Between neighbours stand `gutter` white pixels. Canvas: (rows * h + (rows - 1) * gutter,
-    columns * w + (columns - 1) * gutter, channels).
-    """
-    rows = -(-len(images) // columns)
-    pads = ((0, rows * columns - len(images)), (gutter, 0), (gutter, 0), (0, 0))
-    images = np.pad(images, pads, constant_values=1)  # (rows * columns, gutter + h, gutter + w, ..)
-    places = np.arange(len(images)).reshape(rows, columns, order="F" if by_column else "C")
-    joined = np.concatenate(images[places], axis=1)  # (columns, rows * (gutter + h), ..)
-    return np.concatenate(joined, axis=1)[gutter:, gutter:]
-
-
-def latent_grid():
-    """The points of the 16 x 16 latent grid, (256, 2), in the order in which `tile` lays them out.
-
-    V1 (column 0) runs fastest, left to right; V2 runs top to bottom; both from -4 to 4.
-    """
-    return np.array([(v1, v2) for v2 in GRID for v1 in GRID])
-
-
-def latent_plane(mean):
-    """The plane in which the latent space of the means (n, latent_dim) is shown.
-
-    Returns:
-        points: (n, 2) array, the means' places in the plane: themselves where latent_dim is 2, else
-            their first two principal components (where latent_dim is 1: V1, and 0).
-        lift: function from points (k, 2) of the plane to latent vectors (k, latent_dim). Where
-            latent_dim is 1, the rows of the latent grid make up one line, from -4 to 4.
-        labels: what to write at the two axes.
-    """
-    latent_dim = mean.shape[1]
-    if latent_dim == 1:
-        # As a row of the grid goes on where the one above ended, V2 counts n times what V1 counts
-        weights = np.array([[1], [len(GRID)]]) / (len(GRID) + 1)
-        points, labels = np.pad(mean, ((0, 0), (0, 1))), ("V1, the only latent dimension", "")
-        return points, lambda points: points @ weights, labels
-    if latent_dim == 2:
-        return mean, lambda points: points, ("V1", "V2")
-    with np.errstate(invalid="ignore"):  # means that are all the same have no shares of variance
-        pca = PCA(n_components=2, svd_solver="full").fit(mean)
-    labels = tuple(f"principal component {i} of {latent_dim} latent dimensions" for i in (1, 2))
-    return pca.transform(mean), pca.inverse_transform, labels
-
-
-def project(z, lift):
-    """Where latent vectors (n, latent_dim) are in the plane that `lift` is of, (n, 2)."""
-    if z.shape[1] == 1:
-        return np.pad(z, ((0, 0), (0, 1)))
-    origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
-    return (z - origin) @ (np.array(ends) - origin).T
-
-
-def strips(points, labels, class_names, height=1):
-    """Points (n, 2) on a line, with each class in a strip of its own, alphabetically from the top.
-
-    Within a strip of four fifths of `height` the points rise as they come; all strips are around 0.
-    """
-    points, middle = points.copy(), (len(class_names) - 1) / 2
-    if labels is None:
-        points[:, 1] = height * np.linspace(-0.4, 0.4, len(points))
-    for place, name in enumerate(sorted(class_names)):
-        (found,) = np.nonzero(labels == class_names.index(name))
-        points[found, 1] = height * (np.linspace(-0.4, 0.4, len(found)) + middle - place)
-    return points
-
-
-def in_plane(mean, labels, class_names, centres=None):
-    """A latent space as it is shown beside others.
-
-    Args:
-        mean: (n, latent_dim), labels: (n,), class_names: as everywhere here.
-        centres: (K, latent_dim) means of a VampPrior's Gaussians, or None.
-
-    Returns:
-        points: (n, 2), those of `latent_plane`, in strips 6 high altogether where latent_dim is 1.
-        marks: (K, 2), where the centres are, or (1, 2), where 0 is.
-        ends: (2, 2), the low and the high ends of what should be in sight: nearly all points, and
-            the marks, or 3 sigma of N(0, I).
-        lift, labels: those of `latent_plane`.
-    """
-    points, lift, axis_labels = latent_plane(mean)
-    if mean.shape[1] == 1:
-        points = strips(points, labels, class_names, height=6 / max(1, len(class_names)))
-    marks = project(np.zeros((1, mean.shape[1])) if centres is None else centres, lift)
-    reach = 3 if centres is None else 0
-    ends = [*np.quantile(points, (0.001, 0.999), axis=0), *(marks - reach), *(marks + reach)]
-    return points, marks, np.array([np.min(ends, axis=0), np.max(ends, axis=0)]), lift, axis_labels
-
-
-def square_around(ends):
-    """The middle (2,) and half the side of the square around several runs' ends (k, 2, 2)."""
-    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
-    return (low + high) / 2, 0.53 * (high - low).max()
-
-
-def first_of_each_class(labels, classes, n=8):
-    """Where the first `n` images of each class are, indices (classes, n); -1 for what it lacks.
-
-    Of the first `MOST_BLOCKS` classes; without any, of so many times `n` images as they come.
-    `labels` are (m,), of m images, or then m alone.
-    """
-    if not classes:
-        indices = np.arange(MOST_BLOCKS * n).reshape(-1, n)
-        return np.where(indices < labels, indices, -1)[: -(-labels // n)]
-    classes = min(classes, MOST_BLOCKS)
-    indices = np.full((classes, n), -1)
-    for label in range(classes):
-        found = np.flatnonzero(labels == label)[:n]
-        indices[label, : len(found)] = found
-    return indices
 
 
 # The figures of a run ---------------------------------------------------------
@@ -177,7 +51,11 @@ def first_of_each_class(labels, classes, n=8):
 
 @matplotlib_defaults()
 def generate_random_clothes(decode, random_vector, title):
-    """64 decoded images, 8 x 8, filled column by column, white gutters, each scaled to itself."""
+    """Return the figure of 64 decoded draws from the prior.
+
+    The 8 x 8 images are filled in column by column, with white gutters. Each image is scaled to its
+    own darkest and brightest pixel.
+    """
     figure, axes = _image_figure(title, clothes_canvas(decode, random_vector))
     axes.set_axis_off()
     return figure
@@ -185,15 +63,16 @@ def generate_random_clothes(decode, random_vector, title):
 
 @matplotlib_defaults()
 def show_latent_space(mean, labels, class_names, title, centres=None):
-    """The means, one colour a class, both axes of one scale. Of one dimension, a strip a class.
+    """Return the figure of the means, with one colour per class and the same scale on both axes.
 
-    `centres`, (K, latent_dim), are marked: the means of the VampPrior's Gaussians.
+    With one latent dimension, there is one strip per class. The means (K, latent_dim) of the
+    Gaussians of a VampPrior, `centres`, are marked.
     """
     points, lift, axis_labels = latent_plane(np.asarray(mean))
     latent_dim = mean.shape[1]
     if latent_dim == 1:
         points = strips(points, labels, class_names)
-    right = 176 if class_names else 20  # for the legend
+    right = 176 if class_names else 20  # pixels, with room for the legend
     figure, axes = _new_figure(title, 740, 740, left=84, right=right, bottom=60, labels=axis_labels)
     scatter(axes, points, labels, class_names, s=9)
     if class_names:
@@ -215,22 +94,23 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
     axes.set(xlim=xlim, ylim=ylim)
     if latent_dim == 1:
         axes.set_yticks([])
-    if latent_dim > 2:  # the long label stays inside the figure, however long the numbers
+    if latent_dim > 2:  # long numbers must not push the long label out of the figure
         axes.yaxis.set_label_coords(-0.086, 0.5)
     return figure
 
 
 def mark(axes, marks, zoom=1):
-    """Mark the places (K, 2) of a VampPrior's Gaussians."""
+    """Mark the points (K, 2) of the Gaussians of a VampPrior."""
     axes.scatter(*marks.T, s=40 * zoom, c="black", marker="x", linewidths=zoom)
 
 
 @matplotlib_defaults()
 def show_grid(decode, mean, title):
-    """16 x 16 images decoded from a grid over the latent plane; no gutters, intensities absolute.
+    """Return the figure of 16 x 16 images decoded from a grid in the latent plane.
 
-    V1 runs left to right, V2 from top (-4) to bottom (4). Of one dimension, 256 points from -4 to 4
-    are shown row by row. The means give the plane where latent_dim is not 2.
+    V1 increases from left to right, and V2 from top to bottom, from -4 to 4. With one latent
+    dimension, 256 points from -4 to 4 are shown row by row. With more than two, the means determine
+    the plane. There are no gutters, and intensities are absolute.
     """
     _, lift, axis_labels = latent_plane(np.asarray(mean))
     canvas = grid_canvas(decode, lift)
@@ -246,19 +126,23 @@ def show_grid(decode, mean, title):
 
 @matplotlib_defaults()
 def show_reconstructions(decode, mean, images, labels, class_names, title):
-    """The first 8 test images of each class, each above its reconstruction; intensities absolute.
+    """Return the figure of the first 8 test images per class, each above its reconstruction.
 
-    Of `images`, (n, h, w, channels) uint8. The first ten classes stand two in a row, in the order
-    of `class_names`, or else the first 80 images. A class with fewer than 8 images leaves white
-    what it cannot fill.
+    The first ten classes are shown, two per row, in the order of `class_names`. Without classes,
+    the first 80 images are shown. Places without an image stay white. Intensities are absolute.
+
+    Args:
+        images: uint8 (n, height, width, channels), the test images.
+        decode, mean, labels, class_names, title: as in all functions here.
     """
     indices = first_of_each_class(labels if class_names else len(images), len(class_names))
     present, chosen = indices >= 0, indices[indices >= 0]
     rows = np.ones((len(indices), 2, 8, *images.shape[1:]))
     rows[:, 0][present] = images[chosen] / 255
     rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))
-    gutter, blocks = 6, [tile(np.concatenate(row), columns=8) for row in rows]  # (2 h, 8 w, ..)
-    pixel = 1 / zoom(*tile(np.array(blocks), columns=2, gutter=gutter).shape[:2])  # of the figure
+    gutter, blocks = 6, [tile(np.concatenate(row), columns=8) for row in rows]
+    # The size of one pixel of the figure, in pixels of the canvas
+    pixel = 1 / zoom(*tile(np.array(blocks), columns=2, gutter=gutter).shape[:2])
     heading = math.ceil(24 * pixel) if class_names else 0
     blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0), (0, 0)), constant_values=1)
     canvas = tile(blocks, columns=2, gutter=gutter)
@@ -276,53 +160,77 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
 
 @matplotlib_defaults()
 def show_pseudo_inputs(pseudo_inputs, title):
-    """The first 64 of the VampPrior's images, (K, h, w, channels); intensities absolute."""
+    """Return the figure of the first 64 pseudo-inputs (K, height, width, channels) of a VampPrior.
+
+    Intensities are absolute.
+    """
     figure, axes = _image_figure(title, tile(np.asarray(pseudo_inputs)[:64], columns=8, gutter=6))
     axes.set_axis_off()
     return figure
 
 
 def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_inputs=None):
-    """The four figures of an epoch, a dict by kind; `data` is a common.data.sources.Dataset.
+    """Return the figures of an epoch as a dict from kind to figure.
 
-    And a fifth of the VampPrior's pseudo-inputs, where there are any.
+    Args:
+        data: common.data.sources.Dataset.
+        centres, pseudo_inputs: those of a VampPrior, which has a figure more; else None.
+        decode, mean, random_vector, title: as in all functions here.
     """
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
-    fifth = {}
-    if pseudo_inputs is not None:
-        fifth["pseudo_inputs"] = show_pseudo_inputs(pseudo_inputs, title)
-    return fifth | {
+    figures = {
         "clothes": generate_random_clothes(decode, random_vector, title),
         "latentspace": show_latent_space(mean, labels, class_names, title, centres),
         "grid": show_grid(decode, mean, title),
         "reconstructions": show_reconstructions(decode, mean, images, labels, class_names, title),
     }
+    if pseudo_inputs is not None:
+        figures["pseudo_inputs"] = show_pseudo_inputs(pseudo_inputs, title)
+    return figures
 
 
-# Their parts ------------------------------------------------------------------
+# Parts of figures -------------------------------------------------------------
 
 
 def clothes_canvas(decode, random_vector):
-    """The canvas of `generate_random_clothes`."""
+    """Return the canvas of `generate_random_clothes`."""
     images = np.asarray(decode(random_vector))
     return tile(scale_each(images), columns=8, by_column=True, gutter=6)
 
 
 def grid_canvas(decode, lift):
-    """The canvas of `show_grid`."""
+    """Return the canvas of `show_grid`."""
     return tile(np.asarray(decode(lift(latent_grid()))), columns=len(GRID))
 
 
-def show(axes, canvas, extent=None):
-    """Fill `axes` with a canvas in absolute intensities, grey where it has one channel."""
-    shrunk = len(canvas) > np.ceil(axes.get_window_extent().height)
-    interpolation = "antialiased" if shrunk else "nearest"
-    absolute = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": interpolation}
-    axes.imshow(canvas, aspect="auto", extent=extent, **absolute)
+def first_of_each_class(labels, classes, n=8):
+    """Return the indices (rows, n) of the first `n` images of each class, filled up with -1.
+
+    There is one row per class, and at most MOST_BLOCKS rows. Without classes, the rows contain the
+    first images in their order.
+
+    Args:
+        labels: (m,) the labels of m images; without classes, the number m.
+        classes: the number of classes, or 0.
+        n: the number of images per row.
+    """
+    if not classes:
+        indices = np.arange(MOST_BLOCKS * n).reshape(-1, n)
+        return np.where(indices < labels, indices, -1)[: -(-labels // n)]
+    classes = min(classes, MOST_BLOCKS)
+    indices = np.full((classes, n), -1)
+    for label in range(classes):
+        found = np.flatnonzero(labels == label)[:n]
+        indices[label, : len(found)] = found
+    return indices
 
 
 def class_colors(class_names):
-    """A colour a class, in alphabetical order: matplotlib's ten, its twenty, else a rainbow."""
+    """Return one colour per class, as a dict in alphabetical order.
+
+    The colours are those of matplotlib's 10-colour palette if it is large enough, then of its
+    20-colour palette, then evenly spaced rainbow colours.
+    """
     n, maps = len(class_names), matplotlib.colormaps
     few = maps["tab10" if n <= 10 else "tab20"].colors
     colors = few[:n] if n <= 20 else maps["turbo"](np.linspace(0, 1, n))
@@ -330,27 +238,28 @@ def class_colors(class_names):
 
 
 def class_handles(class_names, longest):
-    """A dot a class for a legend, in alphabetical order, with names of up to `longest` characters.
+    """Return one dot per class for a legend, in alphabetical order.
 
-    Of more than `MOST_NAMES` classes, so many, from the first to the last, as far as can be alike.
+    Names are shortened to `longest` characters. If there are more than MOST_NAMES classes, only
+    that many are included, evenly spaced from the first to the last.
     """
     colors, n = [*class_colors(class_names).items()], len(class_names)
     shown = np.linspace(0, n - 1, min(n, MOST_NAMES)).round().astype(int)
     return [
         Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=label)
         for name, color in (colors[i] for i in shown)
-        for label in [" " * name.startswith("_") + shorten(name, longest)]  # "_" would hide it
+        for label in [" " * name.startswith("_") + shorten(name, longest)]  # "_" hides a label
     ]
 
 
 def shorten(name, longest):
-    """A name in so many characters, in one line."""
+    """Return a name in one line of at most `longest` characters."""
     name = " ".join(name.split())
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def scatter(axes, points, labels, class_names, s):
-    """Points (n, 2) in their classes' colours, of area `s`, over a faint grid."""
+    """Draw points (n, 2) of area `s` in the colours of their classes, on a light grid."""
     colors = class_colors(class_names)
     c = [colors[class_names[i]] for i in labels] if class_names else "tab:blue"
     axes.scatter(*points.T, s=s, c=c, linewidths=0)
@@ -358,17 +267,8 @@ def scatter(axes, points, labels, class_names, s):
     axes.set_axisbelow(True)
 
 
-def zoom(height, width):
-    """How many pixels of a figure one of a canvas has: a whole number, as `LONGEST` allows.
-
-    A canvas of more than twice that is shrunk to it.
-    """
-    longest = max(height, width)
-    return max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest
-
-
 def _image_figure(title, canvas, extent=None, **around):
-    """`_new_figure` of one canvas."""
+    """Return a figure that shows one canvas, and its axes. `around` is as for `_new_figure`."""
     size = [round(zoom(*canvas.shape[:2]) * side) for side in canvas.shape[1::-1]]
     figure, axes = _new_figure(title, *size, **around)
     show(axes, canvas, extent)
@@ -376,9 +276,9 @@ def _image_figure(title, canvas, extent=None, **around):
 
 
 def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, labels=("", "")):
-    """A figure with a title and one panel, sizes in pixels, inside margins of whole pixels.
+    """Return a figure with a title and one panel, and its axes. All sizes are in pixels.
 
-    Panel edges on whole pixels keep an image crisp that is shown at a whole multiple of its size.
+    The panel's edges are at whole pixels, so that enlarged images are sharp.
     """
     top, aside = 48, max(0, NARROWEST - left - panel_width - right) // 2
     left, right = left + aside, right + aside
@@ -389,6 +289,6 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
     axes.set_xlabel(labels[0], size=12)
     axes.set_ylabel(labels[1], size=12)
     text = figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
-    FigureCanvasAgg(figure)  # which tells how wide a text is
+    FigureCanvasAgg(figure)  # needed to measure the text
     text.set_size(14 * min(1, (width - 20) / max(1, text.get_window_extent().width)))
     return figure, axes

@@ -1,0 +1,107 @@
+"""The plane in which a latent space is shown, and the points of the latent grid in it.
+
+With 2 latent dimensions, the plane is the latent space itself. With more, it is spanned by the
+first two principal components of the means. With 1, the horizontal axis is V1, and the height of
+points has no meaning.
+"""
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+GRID = np.linspace(-4, 4, 16)  # coordinates of the latent grid along each axis
+_EDGE = 4 + (GRID[1] - GRID[0]) / 2
+GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 increases downwards
+
+
+def latent_grid():
+    """Return the points (256, 2) of the 16 x 16 latent grid, in the order of `canvas.tile`.
+
+    V1 increases from left to right and varies fastest. V2 increases from top to bottom. Both go
+    from -4 to 4.
+    """
+    return np.array([(v1, v2) for v2 in GRID for v1 in GRID])
+
+
+def latent_plane(mean):
+    """Return the plane for a latent space.
+
+    Args:
+        mean: (n, latent_dim) means of the test images.
+
+    Returns:
+        points: (n, 2) the means in the plane.
+        lift: function from points (k, 2) of the plane to latent vectors (k, latent_dim). With one
+            latent dimension, it maps the latent grid, row by row, to 256 points from -4 to 4.
+        labels: the labels of the two axes.
+    """
+    latent_dim = mean.shape[1]
+    if latent_dim == 1:
+        # Each row of the grid continues where the row above ends, so V2 counts 16 times as much
+        weights = np.array([[1], [len(GRID)]]) / (len(GRID) + 1)
+        labels = "V1, the only latent dimension", ""
+        return _along_v1(mean), lambda points: points @ weights, labels
+    if latent_dim == 2:
+        return mean, lambda points: points, ("V1", "V2")
+    with np.errstate(invalid="ignore"):  # if all means are equal, the variance is divided by zero
+        pca = PCA(n_components=2, svd_solver="full").fit(mean)
+    labels = tuple(f"principal component {i} of {latent_dim} latent dimensions" for i in (1, 2))
+    return pca.transform(mean), pca.inverse_transform, labels
+
+
+def _along_v1(z):
+    return np.pad(z, ((0, 0), (0, 1)))  # (n, 1) to (n, 2)
+
+
+def project(z, lift):
+    """Return the points (n, 2) of latent vectors (n, latent_dim) in the plane of `lift`."""
+    if z.shape[1] == 1:
+        return _along_v1(z)
+    origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
+    return (z - origin) @ (np.array(ends) - origin).T
+
+
+def strips(points, labels, class_names, height=1):
+    """Return points (n, 2) of one latent dimension, moved to one horizontal strip per class.
+
+    The classes are in alphabetical order from the top, and all strips together are centred at 0. A
+    strip fills 80 % of `height`. In it, points rise in their order, so that few of them overlap.
+    """
+    points, middle = points.copy(), (len(class_names) - 1) / 2
+    if labels is None:
+        points[:, 1] = height * np.linspace(-0.4, 0.4, len(points))
+    for place, name in enumerate(sorted(class_names)):
+        (found,) = np.nonzero(labels == class_names.index(name))
+        points[found, 1] = height * (np.linspace(-0.4, 0.4, len(found)) + middle - place)
+    return points
+
+
+def in_plane(mean, labels, class_names, centres=None):
+    """Return a latent space in its plane, for a display beside other latent spaces.
+
+    Args:
+        mean: (n, latent_dim) means of the test images.
+        labels: (n,) integers into class_names, or None without classes.
+        class_names: tuple of names, empty without classes.
+        centres: (K, latent_dim) means of the Gaussians of a VampPrior; None for N(0, I).
+
+    Returns:
+        points: (n, 2) the means in the plane. With one latent dimension, they are in strips with a
+            total height of 6.
+        marks: (K, 2) the centres in the plane; (1, 2) the origin for N(0, I).
+        ends: (2, 2) the lowest and highest coordinates to show. They include the points between
+            the quantiles 0.001 and 0.999, and the marks, or 3 standard deviations of N(0, I).
+        lift, labels: as from `latent_plane`.
+    """
+    points, lift, axis_labels = latent_plane(mean)
+    if mean.shape[1] == 1:
+        points = strips(points, labels, class_names, height=6 / max(1, len(class_names)))
+    marks = project(np.zeros((1, mean.shape[1])) if centres is None else centres, lift)
+    reach = 3 if centres is None else 0
+    ends = [*np.quantile(points, (0.001, 0.999), axis=0), *(marks - reach), *(marks + reach)]
+    return points, marks, np.array([np.min(ends, axis=0), np.max(ends, axis=0)]), lift, axis_labels
+
+
+def square_around(ends):
+    """Return the centre (2,) and half the side of a square around the ends (k, 2, 2) of k runs."""
+    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
+    return (low + high) / 2, 0.53 * (high - low).max()
