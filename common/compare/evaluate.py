@@ -14,9 +14,9 @@ from common.data.images import progress
 from common.data.sources import Dataset
 from common.devices.determinism import set_up
 from common.devices.parts import in_batches, in_parts
+from common.latent_plane import latent_grid, latent_plane
 from common.load import SCRIPTS, untrained
 from common.objectives.priors import StandardNormal, make_prior
-from common.plotting import latent_grid, latent_plane
 from common.program.errors import UserError
 from common.program.files import is_number, read_json, replacing_unlocked, write_json
 from common.program.signals import signals_wait

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from common import plotting
+from common.canvas import show, tile
 from common.data.sources import Dataset
+from common.latent_plane import GRID_EXTENT, in_plane, square_around
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -77,7 +79,7 @@ def show_comparison(columns):
             figure.add_axes((x / width, bottom, wide / width, tall / height))
         y += heading + max(tall for _, tall in sizes) + below
 
-    middle, half = plotting.square_around([ends for _, _, ends, *_ in contents])
+    middle, half = square_around([ends for _, _, ends, *_ in contents])
     limits = tuple(zip(middle - half, middle + half, strict=True))
     for i, column in enumerate(columns):
         centred = {"x": (places[i] + side / 2) / width, "ha": "center", "va": "top"}
@@ -110,19 +112,19 @@ def _panel(canvas, side):
 
 
 def _contents(column):
-    """Points, marks and ends of the latent space, as of `plotting.in_plane`, and three canvases.
+    """Points, marks and ends of the latent space, as of `in_plane`, and three canvases.
 
     Of random clothes, the latent grid, and the first image of each of ten classes (or ten images)
     above its reconstruction.
     """
     labels, names = column.data.test_labels, column.data.class_names
-    points, marks, ends, lift, _ = plotting.in_plane(column.mean, labels, names, column.centres)
+    points, marks, ends, lift, _ = in_plane(column.mean, labels, names, column.centres)
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
     images = column.data.test_images
     firsts = np.unique(labels, return_index=True)[1] if names else np.arange(len(images))
     firsts = firsts[: plotting.MOST_BLOCKS]
     both = [images[firsts] / 255, column.decode(column.mean[firsts])]
-    pairs = plotting.tile(np.concatenate(both), columns=len(firsts), gutter=2)
+    pairs = tile(np.concatenate(both), columns=len(firsts), gutter=2)
     return points, marks, ends, clothes, plotting.grid_canvas(column.decode, lift), pairs
 
 
@@ -141,7 +143,7 @@ def _fill_column(panels, column, contents, limits, zoom):
     space.ticklabel_format(scilimits=(-2, 3))  # for longer labels there is no room
     space.yaxis.get_offset_text().set_va("top")  # within the panel: above is its heading
     for axes, canvas in zip((clothes, grid, pairs), canvases, strict=True):
-        plotting.show(axes, canvas, plotting.GRID_EXTENT if axes is grid else None)
+        show(axes, canvas, GRID_EXTENT if axes is grid else None)
     clothes.set_axis_off()
     pairs.set_axis_off()
     grid.set(xticks=[], yticks=[])

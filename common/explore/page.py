@@ -8,8 +8,10 @@ import math
 from pathlib import Path
 
 from common import plotting
+from common.canvas import tile
 from common.compare.evaluate import MOST_IMAGES, VERSION
 from common.compare.report import METRICS, definitions
+from common.latent_plane import in_plane, square_around
 from common.program.errors import UserError
 from common.program.files import fits, is_number, read_json, regular
 from common.program.flags import dashed, given
@@ -47,7 +49,7 @@ def content(runs, data_dir=None):
         panel, visible = of_run(run, data[key], packed[key]["order"])
         panels.append({"title": title, "dataset": list(data).index(key), **panel})
         ends.append(visible)
-    (x, y), half = plotting.square_around(ends)
+    (x, y), half = square_around(ends)
     for one in packed.values():
         one["numbers"] = encode(one.pop("order"), "<u4")
     return {
@@ -88,7 +90,7 @@ def dataset(data):
 def sprite(images):
     """Return a lossless WebP of images uint8 (n, h, w, channels), and its number of columns."""
     columns = math.isqrt(len(images) - 1) + 1
-    canvas, file = plotting.tile(images, columns), io.BytesIO()
+    canvas, file = tile(images, columns), io.BytesIO()
     picture = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)
     picture.save(file, "WEBP", lossless=True, quality=50)
     return file.getvalue(), columns
@@ -106,7 +108,7 @@ def of_run(run, data, order):
     check_codes(run, mean)
     names, centres, dim = data.class_names, run.centres(), mean.shape[1]
     labels = data.test_labels[: len(mean)] if names else None
-    points, _, ends, _, axis_labels = plotting.in_plane(mean, labels, names, centres)
+    points, _, ends, _, axis_labels = in_plane(mean, labels, names, centres)
     origin, axes, spread = np.zeros(dim), np.eye(dim), []
     if dim > 2:
         pca = PCA(min(2 + SLIDERS, *mean.shape), svd_solver="full").fit(mean)
