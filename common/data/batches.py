@@ -1,24 +1,24 @@
-"""The order to train in, and images as the models take them."""
+"""The batches of an epoch, and images as the models take them."""
 
 import tensorflow as tf
 
-EPOCH = 60_000  # images: the original's epoch, its `buffer_size`
+EPOCH = 60_000  # images in the original's epoch, its `buffer_size`
 
 
 def passes_per_epoch(n):
-    """How many passes over `n` images come nearest to the original's epoch; at least one."""
+    """Return how many passes over `n` images are closest to the original's epoch, at least 1."""
     return max(1, round(EPOCH / n))
 
 
 def shuffled_batches(n, batch_size, seed, epoch):
-    """One epoch's batches of `n` images, in an order that depends on `seed` and `epoch` alone.
+    """Return the batches of one epoch over `n` images, in an order set by `seed` and `epoch`.
 
-    So many whole passes as `passes_per_epoch` says, each a full shuffle like R's
-    dataset_shuffle(60000). A pass's last short batch is dropped; the original's 60,000 images make
-    600 whole ones. Epochs count from 1.
+    An epoch has `passes_per_epoch(n)` passes. Each pass is a full shuffle, like R's
+    dataset_shuffle(60000), without the last short batch. The original's 60,000 images make 600
+    batches of 100. Epochs count from 1.
 
     Returns:
-        int64 (number of batches, batch_size), indices of images.
+        An int64 tensor (number of batches, batch_size) of indices of images.
     """
     # int64, because TensorFlow slices int32 on the host even if there is a GPU
     indices = tf.range(n, dtype=tf.int64)
@@ -31,14 +31,15 @@ def shuffled_batches(n, batch_size, seed, epoch):
 
 
 def to_float(images, dtype):
-    """Intensities 0 to 255 of any shape to a tensor of `dtype` within [0, 1]. R: `/`(255)."""
+    """Return images of integers from 0 to 255 as a tensor of `dtype` in [0, 1]. R: `/`(255)."""
     return tf.cast(images, dtype) / 255
 
 
 def gather_images(images, indices):
-    """`tf.gather(images, indices)` of uint8 images (n, height, width, channels), also on a GPU.
+    """Return `tf.gather(images, indices)` for uint8 images (n, height, width, channels).
 
-    There TensorFlow cannot gather uint8. Height and width are multiples of 4, as everywhere here.
+    It also works on a GPU, where TensorFlow cannot gather uint8. Height and width are multiples of
+    4, like those of all images here.
     """
     n, *shape = images.shape
     rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # the same memory

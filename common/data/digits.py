@@ -1,4 +1,4 @@
-"""The handwritten digits that scikit-learn brings along."""
+"""The handwritten digits that are part of scikit-learn."""
 
 from common.data.images import choose_size, fit
 
@@ -11,9 +11,9 @@ TRAIN = 1_500  # images; the other 297 are the test set
 
 
 def load(image_size=None):
-    """The 8 x 8 digits, enlarged to 20 x 20 and centred with 4 pixels around them, as MNIST's are.
+    """Return the 8 x 8 digits, enlarged to 20 x 20 with a margin of 4 pixels, like MNIST's.
 
-    What is returned, and `image_size`, are as in pictures.load.
+    The argument and the result are those of `pictures.load`.
     """
     digits = load_digits()
     images = tf.image.resize(digits.images[..., np.newaxis], (20, 20), "bicubic")

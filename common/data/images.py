@@ -1,4 +1,4 @@
-"""What every door to images shares: their size, how they are brought to it, where they are kept."""
+"""What all sources of images share: their size, resizing, memory, and the split."""
 
 import math
 
@@ -9,45 +9,40 @@ import psutil
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-SMALLEST, LARGEST = 8, 256  # pixels of a side
-UNLIKE = (64, 64)  # the size of images that differ in theirs
-HELD_OUT = 7  # where there is no test set, every 7th image makes one
-ALIGNMENT = 64  # bytes, of what TensorFlow takes over without a copy
-BYTES = 1.2  # of memory that a pixel of a channel takes, at most
+SMALLEST, LARGEST = 8, 256  # pixels per side
+MIXED_SIZE = (64, 64)  # for images of several sizes
+HELD_OUT = 7  # without a test set, every 7th image is held out for testing
+ALIGNMENT = 64  # bytes; TensorFlow uses memory that is aligned to them without a copy
+BYTES = 1.2  # memory per pixel and channel, at most
 
 
 def choose_size(sizes, image_size):
-    """The (height, width) that images of these `sizes`, a set, get, and a note on it.
+    """Return the (height, width) for images with a set of `sizes`, and a note if they are resized.
 
-    `image_size` is the user's, "HxW", or None: then it is their own where that will do, the nearest
-    that will where not, and `UNLIKE` where they are several. Both sides are multiples of 4, for
-    the encoder halves them twice, from `SMALLEST` to `LARGEST`. The note is None where nothing
-    is done to the images.
+    Both sides are from SMALLEST to LARGEST, and multiples of 4, because the encoder halves them
+    twice. `image_size` is the user's "HxW". If it is None, the images keep their size or get the
+    nearest valid one, and images of several sizes get MIXED_SIZE.
     """
     (height, width), *others = sorted(sizes)
-    what = "images of several sizes" if others else f"images of {height} x {width}"
     if image_size:
         size = tuple(map(int, image_size.split("x")))
     elif others:
-        size = UNLIKE
+        size = MIXED_SIZE
     else:
         shrink = min(1, LARGEST / max(height, width))
-        size = tuple(
-            min(LARGEST, max(SMALLEST, 4 * round(side * shrink / 4))) for side in (height, width)
-        )
+        nearest = (4 * round(side * shrink / 4) for side in (height, width))
+        size = tuple(min(LARGEST, max(SMALLEST, side)) for side in nearest)
     if sizes == {size}:
         return size, None
-    return (
-        size,
-        f"{what} are brought to {size[0]} x {size[1]}, cut at the edges to keep proportions",
-    )
+    what = "images of several sizes" if others else f"images of {height} x {width}"
+    return size, f"{what} are resized to {size[0]} x {size[1]} and cropped to its proportions"
 
 
 def fit(image, size, channels):
-    """A PIL image as uint8 array (height, width, channels): scaled, its middle, on white.
+    """Return a PIL image as a uint8 array (height, width, channels).
 
-    Scaled without aliasing (bicubic) until it covers `size`, (height, width); `channels` are 1 or
-    3, intensities as they are stored.
+    The image is scaled (bicubic, without aliasing) until it covers `size`, (height, width), and its
+    centre is cut out. Transparent pixels become white. `channels` is 1 or 3.
     """
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
@@ -61,48 +56,50 @@ def fit(image, size, channels):
 
 
 def check_memory(n, image_shape, what):
-    """Raise UserError where there is no memory for `n` images (height, width, channels)."""
+    """Raise UserError if `n` images (height, width, channels) of `what` do not fit in memory."""
     needed, free = BYTES * n * math.prod(image_shape), psutil.virtual_memory().available
     if needed > free:
         shape = " x ".join(map(str, image_shape))
         raise UserError(
-            f"{what}: {n:,} images of {shape} take {needed / 1e9:.1f} GB of memory, and "
-            f"{free / 1e9:.1f} are free.\nGive a smaller --image-size."
+            f"{what} needs {needed / 1e9:.1f} GB of memory for {n:,} images of {shape}, but only "
+            f"{free / 1e9:.1f} GB are free.\nUse a smaller --image-size."
         )
 
 
 def read_split(batches, n, image_shape, hold_out=False):
-    """A stream of (images, labels) in arrays; `n` images (height, width, channels) in all.
+    """Return a stream of `n` images as one array, or as two with `hold_out`.
 
-    `batches` yields uint8 (k, ...) and k integers, or None for them. With `hold_out`, the images
-    are split: the last of each `HELD_OUT` goes to a second part, a rule that depends on their
-    order alone.
+    Every HELD_OUT-th image is then in the second array. Raise ValueError if the number is not `n`.
+
+    Args:
+        batches: iterator of uint8 images (k, height, width, channels) and k labels or None.
+        n, image_shape, hold_out: see above; (height, width, channels); bool.
 
     Returns:
-        A list of one or two pairs: aligned uint8 images, int64 labels or None.
+        A list of one or two pairs: aligned uint8 images, and int64 labels or None.
     """
     counts = [n - n // HELD_OUT, n // HELD_OUT] if hold_out else [n]
-    parts, labels = [_aligned((count, *image_shape)) for count in counts], [[], []]
-    first = 0
-    for images, of_images in batches:
-        place = np.arange(first, first + len(images))
-        held_out = (place % HELD_OUT == HELD_OUT - 1) & hold_out
-        before = place // HELD_OUT * hold_out  # held out so far
-        for part, (which, row) in enumerate([(~held_out, place - before), (held_out, before)]):
-            if part < len(parts):
-                parts[part][row[which]] = images[which]
-                labels[part] += [] if of_images is None else [of_images[which]]
-        first += len(images)
-    if first != n:
-        raise ValueError(f"it has {first:,} images, and should have {n:,}")
+    parts = [(_aligned((count, *image_shape)), []) for count in counts]
+    read, filled = 0, [0, 0]  # images of the stream, images in each part
+    for images, labels in batches:
+        held_out = np.arange(read, read + len(images)) % HELD_OUT == HELD_OUT - 1
+        masks = [~held_out, held_out] if hold_out else [slice(None)]
+        for i, (mask, (array, found)) in enumerate(zip(masks, parts, strict=True)):
+            chosen = images[mask]
+            array[filled[i] : filled[i] + len(chosen)] = chosen
+            filled[i] += len(chosen)
+            if labels is not None:
+                found.append(labels[mask])
+        read += len(images)
+    if read != n:
+        raise ValueError(f"it has {read:,} images instead of {n:,}")
     return [
-        (array, np.concatenate(found).astype(np.int64) if found else None)
-        for array, found in zip(parts, labels, strict=False)
+        (array, np.concatenate(found).astype(np.int64) if found else None) for array, found in parts
     ]
 
 
 def _aligned(shape):
-    """An uninitialized uint8 array that TensorFlow can take over as it is, without a copy."""
+    """Return an uninitialized uint8 array that TensorFlow can use without a copy."""
     n = math.prod(shape)
     memory = np.empty(n + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
@@ -110,5 +107,5 @@ def _aligned(shape):
 
 
 def progress(total, description=None):
-    """A tqdm bar; silent when stderr is no terminal."""
+    """Return a tqdm bar, which is only shown if stderr is a terminal."""
     return tqdm(total=total, desc=description, leave=False, disable=None, dynamic_ncols=True)
