@@ -30,9 +30,15 @@ def paint(color=RED, size=(30, 20), mode="RGB"):
     return image.quantize(8) if mode == "P" else image.convert(mode)
 
 
-def save(folder, name, image=None, **kwargs):
+def save(folder, names, image=None, **kwargs):
+    """Save a picture under one name, or under several."""
     folder.mkdir(parents=True, exist_ok=True)
-    (image or paint()).save(folder / name, **kwargs)
+    for name in [names] if isinstance(names, str) else names:
+        (image or paint()).save(folder / name, **kwargs)
+
+
+def numbered(n, suffix="png"):
+    return [f"{i}.{suffix}" for i in range(n)]
 
 
 def load(folder, **kwargs):
@@ -90,8 +96,7 @@ def test_pictures_of_every_kind_are_read(tmp_path):
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "1", "16"])
 def test_images_are_grey_if_all_pictures_are_grey(mode, tmp_path):
     image = SIXTEEN_BITS if mode == "16" else paint((80, 80, 80), (28, 28), mode)
-    for i in range(8):
-        save(tmp_path, f"{i}.png", image)
+    save(tmp_path, numbered(8), image)
     data = load(tmp_path)
     assert data.image_shape == (28, 28, 1)
     assert {"1": 255, "16": 128}.get(mode, 80) in data.train_images.numpy()[:, 21, 14, 0]
@@ -104,22 +109,19 @@ def test_images_are_grey_if_all_pictures_are_grey(mode, tmp_path):
 def test_pictures_are_turned_by_exif_and_gifs_give_their_first_frame(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be displayed a quarter turn to the right
-    for i in range(7):
-        save(tmp_path, f"{i}.jpg", paint(size=(40, 24)), exif=exif)
+    save(tmp_path, numbered(7, "jpg"), paint(size=(40, 24)), exif=exif)
     data = load(tmp_path)
     assert data.image_shape == (40, 24, 3)
     image = data.train_images.numpy()[0]
     assert image[5, 18].min() > 240 > image[5, 5].min()  # the white quarter
     frames = [paint(c, (40, 24), "P") for c in (GREEN, RED)]
-    for i in range(7):
-        save(tmp_path / "gif", f"{i}.gif", frames[0], save_all=True, append_images=frames[1:])
+    save(tmp_path / "gif", numbered(7, "gif"), frames[0], save_all=True, append_images=frames[1:])
     assert load(tmp_path / "gif").train_images.numpy()[0, 20, 30].argmax() == 1
 
 
 def test_classes_are_the_sub_folders_with_pictures(tmp_path):
     for name in ("Äpfel", "-b %", "c.d"):
-        for i in range(7):
-            save(tmp_path / name, f"{i}.png")
+        save(tmp_path / name, numbered(7))
     save(tmp_path / "c.d" / "deeper", "x.png")
     save(tmp_path, "loose.png")
     (tmp_path / "text").mkdir()
@@ -136,8 +138,7 @@ def test_classes_are_the_sub_folders_with_pictures(tmp_path):
 def test_folders_train_and_test_are_the_split(tmp_path):
     for part, color, n in (("train", RED, 5), ("test", GREEN, 3)):
         for name in ("a", "b"):
-            for i in range(n):
-                save(tmp_path / part / name, f"{i}.png", paint(color, (28, 28)))
+            save(tmp_path / part / name, numbered(n), paint(color, (28, 28)))
     data = load(tmp_path)
     assert (data.class_names, data.notes) == (("a", "b"), ())
     assert data.train_labels.tolist() == [0] * 5 + [1] * 5
@@ -157,8 +158,7 @@ def test_folders_train_and_test_are_the_split(tmp_path):
 
 
 def test_fingerprints_differ_if_and_only_if_the_images_differ(tmp_path):
-    for i in range(7):
-        save(tmp_path, f"{i}.png", paint((i * 30, 90, 90)))
+    save(tmp_path, numbered(7))
     first = load(tmp_path)
     assert load(tmp_path).fingerprint == first.fingerprint
     assert load(tmp_path, image_size="24x24").fingerprint != first.fingerprint
@@ -168,8 +168,7 @@ def test_fingerprints_differ_if_and_only_if_the_images_differ(tmp_path):
 
 @pytest.mark.parametrize("content", ["half", "empty", "bomb"])
 def test_a_picture_that_cannot_be_read_is_named(content, tmp_path, monkeypatch):
-    for i in range(7):
-        save(tmp_path, f"{i}.jpg")
+    save(tmp_path, numbered(7, "jpg"))
     if content == "bomb":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000)  # Pillow allows twice as many
         save(tmp_path, "bad.jpg", paint(size=(100, 90)))
@@ -274,8 +273,7 @@ def test_pictures_are_read_in_the_order_of_their_names(tmp_path, monkeypatch):
 
 
 def test_moved_pictures_are_found_with_data_dir(tmp_path):
-    for i in range(28):
-        save(tmp_path / "old", f"{i}.png")
+    save(tmp_path / "old", numbered(28))
     flags = {"images": str(tmp_path / "old"), "dataset": None, "data_dir": None}
     flags |= {"image_size": None, "dtype": "float32"}
     fingerprint = load(tmp_path / "old").fingerprint
@@ -347,8 +345,7 @@ def test_a_run_on_pictures_from_training_to_comparison(
 
 
 def test_too_few_pictures_are_refused_before_anything_is_written(tmp_path, capsys):
-    for i in range(27):
-        save(tmp_path / "few", f"{i}.png", paint(size=(8, 8)))
+    save(tmp_path / "few", numbered(27), paint(size=(8, 8)))
     words = ("--images", tmp_path / "few", "--output-dir", tmp_path / "out", "--batch-size")
     assert call("mmd", *words, 20) == 2
     assert "3" in capsys.readouterr().err  # images for testing
