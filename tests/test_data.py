@@ -407,12 +407,12 @@ def test_a_pass_is_a_full_shuffle_without_the_last_short_batch(passes, monkeypat
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 12, 3), (4, 4, 1)])
-@pytest.mark.parametrize("indices", [[8, 0, 0, 5], []])
-def test_images_are_gathered_and_scaled(shape, indices):
+def test_images_are_gathered_and_scaled(shape):
     images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)
-    gathered = gather_images(tf.constant(images), tf.constant(indices, tf.int64))
-    assert gathered.dtype == tf.uint8
-    np.testing.assert_array_equal(gathered, images[np.array(indices, int)])
+    for indices in (np.zeros(0, int), np.array([8, 0, 0, 5])):
+        gathered = gather_images(tf.constant(images), tf.constant(indices))
+        assert gathered.dtype == tf.uint8
+        np.testing.assert_array_equal(gathered, images[indices])
     for dtype in ("float32", "float64"):
         x = to_float(gathered, dtype)
         assert x.dtype == dtype

@@ -20,7 +20,6 @@ from common.plotting import (
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
@@ -311,15 +310,6 @@ def test_figures_do_not_depend_on_the_users_settings(caplog):
     assert "findfont" not in caplog.text
 
 
-def test_long_titles_are_shrunk():
-    for title, shrunk in (("", False), ("CVAE", False), ("InfoVAE " * 20, True)):
-        figure = show_pseudo_inputs(np.zeros((3, 28, 28, 1)), title)
-        FigureCanvasAgg(figure)
-        box = figure.texts[0].get_window_extent()
-        assert 5 < box.x0 <= box.x1 < figure.bbox.width - 5
-        assert (figure.texts[0].get_size() < 14) == shrunk
-
-
 SHAPES = [((64, 64, 3), 47), ((28, 20, 3), 1), ((128, 16, 3), 20), ((28, 20, 1), 0)]
 
 
@@ -355,8 +345,9 @@ def test_figures_of_other_image_shapes_and_numbers_of_classes(shape, classes):
 def test_no_text_is_cut_off_for_unusual_image_shapes(shape):
     names = ("aquarium_fish", "american_bulldog", *(f"class {i} with a name" for i in range(8)))
     shown = column("a", names=names, shape=shape, decode=lambda z: np.zeros((len(z), *shape)))
-    title = "MMD-VAE (lambda = 784), my pictures, epoch 50"
+    title = "MMD-VAE (lambda = 784), " + "my pictures, " * 3 + "epoch 50"
     figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, title)
+    figures["pseudo-inputs"] = show_pseudo_inputs(np.zeros((3, *shape)), title)
     figures["comparison"] = show_comparison([shown])
     for figure in figures.values():
         png(figure)
