@@ -17,7 +17,7 @@ BYTES = 1.2  # memory per pixel and channel, at most
 
 
 def choose_size(sizes, image_size):
-    """Return the (height, width) for images with a set of `sizes`, and a note if they are resized.
+    """Return the (height, width) for images of the set `sizes`, and a note if they are resized.
 
     Both sides are from SMALLEST to LARGEST, and multiples of 4, because the encoder halves them
     twice. `image_size` is the user's "HxW". If it is None, the images keep their size or get the
@@ -67,13 +67,13 @@ def check_memory(n, image_shape, what):
 
 
 def read_split(batches, n, image_shape, hold_out=False):
-    """Return a stream of `n` images as one array, or as two with `hold_out`.
+    """Return all images of a stream in one array. Raise ValueError unless there are `n` of them.
 
-    Every HELD_OUT-th image is then in the second array. Raise ValueError if the number is not `n`.
+    With `hold_out`, there are two arrays, and every HELD_OUT-th image is in the second one.
 
     Args:
         batches: iterator of uint8 images (k, height, width, channels) and k labels or None.
-        n, image_shape, hold_out: see above; (height, width, channels); bool.
+        image_shape: (height, width, channels).
 
     Returns:
         A list of one or two pairs: aligned uint8 images, and int64 labels or None.
