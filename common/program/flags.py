@@ -43,11 +43,8 @@ class Parser(argparse.ArgumentParser):
         if word in OF_ONE_SCRIPT:
             return f"{word} is a flag of {OF_ONE_SCRIPT[word]}"
         flags = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
-        initials = {"".join(part[0] for part in flag.split("-")): flag for flag in flags}
-        name = word.lstrip("-")
-        near = [initials.get(name), *difflib.get_close_matches(name, flags, 1)]
-        meant = next(filter(None, near), None)
-        return f"unknown flag: {word}" + (f". Did you mean --{meant}?" if meant else "")
+        near = difflib.get_close_matches(word.lstrip("-"), flags, 1)
+        return f"unknown flag: {word}" + "".join(f". Did you mean --{flag}?" for flag in near)
 
 
 def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim):

@@ -1,6 +1,5 @@
 """Checks before, during and after the training, and what they report."""
 
-import importlib.util
 import os
 
 from common.objectives.flags import milder
@@ -31,8 +30,6 @@ def check_start(args, data, folder):
             f"--batch-size {args.batch_size} is more than the {n} training images of {data.title}. "
             f"Use {n} or less."
         )
-    if args.tensorboard and not importlib.util.find_spec("tensorboard"):
-        raise UserError("--tensorboard requires a package. Run: pip install tensorboard")
     if "[" in str(folder) or (os.sep == "/" and "\\" in str(folder)):
         raise UserError(
             f"TensorFlow does not find checkpoints in {folder}, because it treats [ and \\ as a "
