@@ -1,4 +1,4 @@
-"""common/losses.py against NumPy in float64, closed forms and properties."""
+"""The formulas of common/losses.py, and the other kernel, against NumPy and closed forms."""
 
 import math
 
@@ -17,7 +17,7 @@ def draws(*shape, seed=0):
 
 
 def kernel_by_hand(x, y):
-    """exp(-|x - y|^2 / dim^2), entry by entry."""
+    """Return exp(-|x - y|^2 / dim^2) for each pair of rows."""
     return np.array([[math.exp(-sum((a - b) ** 2) / len(a) ** 2) for b in y] for a in x])
 
 
@@ -34,7 +34,7 @@ def test_normal_loglik_is_the_log_of_the_product_of_densities(dtype, rtol):
     np.testing.assert_allclose(of_numbers, [expected] * 3, rtol=min(rtol, 1e-3))
 
 
-def test_normal_loglik_reduces_the_axis_it_is_told():
+def test_normal_loglik_sums_over_the_given_axis():
     sample = draws(2, 3, 4)
     for axis in range(3):
         expected = -(sample**2 + math.log(2 * math.pi)).sum(axis) / 2
@@ -44,14 +44,14 @@ def test_normal_loglik_reduces_the_axis_it_is_told():
 
 @pytest.mark.parametrize(("dtype", "rtol"), [*zip(DTYPES, (1e-2, 1e-5, 1e-14), strict=True)])
 @pytest.mark.parametrize(("n", "m", "dim"), [(5, 5, 2), (4, 9, 2), (9, 4, 7), (1, 3, 1)])
-def test_compute_kernel_is_the_formula(n, m, dim, dtype, rtol):
+def test_compute_kernel_equals_the_formula(n, m, dim, dtype, rtol):
     x, y = draws(n, dim), draws(m, dim, seed=1)
     kernel = compute_kernel(tf.constant(x, dtype), tf.constant(y, dtype))
     assert kernel.dtype == dtype
     np.testing.assert_allclose(kernel, kernel_by_hand(x, y), rtol=rtol, atol=rtol / 10)
 
 
-@pytest.mark.parametrize("start", [0.0, 1e6])  # where |x|^2 + |y|^2 - 2 x.y loses every digit
+@pytest.mark.parametrize("start", [0.0, 1e6])  # |x|^2 + |y|^2 - 2 x.y would lose all digits at 1e6
 def test_compute_kernel_divides_by_the_dimension_twice(start):
     x = tf.fill((1, 4), tf.constant(start, tf.float64))
     expected = math.exp(-4 / 4**2)
@@ -66,7 +66,7 @@ def test_compute_kernel_builds_one_tensor_of_all_differences():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 32])
-def test_inverse_multiquadratics_are_the_formula(dim):
+def test_inverse_multiquadratics_equal_the_formula(dim):
     x, y = draws(6, dim), draws(8, dim, seed=1) + 1
     expected = np.zeros((6, 8))
     for i, j in np.ndindex(6, 8):
@@ -80,7 +80,7 @@ def test_inverse_multiquadratics_are_the_formula(dim):
     assert found == pytest.approx(within + other - 2 * between, rel=1e-9)
 
 
-def test_of_many_dimensions_they_see_a_spread_that_the_originals_kernel_hardly_sees():
+def test_only_inverse_multiquadratics_detect_a_wrong_scale_in_32_dimensions():
     x, y = (tf.constant(draws(300, 32, seed=seed)) for seed in (0, 1))
     share = []
     for kernel in (compute_kernel, inverse_multiquadratics):
@@ -89,7 +89,7 @@ def test_of_many_dimensions_they_see_a_spread_that_the_originals_kernel_hardly_s
     assert share[0] < 3 < 10 < share[1], share
 
 
-def test_compute_mmd_is_the_v_statistic():
+def test_compute_mmd_equals_the_v_statistic():
     x, y = draws(6, 2), draws(8, 2, seed=1) + 1
     expected = sum(kernel_by_hand(a, a).sum() / len(a) ** 2 for a in (x, y))
     expected -= 2 * kernel_by_hand(x, y).sum() / (6 * 8)
