@@ -1,129 +1,159 @@
-"""eager_cvae.py: the ELBO, its oddity, and --beta."""
-
-import math
+"""The losses that flags select: common/objectives/losses.py, compared with NumPy in float64."""
 
 import eager_cvae
-from common.objectives.flags import Weights, elbo_weights
-from eager_cvae import compute_loss, get_args, loss_names, reparameterize
+import mmd_cvae
+from common.objectives.losses import elbo_loss
+from common.objectives.priors import StandardNormal
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import logsumexp
+from scipy.stats import norm
+from steps import elbo_terms, mmd, passed_to_train_step
+from support import each
+
+NAMES = {  # of the original's printed line
+    eager_cvae: ["logpx_z_total", "logpz_total", "logqz_x_total", "total"],
+    mmd_cvae: ["loss_nll_total", "loss_mmd_total", "total"],
+}
 
 
-def test_reparameterize_draws_from_the_gaussian_and_lets_gradients_through():
-    mean = tf.broadcast_to([1.0, -2.0], (20_000, 2))
-    logvar = tf.broadcast_to([0.0, math.log(4)], (20_000, 2))
+def generator():
+    return tf.random.Generator.from_seed(3)
+
+
+def gradients(loss_function, x, models, variables=None):
+    """Return the loss terms and the gradients of the loss, as arrays."""
     with tf.GradientTape() as tape:
-        tape.watch([mean, logvar])
-        z = reparameterize(mean, logvar, tf.random.Generator.from_seed(0))
-    assert z.dtype == tf.float32
-    np.testing.assert_allclose(np.mean(z, axis=0), [1, -2], atol=0.05)
-    np.testing.assert_allclose(np.cov(z, rowvar=False), [[1, 0], [0, 4]], atol=0.1)
-    by_mean, by_logvar = tape.gradient(z, [mean, logvar])
-    np.testing.assert_array_equal(by_mean, np.ones((20_000, 2)))
-    np.testing.assert_allclose(by_logvar, (z - mean) / 2, rtol=1e-6, atol=1e-6)
+        loss, terms = loss_function(x, *models, generator())
+    variables = variables or [v for model in models for v in model.trainable_variables]
+    return loss, terms, [np.asarray(g) for g in tape.gradient(loss, variables)]
 
 
-def mmd(x, y):
-    """The biased estimate with the kernel exp(-|x - y|^2 / dim^2), rows by rows."""
+@each
+def test_without_flags_the_loss_is_compute_loss(script, images):
+    loss_function, state = passed_to_train_step(script)
+    models, x = (state["encoder"], state["decoder"]), tf.cast(images(12), tf.float32)
+    loss, losses, found = gradients(loss_function, x, models)
+    original_loss, terms, expected = gradients(script.compute_loss, x, models)
+    assert [*losses] == [*(f"{name}_total" for name in terms), "total"] == NAMES[script]
+    for name, term in terms.items():
+        assert float(losses[f"{name}_total"]) == float(tf.reduce_mean(term))
+    assert float(losses["total"]) == float(loss) == float(original_loss)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
 
-    def mean_kernel(a, b):
-        return np.exp(-((a[:, None] - b[None]) ** 2).sum(axis=2) / a.shape[1] ** 2).mean()
 
-    return mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y)
+@pytest.mark.parametrize(("flags", "kl", "mmd_weight"), [
+    ("--beta 0", 0, 0),
+    ("--beta 1", 1, 0),
+    ("--beta 4 --vamp-prior 7", 4, 0),
+    ("--vamp-prior 7", None, 0),
+    ("--alpha 0 --lambda 1000", 1, 999),
+    ("--alpha 1 --lambda 5", 0, 5),
+    ("--alpha 0.5 --lambda 3 --kernel imq", 0.5, 2.5),
+])  # fmt: skip
+def test_weighted_elbo(flags, kl, mmd_weight, images, float64):
+    loss_function, state = passed_to_train_step(eager_cvae, f"{flags} --dtype float64")
+    encoder, decoder, rng = state["encoder"], state["decoder"], generator()
+    loss, losses = loss_function(images(12), encoder, decoder, generator())
 
-
-KL_ALONE = [Weights(beta, 0.0) for beta in (0.0, 0.01, 1.0, 4.0)]
-
-
-@pytest.mark.parametrize("weights", [None, *KL_ALONE, Weights(1.0, 999.0), Weights(0.0, 5.0)])
-def test_loss_and_terms_against_numpy(weights, build, images, float64):
-    encoder, decoder, _ = build(eager_cvae)
-    x = images(12)
-    loss, terms = compute_loss(x, encoder, decoder, tf.random.Generator.from_seed(3), weights)
-
-    mean, logvar = (np.asarray(t) for t in encoder(x))
-    rng = tf.random.Generator.from_seed(3)
-    eps, true_samples = (np.asarray(rng.normal((12, 2), dtype="float64")) for _ in range(2))
-    z = mean + np.exp(logvar) ** 0.5 * eps
-    p = 1 / (1 + np.exp(-np.asarray(decoder(z))))
-    logpx_z = (x * np.log(p) + (1 - x) * np.log(1 - p)).numpy().sum(axis=(1, 2, 3))
-    logpz = -(z**2).sum(axis=1) / 2 - np.log(2 * np.pi)
-    logqz_x = -(eps**2).sum(axis=1) / 2 - np.log(2 * np.pi) - logvar.sum(axis=1) / 2
+    logpx_z, logpz, logqz_x, z = elbo_terms(images(12), encoder, decoder, rng)
+    if "vamp" in flags:  # 7 Gaussians with equal weights
+        mean, logvar = map(np.asarray, encoder(state["prior"].images.value))
+        densities = norm.logpdf(z[:, None], mean, np.exp(logvar / 2)).sum(axis=2)
+        logpz = logsumexp(densities, axis=1) - np.log(7)
+    if kl is None:  # as in the original
+        logpx_z, kl = logpx_z.sum(), 1
+    total = -(logpx_z + kl * (logpz - logqz_x)).mean()
     expected = [logpx_z.mean(), logpz.mean(), logqz_x.mean()]
-    if weights is None:
-        weights, expected[0] = Weights(1, 0), logpx_z.sum()  # over the batch too
-    total = -(expected[0] + weights.kl * (expected[1] - expected[2]))
-    if weights.mmd:
-        expected += [mmd(true_samples, z)]
-        total += weights.mmd * expected[3]
-    expected += [total]
-    assert loss_names(weights)[3:-1] == ("loss_mmd_total",) * (weights.mmd > 0)
-    np.testing.assert_allclose(terms, expected, rtol=1e-10)
-    assert float(loss) == pytest.approx(expected[-1], rel=1e-10)
+    if mmd_weight:
+        expected.append(mmd(rng.normal((12, 2), dtype="float64"), z, imq="imq" in flags))
+        total += mmd_weight * expected[-1]
+    names = [*NAMES[eager_cvae][:3], *["loss_mmd_total"] * bool(mmd_weight), "total"]
+    assert [*losses] == names
+    np.testing.assert_allclose([*losses.values()], [*expected, total], rtol=1e-10)
+    assert float(loss) == float(losses["total"])
 
 
-def test_default_gradient_is_batch_size_times_that_of_beta_one_hundredth(build, images, float64):
-    encoder, decoder, _ = build(eager_cvae)
-    gradients = []
-    for weights in (None, Weights(0.01, 0.0), Weights(1.0, 0.0)):
-        rng = tf.random.Generator.from_seed(5)
-        with tf.GradientTape() as tape:
-            loss, _ = compute_loss(images(100), encoder, decoder, rng, weights)
-        gradients.append(tape.gradient(loss, encoder.weights + decoder.weights))
-    default, one_hundredth, elbo = gradients
-    for a, b in zip(default, one_hundredth, strict=True):
+@pytest.mark.parametrize(("flags", "weight"), [
+    ("--lambda 784", 784), ("--lambda 3 --cross-entropy", 3), ("--kernel imq", 1), ("--lambda 0", 0)
+])  # fmt: skip
+def test_weighted_mmd_loss(flags, weight, images, float64):
+    loss_function, state = passed_to_train_step(mmd_cvae, f"{flags} --dtype float64")
+    encoder, decoder, x = state["encoder"], state["decoder"], images(12)
+    loss, losses = loss_function(x, encoder, decoder, generator())
+
+    mean = encoder(x)
+    preds, x = decoder(mean).numpy(), x.numpy()
+    loss_nll = np.square(x - preds).mean()
+    if "cross" in flags:
+        loss_nll = -(x * np.log(preds) + (1 - x) * np.log(1 - preds)).mean()
+    loss_mmd = mmd(generator().normal((12, 2), dtype="float64"), mean, imq="imq" in flags)
+    assert [*losses] == NAMES[mmd_cvae]
+    expected = [loss_nll, loss_mmd, loss_nll + weight * loss_mmd]
+    np.testing.assert_allclose([*losses.values()], expected, rtol=1e-10)
+    assert float(loss) == float(losses["total"])
+
+
+def test_the_original_gradient_is_batch_size_times_that_of_beta_0_01(build, images, float64):
+    *models, _ = build(eager_cvae)
+    default, small_beta, elbo = (
+        gradients(loss_of(flags), images(100), models)[2]
+        for flags in ("", "--beta 0.01", "--beta 1")
+    )
+    for a, b in zip(default, small_beta, strict=True):
         np.testing.assert_allclose(a, 100 * b, rtol=1e-9, atol=1e-12)
-    assert not np.allclose(default[4], 100 * elbo[4], rtol=1e-3)  # it matters
+    assert not np.allclose(default[4], 100 * elbo[4], rtol=1e-3)
 
 
-def test_beta_1_has_the_kl_divergence_of_the_closed_form(float64):
+def loss_of(flags):
+    """Return the loss function of eager_cvae.py for flags without a VampPrior."""
+    args = eager_cvae.get_args(flags.split())
+    original = eager_cvae.compute_loss, eager_cvae.reparameterize
+    return elbo_loss(args, *original, StandardNormal())
+
+
+def test_the_kl_divergence_with_beta_1_is_the_closed_form(float64):
     codes, draws = np.random.default_rng(0), []
     mean, logvar = 2 * codes.normal(size=(20, 2)), codes.normal(size=(20, 2))
     kl = (mean**2 + np.exp(logvar) - logvar - 1).sum(axis=1).mean() / 2
     x, rng = tf.zeros((20, 4, 4, 1), tf.float64), tf.random.Generator.from_seed(0)
     encoded = tf.constant(mean), tf.constant(logvar)
     for _ in range(40):
-        _, (logpx_z, logpz, logqz_x, total) = compute_loss(
-            x, lambda _: encoded, lambda _: x, rng, Weights(1.0, 0.0)
-        )
-        draws.append(float(logqz_x - logpz))
-        assert float(total) == pytest.approx(float(logqz_x - logpz - logpx_z), rel=1e-12)
+        _, losses = loss_of("--beta 1")(x, lambda _: encoded, lambda _: x, rng)
+        draws.append(float(losses["logqz_x_total"] - losses["logpz_total"]))
     error = np.std(draws) / np.sqrt(len(draws))
     assert np.mean(draws) == pytest.approx(kl, abs=5 * error)
     assert 5 * error < kl / 4
 
 
-SAME = {  # flags of InfoVAE, and those that mean the same
+EQUAL = {  # flags of InfoVAE without an MMD, and the flag that has the same gradients
     "--alpha 0 --lambda 1": "--beta 1",
     "--alpha -3 --lambda 4": "--beta 4",
-    "--alpha=-0.4 --lambda 1.4": "--beta 1.4",  # which add up to less than 1 by rounding
-    "--alpha=-1.2 --lambda 2.2": "--beta 2.2",  # and to more
+    "--alpha=-0.4 --lambda 1.4": "--beta 1.4",  # rounding makes the sum less than 1
+    "--alpha=-1.2 --lambda 2.2": "--beta 2.2",  # rounding makes the sum more than 1
     "--alpha 0.75 --lambda 0.25": "--beta 0.25",
     "--alpha 1 --lambda 0": "--beta 0",
 }
 
 
-@pytest.mark.parametrize(("info", "beta"), SAME.items())
+@pytest.mark.parametrize(("info", "beta"), EQUAL.items())
 def test_infovae_without_mmd_has_the_gradients_of_beta(info, beta, build, images, float64):
-    encoder, decoder, _ = build(eager_cvae)
-    gradients = []
-    for flags in (info, beta):
-        weights, rng = elbo_weights(get_args(flags.split())), tf.random.Generator.from_seed(5)
-        with tf.GradientTape() as tape:
-            loss, _ = compute_loss(images(6), encoder, decoder, rng, weights)
-        gradients.append(tape.gradient(loss, encoder.weights + decoder.weights))
-    for a, b in zip(*gradients, strict=True):
+    *models, _ = build(eager_cvae)
+    pair = [gradients(loss_of(flags), images(6), models)[2] for flags in (info, beta)]
+    for a, b in zip(*pair, strict=True):
         assert np.abs(a).max() > 0
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
-def test_alpha_1_is_an_mmd_vae_that_samples(build, images, float64):
-    """The KL part has no weight: what is left are reconstruction and lambda times the MMD."""
-    encoder, decoder, _ = build(eager_cvae)
-    weights = elbo_weights(get_args(["--alpha", "1", "--lambda", "784"]))
-    assert weights == Weights(0, 784)
-    _, terms = compute_loss(images(30), encoder, decoder, tf.random.Generator.from_seed(5), weights)
-    logpx_z, _, _, loss_mmd, total = map(float, terms)
-    assert total == pytest.approx(-logpx_z + 784 * loss_mmd, rel=1e-12)
+def test_the_cross_entropy_of_a_saturated_sigmoid_is_finite_and_has_gradients():
+    loss_function, state = passed_to_train_step(mmd_cvae, "--cross-entropy")
+    models = state["encoder"], state["decoder"]
+    bias = state["decoder"].deconv3.bias
+    bias.assign([200.0])
+    x = tf.zeros((4, 28, 28, 1))
+    _, losses, (gradient,) = gradients(loss_function, x, models, [bias])
+    assert float(losses["loss_nll_total"]) == pytest.approx(200, abs=1)
+    assert gradient.item() == pytest.approx(1, abs=1e-3)

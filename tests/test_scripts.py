@@ -1,39 +1,36 @@
-"""What eager_cvae.py and mmd_cvae.py share: models, gradients, optimizer, precision."""
+"""The original's models, losses and steps in eager_cvae.py and mmd_cvae.py."""
+
+import math
 
 import eager_cvae
 import mmd_cvae
 from common.devices.determinism import set_up
-from common.objectives.flags import Weights
-from common.objectives.priors import PseudoInputs
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from steps import elbo_terms, mmd, passed_to_train_step
 from support import each
 
-# Parameter counts are those of the original
-LAYERS = {
+ENCODER_LAYERS = {  # the original's numbers of parameters
     eager_cvae: dict(conv1=320, conv2=18_496, flatten=0, dense=9_220),
     mmd_cvae: dict(conv1=320, conv2=18_496, flatten=0, dense=4_610),
 }
-OBJECTIVE = {eager_cvae: (None, None), mmd_cvae: (1.0, False)}
-OTHERS = [(eager_cvae, (Weights(*weights), None)) for weights in ((4.0, 0.0), (0.0, 783.0))]
-OTHERS += [(mmd_cvae, (2.0, True)), (eager_cvae, (Weights(0.5, 3.0), "vamp"))]
 DECODER_LAYERS = dict(dense=4_704, reshape=0, deconv1=18_496, deconv2=18_464, deconv3=289)
 
 
 @each
-def test_layers_and_parameter_counts_are_the_originals(script, build):
+def test_layers_have_the_original_names_and_numbers_of_parameters(script, build):
     *models, _ = build(script)
-    for model, expected in zip(models, (LAYERS[script], DECODER_LAYERS), strict=True):
+    for model, expected in zip(models, (ENCODER_LAYERS[script], DECODER_LAYERS), strict=True):
         assert [(one.name, one.count_params()) for one in model.layers] == [*expected.items()]
         assert all(getattr(model, layer.name) is layer for layer in model.layers)
         assert model.count_params() == sum(expected.values())
 
 
 @each
-def test_models_are_the_originals_layer_by_layer(script, build, images, float64):
+def test_models_compute_the_original_layers(script, build, images, float64):
     encoder, decoder, _ = build(script)
     for weight in encoder.weights + decoder.weights:  # biases too
         weight.assign(tf.random.stateless_normal(weight.shape, (1, 2), dtype="float64") / 10)
@@ -60,7 +57,7 @@ def test_models_are_the_originals_layer_by_layer(script, build, images, float64)
 @each
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("latent_dim", "image_shape"), [(1, (28, 28, 1)), (7, (12, 20, 3))])
-def test_shapes_and_saving_and_loading(script, dtype, latent_dim, image_shape, build, tmp_path):
+def test_models_are_saved_and_loaded(script, dtype, latent_dim, image_shape, build, tmp_path):
     latents, pictures = (3, latent_dim), (3, *image_shape)
     with set_up(0, dtype):
         encoder, decoder, _ = build(script, latent_dim, image_shape=image_shape)
@@ -79,20 +76,57 @@ def test_shapes_and_saving_and_loading(script, dtype, latent_dim, image_shape, b
                 np.testing.assert_array_equal(a, b)
 
 
+def test_reparameterize_draws_from_the_gaussian_and_passes_gradients():
+    mean = tf.broadcast_to([1.0, -2.0], (20_000, 2))
+    logvar = tf.broadcast_to([0.0, math.log(4)], (20_000, 2))
+    with tf.GradientTape() as tape:
+        tape.watch([mean, logvar])
+        z = eager_cvae.reparameterize(mean, logvar, tf.random.Generator.from_seed(0))
+    assert z.dtype == tf.float32
+    np.testing.assert_allclose(np.mean(z, axis=0), [1, -2], atol=0.05)
+    np.testing.assert_allclose(np.cov(z, rowvar=False), [[1, 0], [0, 4]], atol=0.1)
+    by_mean, by_logvar = tape.gradient(z, [mean, logvar])
+    np.testing.assert_array_equal(by_mean, np.ones((20_000, 2)))
+    np.testing.assert_allclose(by_logvar, (z - mean) / 2, rtol=1e-6, atol=1e-6)
+
+
+def test_the_elbo_sums_the_reconstruction_over_the_batch(build, images, float64):
+    encoder, decoder, rng = build(eager_cvae)
+    loss, terms = eager_cvae.compute_loss(images(12), encoder, decoder, rng)
+    again = tf.random.Generator.from_seed(0)
+    logpx_z, logpz, logqz_x, _ = elbo_terms(images(12), encoder, decoder, again)
+    assert float(terms["logpx_z"]) == pytest.approx(logpx_z.sum(), rel=1e-10)
+    np.testing.assert_allclose(terms["logpz"], logpz, rtol=1e-10)
+    np.testing.assert_allclose(terms["logqz_x"], logqz_x, rtol=1e-10)
+    assert float(loss) == pytest.approx(-(logpx_z.sum() + logpz - logqz_x).mean(), rel=1e-10)
+
+
+def test_the_mmd_loss_is_the_squared_error_and_the_mmd(build, images, float64):
+    encoder, decoder, rng = build(mmd_cvae)
+    loss, terms = mmd_cvae.compute_loss(images(12), encoder, decoder, rng)
+    mean = encoder(images(12))
+    true_samples = tf.random.Generator.from_seed(0).normal((12, 2), dtype="float64")
+    squared_error = np.square(images(12) - decoder(mean)).mean()
+    expected = {"loss_nll": squared_error, "loss_mmd": mmd(true_samples, mean)}
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
+    assert float(loss) == pytest.approx(sum(expected.values()), rel=1e-10)
+
+
 @each
-def test_train_step_is_adam_with_epsilon_1e_8_counting_once_a_batch(script, build, images, float64):
-    encoder, decoder, rng = build(script)
+def test_train_step_is_adam_with_epsilon_1e_8_and_one_step_per_batch(script, images, float64):
+    flags = "--learning-rate 1e-3 --dtype float64"
+    loss_function, state = passed_to_train_step(script, flags)
+    encoder, decoder, rng = state["encoder"], state["decoder"], state["rng"]
     variables = encoder.trainable_variables + decoder.trainable_variables
-    optimizer = script.make_optimizer(1e-3, encoder, decoder)
     weights = [v.numpy() for v in variables]
     m, v = ([np.zeros_like(w) for w in weights] for _ in range(2))
     assert len(variables) == 14
-    beta_1, beta_2 = np.float64(np.float32([0.9, 0.999]))  # Keras powers them up from float32
+    beta_1, beta_2 = np.float64(np.float32([0.9, 0.999]))  # Keras computes powers of float32
     for t in range(1, 4):
-        state = rng.state.numpy()
+        before = rng.state.numpy()
         with tf.GradientTape() as tape:
-            loss, terms = script.compute_loss(images(20), encoder, decoder, rng)
-        rng.state.assign(state)
+            loss, _ = script.compute_loss(images(20), encoder, decoder, rng)
+        rng.state.assign(before)
         for i, g in enumerate(map(np.asarray, tape.gradient(loss, variables))):
             assert np.abs(g).max() > 0, variables[i].path
             # Kingma & Ba (2015), section 2, last paragraph: the order of TF 1's Adam
@@ -100,55 +134,25 @@ def test_train_step_is_adam_with_epsilon_1e_8_counting_once_a_batch(script, buil
             v[i] = 0.999 * v[i] + 0.001 * g**2
             rate = 1e-3 * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
             weights[i] = weights[i] - rate * m[i] / (np.sqrt(v[i]) + 1e-8)
-        args = (images(20), encoder, decoder, optimizer, rng, *OBJECTIVE[script])
-        np.testing.assert_allclose(script.train_step(*args), terms, rtol=1e-10)
-        assert terms.shape == (len(script.LOSSES),)
-        assert (script.LOSSES[-1], terms[-1]) == ("total", loss)
+        losses = script.train_step(images(20), loss_function, **state)
+        assert float(losses["total"]) == pytest.approx(float(loss), rel=1e-10)
     for expected, variable in zip(weights, variables, strict=True):
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-9, atol=1e-12)
-    assert int(optimizer.iterations) == 3
+    assert int(state["optimizer"].iterations) == 3
 
 
 @each
-def test_float64_holds_throughout(script, build, float64):
-    encoder, decoder, rng = build(script)
-    optimizer = script.make_optimizer(1e-4, encoder, decoder)
-    slots = [v for v in optimizer.variables if "iteration" not in v.path]
-    assert {v.dtype for v in encoder.weights + decoder.weights + slots} == {"float64"}
-    assert float(optimizer.learning_rate) == 1e-4  # which float32 cannot hold
+def test_float64_is_used_in_the_whole_step(script, float64):
+    loss_function, state = passed_to_train_step(script, "--dtype float64")
+    slots = [v for v in state["optimizer"].variables if "iteration" not in v.path]
+    weights = state["encoder"].weights + state["decoder"].weights
+    assert {v.dtype for v in weights + slots} == {"float64"}
+    assert float(state["optimizer"].learning_rate) == 1e-4  # float32 cannot hold this number
     x = tf.TensorSpec((10, 28, 28, 1), tf.float64)
-    args = (encoder, decoder, optimizer, rng, *OBJECTIVE[script])
-    graph = script.train_step.get_concrete_function(x, *args).graph
-    floats = [t for op in graph.get_operations() for t in op.outputs if t.dtype.is_floating]
+    step = script.train_step.__wrapped__.get_concrete_function(x, loss_function, **state)
+    floats = [t for op in step.graph.get_operations() for t in op.outputs if t.dtype.is_floating]
     not_double = [output for output in floats if output.dtype != tf.float64]
-    # nothing but Adam's two decay rates, which Keras takes through float32, as TF 1 did
+    # Only Adam's two decay rates, which Keras converts to float32, as TF 1 did
     assert {output.op.type for output in not_double} == {"Const"}
     rates = {float(tf.get_static_value(output)) for output in not_double}
     assert rates == set(np.float64(np.float32([0.9, 0.999])))
-
-
-@pytest.mark.parametrize(("script", "objective"), [*OBJECTIVE.items(), *OTHERS])
-def test_no_sum_depends_on_what_is_done_first(script, objective, build):
-    """AddN begins with an input that nobody else needs: with three or more, all have to be such."""
-    encoder, decoder, rng = build(script)
-    optimizer = script.make_optimizer(1e-3, encoder, decoder)
-    if objective[-1] == "vamp":
-        prior = PseudoInputs(50, (28, 28, 1))
-        optimizer = script.make_optimizer(1e-3, encoder, decoder, prior)
-        objective = (*objective[:-1], prior)
-    x = tf.TensorSpec((100, 28, 28, 1), encoder.compute_dtype)
-    step = script.train_step.get_concrete_function(x, encoder, decoder, optimizer, rng, *objective)
-    sums = [op for op in step.graph.get_operations() if op.type == "AddN" and len(op.inputs) > 2]
-    assert sums
-    for tensor in (tensor for op in sums for tensor in op.inputs):
-        while tensor.op.type in ("Identity", "Reshape", "ExpandDims", "Squeeze"):
-            assert len(tensor.consumers()) == 1, tensor.name
-            tensor = tensor.op.inputs[0]
-        assert len(tensor.consumers()) == 1, tensor.name
-
-
-@each
-def test_loss_totals_are_float64_whatever_the_precision(script, build, images):
-    encoder, decoder, rng = build(script)
-    loss, terms = script.compute_loss(tf.cast(images(4), "float32"), encoder, decoder, rng)
-    assert (loss.dtype, terms.dtype) == (tf.float32, tf.float64)
