@@ -1,0 +1,189 @@
+"""Finished, unfinished and damaged runs are loaded: common/load.py."""
+
+import errno
+import io
+import json
+import os
+import shlex
+import shutil
+
+from common.load import load_run, read_run
+from common.program.errors import UserError
+from common.program.files import write_json
+from common.training.run import Run
+
+import numpy as np
+import pytest
+from support import SCRIPTS, both, call, cut, edit_config, edit_json, few_digits, put
+
+
+def train(model, out, *flags):
+    """Train on a few digits for one short epoch. Return the folder of the run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.data.batches.EPOCH", 1)
+        patch.setattr("common.training.exports.draw_figures", lambda *_: {})
+        patch.setattr(SCRIPTS[model], "load_data", few_digits)
+        flags = ("--epochs", 1, "--batch-size", 50, "--dataset", "digits", *flags)
+        assert call(model, *flags, "--output-dir", out) == 0
+    return out / "digits" / model
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folders of finished runs, by model."""
+    return {model: train(model, tmp_path_factory.mktemp("out")) for model in SCRIPTS}
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A function that copies the run of a model and returns its folder."""
+    return lambda model: shutil.copytree(trained[model], tmp_path / "digits" / model)
+
+
+def error_of(folder, *named):
+    """Return the lines of the error of `load_run`. The first line must contain `named`."""
+    with pytest.raises(UserError) as error:
+        load_run(folder)
+    lines = str(error.value).splitlines()
+    assert 1 <= len(lines) <= 2, lines
+    assert all(part in lines[0] for part in named), lines
+    return lines
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+DAMAGES = [
+    ("encoder.keras", lambda path: put(path, os.mkfifo)),
+    ("decoder.keras", lambda path: put(path, os.mkdir)),
+    ("settings.json", lambda path: put(path, os.mkfifo)),
+    ("decoder.keras", cut),
+    ("encoder.keras", flip),
+    ("settings.json", cut),
+    ("settings.json", lambda path: path.write_text("[]")),
+    ("settings.json", lambda path: path.write_text(path.read_text().replace('ed": 0', 'ed": 1'))),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_an_error_names_the_damaged_file(name, damage, copied):
+    file = copied("mmd") / name
+    damage(file)
+    *_, command = error_of(file.parent, str(file))
+    if name != "settings.json" and file.is_file():
+        assert command.startswith("python ")
+        assert command.endswith(f"--dataset=digits --output-dir={file.parents[2]}")
+
+
+def test_an_unreadable_model_raises_permission_error(copied, monkeypatch):
+    run, read = copied("mmd"), io.open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith("decoder.keras"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", refuse)
+    with pytest.raises(PermissionError, match=r"decoder\.keras"):
+        load_run(run)
+
+
+def test_the_configuration_of_a_model_file_is_ignored(copied):
+    run = copied("mmd")
+    expected = load_run(run).fingerprint
+    for edit in (
+        lambda config: config.pop("build_config"),  # Keras would load no weights without it
+        lambda config: config["config"].update(dtype="int8_from_float32"),
+        lambda config: config["config"].update(image_shape=[28, 28, 10_000_000]),
+    ):
+        edit_config(run / "decoder.keras", edit)
+        found = load_run(run)
+        assert (found.fingerprint, found.decoder.compute_dtype) == (expected, "float32")
+
+
+def test_files_of_other_runs_are_refused(copied, trained, tmp_path):
+    run, settings = copied("mmd"), (trained["mmd"] / "settings.json").read_bytes()
+    edit_json(run / "settings.json", lambda it: it["dataset"].update(image_shape=[32, 32, 1]))
+    error_of(run, "encoder.keras")
+    (run / "settings.json").write_bytes(settings)
+    edit_json(run / "settings.json", lambda it: it.update(models="others"))
+    error_of(run, "models", "settings.json")
+    (run / "settings.json").write_bytes(settings)
+    encoder, larger = SCRIPTS["mmd"].Encoder(3), tmp_path / "larger.keras"
+    encoder(np.zeros((1, 28, 28, 1), "float32"))
+    encoder.save(larger)
+    for other in (run / "decoder.keras", trained["cvae"] / "encoder.keras", larger):
+        shutil.copy(other, run / "encoder.keras")
+        error_of(run, "encoder.keras")
+    shutil.copy(trained["cvae"] / "settings.json", run)
+    error_of(run, "settings.json", "cvae")
+
+
+def test_an_error_names_a_folder_without_a_run(copied):
+    run = copied("mmd")
+    error_of(run.parent, str(run.parent), "OUTPUT_DIR/DATASET/cvae")
+    for remove in ((run / "settings.json").unlink, lambda: shutil.rmtree(run)):
+        remove()
+        error_of(run, str(run))
+
+
+@both
+def test_the_error_of_an_unfinished_run_has_its_command(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "epochs", lambda _: ())
+    flags = ["--learning-rate", "0.003", "--tensorboard", "--data-dir=-a b"]
+    run = train(model, tmp_path, *flags)
+    _, command = error_of(run, "not finished")
+    python, script, *words = shlex.split(command)
+    assert (python, script) == ("python", f"{SCRIPTS[model].__name__}.py")
+    assert vars(SCRIPTS[model].get_args(words)) == read_run(run).flags
+    _, command = error_of(tmp_path / "mnist" / model, "no run")
+    args = SCRIPTS[model].get_args(shlex.split(command)[2:])
+    assert (args.dataset, args.output_dir) == ("mnist", str(tmp_path))
+
+
+@pytest.mark.parametrize(("images", "dataset", "named"), [
+    ("/a b/faces", None, None), (None, "emnist/letters", "emnist/letters"), (None, None, "digits")
+])  # fmt: skip
+def test_the_command_names_the_images_of_the_run(images, dataset, named, copied, monkeypatch):
+    run = copied("mmd")
+    edit_json(run / "settings.json", lambda it: it["flags"].update(images=images, dataset=dataset))
+    (run / "decoder.keras").unlink()
+    _, command = error_of(run, "not finished")
+    args = SCRIPTS["mmd"].get_args(shlex.split(command)[2:])
+    assert (args.images, args.dataset) == (images, named)
+    monkeypatch.chdir(run.parent)
+    assert error_of("mmd", "not finished")[1] == command
+
+
+VALUES = [
+    None, True, False, 0, -1, 1.5, 10**400, float("nan"), float("inf"), -0.0, "", " ", "nan", "1",
+    "--help", "\udcff", "\0", "a\nb", [], ["x"], {}, {"help": True}, "cvae", "mmd", 2**63,
+]  # fmt: skip
+
+
+def test_any_invalid_value_in_settings_is_reported_as_damage(copied):
+    file = copied("cvae") / "settings.json"
+    settings, errors = json.loads(file.read_text()), []
+    places = [(settings, key) for key in ("model", "flags", "dataset")]
+    places += [(settings["flags"], key) for key in (*settings["flags"], "help", "a b", "")]
+    places += [(settings["dataset"], key) for key in ("name", "title", "fingerprint")]
+    places += [(settings["dataset"], "image_shape")]
+    for within, key in places:
+        for value in VALUES:
+            before = within.copy()
+            within[key] = value
+            write_json(file, settings)
+            try:
+                found = read_run(file.parent).flags
+            except UserError as error:
+                errors.append(str(error))
+            else:  # a valid value, or no flags, whose defaults are used
+                assert settings["flags"].items() <= found.items()
+                assert value == {} or type(value) in (str, int, bool, float, type(None))
+            within.clear()
+            within.update(before)
+    assert len(errors) > 300
+    assert all(str(file) in error and "\n" not in error for error in errors), errors
