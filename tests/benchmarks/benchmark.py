@@ -1,11 +1,11 @@
-"""How fast the two scripts train, beside other ways to do the same; their start-up and memory.
+"""Measure how fast the two scripts train, compared with other frameworks, and their memory.
 
     pip install -r tests/benchmarks/requirements.txt
     python -m tests.benchmarks.benchmark --json benchmark.json
     python -m tests.benchmarks.benchmark --image-shape 64x64x3
 
-About 15 minutes on two cores, longer for the larger images, of which the steps and the memory are
-measured. README.md beside this file says what is measured and was found.
+It takes 15 minutes on two CPU cores, and longer for larger images, for which it leaves out the time
+of the start. README.md in this folder explains the measurements and lists results.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGE_SHAPE = (28, 28, 1)
-EPOCH = 60_000  # images that an epoch trains on, or all where there are more
+EPOCH = 60_000  # the smallest number of images in an epoch
 PRODUCT = 2 * 2048**3 / 1e9  # GFLOP
 TORCH = [(last, compiled) for last in (False, True) for compiled in (False, True)]
 
 
 def torch_name(channels_last, compiled):
-    """What a PyTorch variant is called."""
+    """Return the name of a PyTorch variant in the table."""
     memory = "channels last" if channels_last else "channels first"
     return f"PyTorch {'compiled' if compiled else 'eager'}, {memory}"
 
@@ -41,11 +41,15 @@ VAMP_PRIOR = 500
 VAMP_PRIOR_NAME = f"with --vamp-prior {VAMP_PRIOR}"
 CONTESTANTS = ["as shipped", VAMP_PRIOR_NAME, "TensorFlow eager", "Keras model.fit"]
 CONTESTANTS += [*(torch_name(*variant) for variant in TORCH), "JAX jit", "JAX jit, in phases"]
-SHARE = {"Keras model.fit": 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}  # of the steps a turn
+# Factors for the number of steps per turn: `fit` has a start of its own, and JAX is slow
+FACTORS = {"Keras model.fit": 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}
 
 
 def macs(image_shape):
-    """Million multiply-adds an image in one pass of each layer, with the CVAE's 4 outputs."""
+    """Return the millions of multiply-adds per image in the forward pass of each layer.
+
+    The dense layer of the encoder has 4 outputs, as in eager_cvae.py.
+    """
     height, width, channels = image_shape
     (h1, w1), (h2, w2) = [((height - a) // b, (width - a) // b) for a, b in ((1, 2), (3, 4))]
     taps, quarter = 9 * 32 * 64, height * width // 16
@@ -62,7 +66,7 @@ def macs(image_shape):
 
 
 def gflop(image_shape):
-    """Of a batch of 100, forward and backward; nothing asks for a gradient to the images."""
+    """Return the GFLOP per batch of 100: forward pass and gradients, except those of the images."""
     layers = macs(image_shape)
     return 2 * 100 * (3 * sum(layers.values()) - layers["conv1"]) / 1000
 
@@ -71,13 +75,13 @@ def gflop(image_shape):
 
 
 def contestant(pipe, name, model, image_shape):
-    """In a process of its own: answer a number of batches with the seconds they took."""
+    """Receive numbers of batches from a pipe, and send the seconds per batch. Runs in a process."""
     with contextlib.ExitStack() as stack:
         try:
             run, product = make(name, model, image_shape, stack)
             run(20)
             pipe.send("ready")
-        except Exception as error:  # a package that is missing, or whatever it comes up with
+        except Exception as error:  # a missing package raises ImportError, a broken one anything
             pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
             return
         while steps := pipe.recv():
@@ -88,9 +92,10 @@ def contestant(pipe, name, model, image_shape):
 
 
 def make(name, model, image_shape, stack):
-    """A contestant's training on a number of batches; for ours, also so many matrix products.
+    """Return a contestant's training, and for the shipped step also the matrix products, or None.
 
-    What it needs while it trains is entered in `stack`, a contextlib.ExitStack.
+    Both are functions of a number of repetitions. `stack` is a contextlib.ExitStack for contexts in
+    which they must be called.
     """
     import numpy as np
 
@@ -107,10 +112,10 @@ def make(name, model, image_shape, stack):
     from common.program.startup import start
 
     if name == VAMP_PRIOR_NAME and model != "cvae":
-        raise ValueError("it is a flag of eager_cvae.py")
+        raise ValueError("--vamp-prior is a flag of eager_cvae.py")
     if name not in ("as shipped", VAMP_PRIOR_NAME):
         os.environ["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's default
-    start(lambda: None)  # the rest of the environment is that of the scripts
+    start(lambda: None)  # sets the environment as in the scripts
     from common.devices.determinism import set_up
     from tests.benchmarks import tensorflow_vae
 
@@ -118,22 +123,23 @@ def make(name, model, image_shape, stack):
     if name == "as shipped":
         return tensorflow_vae.make_shipped(model, images), tensorflow_vae.make_product()
     if name == VAMP_PRIOR_NAME:
-        return tensorflow_vae.make_shipped(model, images, VAMP_PRIOR), None
+        return tensorflow_vae.make_shipped(model, images, f"--vamp-prior={VAMP_PRIOR}"), None
     make_rival = tensorflow_vae.make_eager if "eager" in name else tensorflow_vae.make_fit
     return make_rival(model, images), None
 
 
 def seconds(run, times):
-    """How long `run(times)` takes."""
+    """Return how long `run(times)` takes."""
     start = time.perf_counter()
     run(times)
     return time.perf_counter() - start
 
 
 def measure_steps(model, image_shape, turns, steps):
-    """A dict from contestant to its seconds a batch in each turn; "product" is the floor's.
+    """Return a dict from each contestant to its seconds per batch in each turn.
 
-    A contestant that cannot start is left out, and said why.
+    The key "product" has the seconds per matrix product. A contestant that cannot start is left out
+    with a message.
     """
     context = multiprocessing.get_context("spawn")
     pipes = {}
@@ -148,17 +154,23 @@ def measure_steps(model, image_shape, turns, steps):
     found = {name: [] for name in [*pipes, "product"]}
     for _ in tqdm(range(turns), desc=f"{model}: taking turns", leave=False):
         for name, pipe in pipes.items():
-            pipe.send(round(steps * SHARE.get(name, 1)))
+            pipe.send(round(steps * FACTORS.get(name, 1)))
             answer = pipe.recv()
             found[name].append(answer[0])
             found["product"] += answer[1:]
     for pipe in pipes.values():
         pipe.send(0)
+    for process in multiprocessing.active_children():
+        process.join()  # or the end of this program would interrupt it, and it would say so
     return found
 
 
 def compare_steps(found):
-    """Rows of contestant, ms a batch (median, quartiles), images/s and how much slower it is."""
+    """Return the rows of the table.
+
+    They have the contestant, ms per batch (median, quartiles), images per second, and quartiles of
+    its time divided by that of the shipped step in the same turn.
+    """
     ours = found["as shipped"]
     rows = []
     for name in [name for name in CONTESTANTS if name in found]:
@@ -169,7 +181,7 @@ def compare_steps(found):
 
 
 def floor(found, image_shape):
-    """Quartiles of the product's GFLOP/s and of the fraction of it that the step reaches."""
+    """Return the quartiles of the product's GFLOP/s, and of the step's fraction of this rate."""
     rates = [PRODUCT / t for t in found["product"]]
     pairs = zip(found["as shipped"], rates, strict=True)
     work = gflop(image_shape)
@@ -177,17 +189,18 @@ def floor(found, image_shape):
 
 
 def quartiles(values):
-    """First quartile, median, third quartile."""
+    """Return the first quartile, the median and the third quartile."""
     return statistics.quantiles(values, n=4, method="inclusive")
 
 
 # Whole commands ---------------------------------------------------------------
 
-# Stops the clock after the first batch, or after an epoch. `images` replaces the data set.
+# Runs a script, which it ends after the first batch on request, and prints the seconds that its
+# figures and its steps took. A positive number of `images` replaces the data set by noise
 LAUNCHER = """
 import sys, time
 script, images, shape, first_batch, *sys.argv[1:] = sys.argv[1:]
-from common.cli import start
+from common.program.startup import start
 start(lambda: None)
 import importlib
 script = importlib.import_module(script)
@@ -197,25 +210,23 @@ if int(images):
     from common.data.sources import Dataset, _to_tensor
     rng, shape, n = np.random.default_rng(0), tuple(map(int, shape.split("x"))), int(images)
     some = ((rng.integers(0, 256, (100, *shape), dtype=np.uint8), None) for _ in range(n // 100))
-    ((made, _),) = read_split(some, n, shape)  # where images are read to, and used without a copy
+    ((made, _),) = read_split(some, n, shape)  # as images are read
     few, labels, names = made[:100].copy(), np.zeros(100, int), tuple("0123456789")
     data = Dataset("digits", "noise", _to_tensor(made), labels, few, labels, names)
-    script.load_dataset_or_digits = lambda *_: data
-if int(first_batch):
-    script.Run.calls.__defaults__ = (1,)  # images a call
+    script.load_data = lambda _: data
 took = {"figures": 0, "steps": 0}
 def timed(name, function):
-    def call(*args):
+    def call(*args, **kwargs):
         start = time.perf_counter()
-        result = function(*args)
-        getattr(result, "numpy", int)()
+        result = function(*args, **kwargs)
         took[name] += time.perf_counter() - start
         if int(first_batch) and name == "steps":
             raise SystemExit
         return result
     return call
-script.train_steps = timed("steps", script.train_steps)
-script.Run._export_figures = timed("figures", script.Run._export_figures)
+script.train_step = timed("steps", script.train_step)
+from common.training.exports import Exports
+Exports._write_figures = timed("figures", Exports._write_figures)
 try:
     script.main()
 finally:
@@ -224,7 +235,7 @@ finally:
 
 
 def command(*words):
-    """Seconds and peak megabytes of a Python command, and what it printed."""
+    """Run a Python command. Return its seconds, its peak megabytes and its output."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *map(str, words)], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -234,12 +245,16 @@ def command(*words):
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"{words} ended with status {status}")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes in the unit of ru_maxrss
     return time.perf_counter() - start, usage.ru_maxrss * unit / 2**20, output
 
 
 def launch(script, *flags, images=0, image_shape=IMAGE_SHAPE, first_batch=False):
-    """A script under LAUNCHER: seconds, megabytes, seconds of figures and of training steps."""
+    """Run a script for an epoch or a batch.
+
+    Returns:
+        Its seconds, its peak megabytes, the seconds of the figures and of the training steps.
+    """
     with tempfile.TemporaryDirectory() as folder:
         flags = (*flags, "--epochs", 1, "--output-dir", folder)
         shape = "x".join(map(str, image_shape))
@@ -250,7 +265,7 @@ def launch(script, *flags, images=0, image_shape=IMAGE_SHAPE, first_batch=False)
 
 
 def measure_commands(turns):
-    """Dicts of start-up, memory and figures."""
+    """Return a dict with the times of start-up and of figures, and with the memory."""
     data_dir = os.environ.get("TFDS_DATA_DIR")
     datasets = ["digits"] + ["fashion_mnist"] * bool(data_dir)
     start, bare = {}, []
@@ -268,7 +283,7 @@ def measure_commands(turns):
 
 
 def measure_growth(image_shape):
-    """By the number of images: a dict of an epoch's seconds and the peak megabytes."""
+    """Return the seconds of an epoch's steps and the peak megabytes, by the number of images."""
     growth = {}
     for images in tqdm([15_000 * k for k in (1, 2, 4, 8)], desc="growth", leave=False):
         kind = {"images": images, "image_shape": image_shape}
@@ -281,68 +296,66 @@ def measure_growth(image_shape):
 
 
 def print_steps(model, found, image_shape):
-    """The table of a model's contestants and the floor."""
-    print(f"\n{model}: a batch of 100\n")
-    print("| | ms (quartiles) | images/s | times the time of ours (quartiles) |\n|---|---|---|---|")
+    """Print the table of a model's contestants, and the rate of matrix products."""
+    print(f"\n{model}: batches of 100\n")
+    print("| | ms (quartiles) | images/s | relative to as shipped (quartiles) |\n|---|---|---|---|")
     for name, ms, low, high, rate, r_low, ratio, r_high in compare_steps(found):
         times = "" if name == "as shipped" else f"{ratio:.2f} ({r_low:.2f} to {r_high:.2f})"
         print(f"| {name} | {ms:.1f} ({low:.1f} to {high:.1f}) | {rate:,.0f} | {times} |")
     rates, fractions = floor(found, image_shape)
     print(f"\nmatrix product: {rates[1]:.0f} GFLOP/s ({rates[0]:.0f} to {rates[2]:.0f})")
-    print(f"fraction of the floor: {fractions[1]:.0%} ({fractions[0]:.0%} to {fractions[2]:.0%})")
+    print(f"fraction of this rate: {fractions[1]:.0%} ({fractions[0]:.0%} to {fractions[2]:.0%})")
 
 
 def print_commands(found):
-    """Start-up, memory, figures."""
+    """Print the time of start-up, the memory, and the time of figures."""
     bare = statistics.median(found["import"])
-    print(
-        f"\nimport tensorflow: {bare:.1f} s\nto the first batch, figures before training included:"
-    )
+    print(f"\nimport tensorflow: {bare:.1f} s")
+    print("to the end of the first batch, with the figures before training:")
     for name, took in found["start"].items():
         median = statistics.median(took)
-        print(f"  {name}: {median:.1f} s, {median / bare:.2f} times, {median - bare:+.1f} s")
+        print(f"  {name}: {median:.1f} s, {median / bare:.2f} x, {median - bare:+.1f} s")
     for script, one in found["epoch"].items():
         print(
             f"{script}, one epoch of {found['dataset']}: peak memory {one['megabytes']:.0f} MB, "
-            f"figures of an epoch {one['figures']:.1f} s"
+            f"{one['figures']:.1f} s for the figures of an epoch"
         )
 
 
 def print_growth(found, image_shape):
-    """Memory and time by the number of images."""
+    """Print memory and time by the number of images."""
     growth = list(found.items())
     (few, least), (many, most) = growth[0], growth[-1]
     values = (many - few) * math.prod(image_shape)
     slope = (most["megabytes"] - least["megabytes"]) * 2**20 / values
     for images, one in growth:
         each = 1000 * one["seconds"] / max(images, EPOCH)
-        print(f"{images:7,} images: {one['megabytes']:.0f} MB, {each:.3f} ms an image")
-    print(f"memory: {slope:.2f} bytes a pixel and channel")
+        print(f"{images:7,} images: {one['megabytes']:.0f} MB, {each:.3f} ms per image")
+    print(f"memory: {slope:.2f} bytes per pixel and channel")
 
 
 def image_shape(text):
-    """An argparse type: height, width and channels."""
+    """Return height, width and channels, from "HxWxC" (an argparse type)."""
     height, width, channels = map(int, text.split("x"))
     return height, width, channels
 
 
 def main():
-    """Measure, print, record."""
+    """Measure everything, print tables and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="file for all the single readings")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
     parser.add_argument("--turns", type=int, default=15, help="(default: %(default)s)")
     shape = {"metavar": "HxWxC", "default": IMAGE_SHAPE, "type": image_shape}
     parser.add_argument("--image-shape", help="(default: 28x28x1)", **shape)
     args = parser.parse_args()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    processor = (names or [platform.processor()])[0]
+    from common.devices.determinism import processor_name
+
+    processor = processor_name()
     record = {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version(),
               "image_shape": args.image_shape}  # fmt: skip
     print(f"{processor}, {os.cpu_count()} cores")
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
-        print(f"Something else is running: the load is {os.getloadavg()[0]:.1f}.", file=sys.stderr)
+        print(f"Other programs are running: the load is {os.getloadavg()[0]:.1f}.", file=sys.stderr)
 
     def keep(name, measured):
         record[name] = measured

@@ -1,10 +1,10 @@
-"""Where a training step's time goes: TensorFlow's profile of the steps as shipped, by operation.
+"""Print where the time of a training step goes, from TensorFlow's profile of its operations.
 
     python -m tests.benchmarks.operations cvae
     python -m tests.benchmarks.operations cvae 64x64x3
 
-For every kind of operation the milliseconds a batch, added up over threads, and for convolutions
-the rate. Without a GPU; about half a minute.
+Each row has the milliseconds per batch, summed over threads, and for convolutions the rate. It
+takes half a minute, on a CPU.
 """
 
 import collections
@@ -30,7 +30,7 @@ STEPS = 20
 
 
 def profile(model, shape):
-    """Milliseconds a batch of each operation, by its name in the graph and its type."""
+    """Return the milliseconds per batch of each operation, by its name and its type."""
     images = np.random.default_rng(0).integers(0, 256, (6000, *shape), dtype=np.uint8)
     run = make_shipped(model, images)
     run(STEPS)
@@ -44,7 +44,7 @@ def profile(model, shape):
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
             name = plane.event_metadata[event.metadata_id].name
-            if match := re.fullmatch(r"(?:.*StatefulPartitionedCall/)(.*):(\w+)", name):
+            if match := re.fullmatch(r"(?:.*StatefulPartitionedCall/)?(.*[^:]):(\w+)", name):
                 found[re.sub(r"_\d+\b", "", match[1]), match[2]] += event.duration_ps / 1e9 / STEPS
     return found
 
@@ -56,11 +56,11 @@ def main():
     with set_up(0, "float32"):
         found = profile(model, shape)
     layers, total = macs(shape), sum(found.values())
-    print(f"{model}: {total:.1f} ms a batch of 100, threads added up\n")
+    print(f"{model}: {total:.1f} ms per batch of 100, summed over threads\n")
     print("|    ms |    % | GFLOP/s | operation |\n|---|---|---|---|")
     for (name, kind), ms in found.most_common(30):
         layer = next((layer for layer in layers if f"/{layer}/" in name and "Conv2D" in kind), None)
-        rate = f"{2 * 100 * layers[layer] / 1000 / ms * 1000:7.0f}" if layer else " " * 7
+        rate = f"{2 * 100 * layers[layer] / ms:7.0f}" if layer else " " * 7
         print(f"| {ms:5.2f} | {ms / total:4.0%} | {rate} | {kind}, {name} |")
 
 

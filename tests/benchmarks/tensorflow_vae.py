@@ -1,18 +1,18 @@
 """The scripts' training steps as shipped, and two other ways to write them in TensorFlow.
 
-`make` functions take "cvae" or "mmd" and uint8 images (n, height, width, channels), and return a
-function that trains on a number of batches of 100 and returns when that is done. All within
-`common.devices.set_up`.
+The `make` functions return a function that trains on a given number of batches of 100 images, at
+most 60, and returns when the training is done. Their arguments are "cvae" or "mmd", and uint8
+images (n, height, width, channels). Call them inside `common.devices.determinism.set_up`.
 """
 
 from unittest import mock
 
 import eager_cvae
 import mmd_cvae
-from common.data.batches import shuffled_batches, to_float
-from common.devices.distribute import train_steps
+from common.data.batches import reader, shuffled_batches, to_float
 from common.devices.parts import PARTS
-from common.objectives.priors import begin_pseudo_inputs
+from common.objectives.losses import elbo_loss, mmd_loss
+from common.objectives.priors import make_prior
 
 import keras
 import tensorflow as tf
@@ -21,49 +21,45 @@ SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
 BATCH_SIZE = 100
 
 
-def make_parts(model, images, vamp_prior=None):
-    """The script, its models, optimizer, generator and further arguments, and the images.
-
-    `vamp_prior` is the flag of eager_cvae.py.
-    """
+def make_parts(model, images, *flags):
+    """Return the script, the loss function for its flags, and the state for its `train_step`."""
     script = SCRIPTS[model]
+    args = script.get_args(flags)
     encoder, decoder = script.Encoder(2), script.Decoder(2, images.shape[1:])
     encoder(tf.zeros((1, *images.shape[1:])))
     decoder(tf.zeros((1, 2)))
-    prior = begin_pseudo_inputs(vamp_prior, images, seed=0)
-    optimizer = script.make_optimizer(1e-4, encoder, decoder, *[prior] * bool(prior))
-    rng = tf.random.Generator.from_seed(0)
-    objective = (None, prior) if model == "cvae" else (1.0, False)
-    return script, (encoder, decoder, optimizer, rng, *objective), tf.constant(images)
+    state = {"encoder": encoder, "decoder": decoder, "rng": tf.random.Generator.from_seed(0)}
+    variables = encoder.trainable_variables + decoder.trainable_variables
+    if model == "cvae":
+        prior = state["prior"] = make_prior(args.vamp_prior, tf.constant(images), seed=0)
+        variables += prior.trainable_variables
+        loss_function = elbo_loss(args, script.compute_loss, script.reparameterize, prior)
+    else:
+        loss_function = mmd_loss(args, script.compute_loss)
+    state["optimizer"] = keras.optimizers.Adam(1e-4, epsilon=1e-8)
+    state["optimizer"].build(variables)
+    return script, loss_function, state
 
 
-def make_plain_parts(model, images):
-    """`make_parts` for the rivals, all of Keras's own layers."""
-    own = keras.layers.Conv2DTranspose
-    with mock.patch.object(SCRIPTS[model], "Conv2DTransposeToImage", own):
-        return make_parts(model, images)
-
-
-def make_shipped(model, images, vamp_prior=None):
-    """The script's training, ten batches a call, as in its epoch loop."""
-    script, state, images = make_parts(model, images, vamp_prior)
-    batches = shuffled_batches(len(images), BATCH_SIZE, 0, 1)
+def make_shipped(model, images, *flags):
+    """Return a function that trains as the script does."""
+    script, loss_function, state = make_parts(model, images, *flags)
+    read = reader(tf.constant(images), "float32")
+    batches = shuffled_batches(len(images), BATCH_SIZE, seed=0, epoch=1).numpy()
 
     def run(steps):
-        totals = tf.zeros(len(script.LOSSES), tf.float64)
-        for first in tf.range(0, steps, 10):
-            totals = train_steps(
-                script.train_step, first, first + 10, totals, images, batches, *state
-            )
-        totals.numpy()
+        for indices in batches[:steps]:
+            x = read(tf.constant(indices))
+            losses = script.train_step(x, loss_function, **state)
+            [float(term) for term in losses.values()]  # as Run.add does
 
     return run
 
 
 def make_product():
-    """Float32 products of two 2048 x 2048 matrices, as many side by side as a batch has parts.
+    """Return a function that computes float32 products of two 2048 x 2048 matrices.
 
-    Returns a function that does a number of products, a multiple of those parts.
+    Its argument is the number of products, a multiple of PARTS. PARTS products run side by side.
     """
     a = tf.random.normal((2048, 2048))
 
@@ -74,36 +70,48 @@ def make_product():
     return lambda times: [products(a)[0].numpy() for _ in range(times // PARTS)]
 
 
+def make_plain_parts(model, images):
+    """Return the script's `compute_loss` and the state of `make_parts`, with Keras's own layers."""
+    keras_layer = keras.layers.Conv2DTranspose
+    with mock.patch.object(SCRIPTS[model], "Conv2DTransposeToImage", keras_layer):
+        script, _, state = make_parts(model, images)
+    return script.compute_loss, state
+
+
 def make_eager(model, images):
-    """The original's style: nothing compiled, a tf.data stream, a persistent tape asked twice."""
-    script, (encoder, decoder, optimizer, rng, *objective), images = make_plain_parts(model, images)
+    """Return a function that trains as the original does.
+
+    Nothing is compiled, a tf.data pipeline shuffles, and a persistent tape gives two gradients.
+    """
+    compute_loss, state = make_plain_parts(model, images)
+    encoder, decoder = state["encoder"], state["decoder"]
     stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
     stream = iter(stream.batch(BATCH_SIZE).map(lambda x: to_float(x, "float32")))
 
     def run(steps):
         for _ in range(steps):
             with tf.GradientTape(persistent=True) as tape:
-                loss, terms = script.compute_loss(next(stream), encoder, decoder, rng, *objective)
+                loss, _ = compute_loss(next(stream), encoder, decoder, state["rng"])
             for variables in (encoder.trainable_variables, decoder.trainable_variables):
-                optimizer.apply(tape.gradient(loss, variables), variables)
-        terms.numpy()
+                state["optimizer"].apply(tape.gradient(loss, variables), variables)
+        loss.numpy()
 
     return run
 
 
 def make_fit(model, images):
-    """`model.fit`, with Keras's defaults, of a keras.Model with the script's loss."""
-    script, (encoder, decoder, _, rng, *objective), _ = make_plain_parts(model, images)
+    """Return a function that trains with Keras's `fit` and its default settings."""
+    compute_loss, state = make_plain_parts(model, images)
     images = to_float(images, "float32").numpy()
 
     class VAE(keras.Model):
         def __init__(self):
             super().__init__()
-            self.encoder, self.decoder = encoder, decoder
+            self.encoder, self.decoder = state["encoder"], state["decoder"]
 
         def train_step(self, x):
             with tf.GradientTape() as tape:
-                loss, _ = script.compute_loss(x, encoder, decoder, rng, *objective)
+                loss, _ = compute_loss(x, self.encoder, self.decoder, state["rng"])
             gradients = tape.gradient(loss, self.trainable_variables)
             self.optimizer.apply(gradients, self.trainable_variables)
             return {"loss": loss}
