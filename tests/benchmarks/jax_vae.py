@@ -1,4 +1,4 @@
-"""The two models in JAX, the whole step compiled."""
+"""The two models in JAX. The whole training step is compiled."""
 
 from functools import partial
 
@@ -12,10 +12,9 @@ SAME, VALID = "SAME", "VALID"
 
 
 def make(model, images, phases):
-    """A function that trains on a number of batches; see tensorflow_vae.py.
+    """Return a function that trains on a number of batches, as in tensorflow_vae.py.
 
-    Args:
-        phases: whether deconv1 and deconv2 are `in_phases`.
+    `phases` says whether deconv1 and deconv2 are computed by `in_phases`.
     """
     latents = 4 if model == "cvae" else 2
     height, width, channels = images.shape[1:]
@@ -67,7 +66,7 @@ def make(model, images, phases):
 
 
 def encode(weights, x):
-    """(n, height, width, channels) to (n, latents)."""
+    """Map images (n, height, width, channels) to (n, latents)."""
     for name in ("conv1", "conv2"):
         x = lax.conv_general_dilated(
             x, weights[name]["kernel"], (2, 2), VALID, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -77,34 +76,32 @@ def encode(weights, x):
 
 
 def in_phases(x, kernel):
-    """`lax.conv_transpose`, stride 2, "SAME", 3 x 3 as a 2 x 2 convolution to the four phases.
+    """Return `lax.conv_transpose` with stride 2 and "SAME", from one 2 x 2 convolution.
+
+    The convolution gives the four phases: the pixels in even and odd rows and columns.
 
     Args:
         x: (n, height, width, channels).
         kernel: (3, 3, channels, features).
 
     Returns:
-        (n, 2 * height, 2 * width, features).
+        An array (n, 2 * height, 2 * width, features).
     """
     n, height, width, channels = x.shape
     features = kernel.shape[3]
-    taps = np.array([[0, 3], [2, 1]])  # by place and phase; 3 is none
+    taps = np.array([[0, 3], [2, 1]])  # by place and phase; index 3 is the padding
     kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
     kernel = kernel[taps[:, None, :, None], taps[None, :, None, :]]  # places, phases, channels
     kernel = kernel.transpose(0, 1, 4, 2, 3, 5).reshape(2, 2, channels, 4 * features)
     y = lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        ((1, 0), (1, 0)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        x, kernel, (1, 1), ((1, 0), (1, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     y = y.reshape(n, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(n, 2 * height, 2 * width, features)
 
 
 def decode(weights, z, upsample, quarter):
-    """(n, 2) to logits (n, height, width, channels); `quarter` is of height and width."""
+    """Map latent vectors (n, 2) to logits. `quarter` is a quarter of height and width."""
     x = jax.nn.relu(z @ weights["dense2"]["kernel"] + weights["dense2"]["bias"])
     x = x.reshape(-1, *quarter, 32)
     for name in ("deconv1", "deconv2"):
@@ -114,12 +111,12 @@ def decode(weights, z, upsample, quarter):
 
 
 def normal_loglik(z, mean, logvar):
-    """(n,), the log density of the rows of z."""
+    """Return the log density (n,) of the rows of z."""
     return -0.5 * jnp.sum((z - mean) ** 2 * jnp.exp(-logvar) + logvar + jnp.log(2 * jnp.pi), axis=1)
 
 
 def cvae_loss(weights, x, key, decode):
-    """The original's: the reconstruction summed over the batch."""
+    """Return the loss of eager_cvae.py, with the reconstruction summed over the batch."""
     mean, logvar = jnp.split(encode(weights, x), 2, axis=1)
     z = jax.random.normal(key, mean.shape) * jnp.exp(0.5 * logvar) + mean
     logits = decode(weights, z)
@@ -130,7 +127,7 @@ def cvae_loss(weights, x, key, decode):
 
 
 def kernel(x, y):
-    """(n, n) from rows x and y."""
+    """Return the kernel (n, n) of the rows of x and y."""
     return jnp.exp(-jnp.mean((x[:, None] - y) ** 2, axis=2) / x.shape[1])
 
 

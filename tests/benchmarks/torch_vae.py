@@ -8,11 +8,11 @@ BATCH_SIZE = 100
 
 
 def make(model, images, channels_last, compiled):
-    """A function that trains on a number of batches; see tensorflow_vae.py.
+    """Return a function that trains on a number of batches, as in tensorflow_vae.py.
 
     Args:
-        channels_last: whether weights and images are in that memory format.
-        compiled: whether forward and backward pass go through torch.compile.
+        channels_last: whether weights and images have this memory format.
+        compiled: whether torch.compile compiles the loss and its gradients.
     """
     torch.manual_seed(0)
     height, width, channels = images.shape[1:]
@@ -67,13 +67,13 @@ def make(model, images, channels_last, compiled):
 
 
 def normal_loglik(z, mean, logvar):
-    """(n,), the log density of the rows of z."""
+    """Return the log density (n,) of the rows of z."""
     log2pi = 1.8378770664093453
     return -0.5 * ((z - mean) ** 2 * torch.exp(-logvar) + logvar + log2pi).sum(1)
 
 
 def cvae_loss(x, encoder, decoder):
-    """The original's: the reconstruction summed over the batch."""
+    """Return the loss of eager_cvae.py, with the reconstruction summed over the batch."""
     mean, logvar = encoder(x).chunk(2, 1)
     z = torch.randn_like(mean) * torch.exp(0.5 * logvar) + mean
     logpx_z = -F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
@@ -82,12 +82,12 @@ def cvae_loss(x, encoder, decoder):
 
 
 def kernel(x, y):
-    """(n, n) from rows x and y."""
+    """Return the kernel (n, n) of the rows of x and y."""
     return torch.exp(-((x[:, None] - y) ** 2).mean(2) / x.shape[1])
 
 
 def mmd_loss(x, encoder, decoder):
-    """Mean squared error and the biased MMD."""
+    """Return the loss of mmd_cvae.py: mean squared error and biased MMD."""
     mean = encoder(x)
     preds = torch.sigmoid(decoder(mean))
     true_samples = torch.randn_like(mean)
