@@ -115,21 +115,7 @@ def loss_of(flags):
     return elbo_loss(args, *original, StandardNormal())
 
 
-def test_the_kl_divergence_with_beta_1_is_the_closed_form(float64):
-    codes, draws = np.random.default_rng(0), []
-    mean, logvar = 2 * codes.normal(size=(20, 2)), codes.normal(size=(20, 2))
-    kl = (mean**2 + np.exp(logvar) - logvar - 1).sum(axis=1).mean() / 2
-    x, rng = tf.zeros((20, 4, 4, 1), tf.float64), tf.random.Generator.from_seed(0)
-    encoded = tf.constant(mean), tf.constant(logvar)
-    for _ in range(40):
-        _, losses = loss_of("--beta 1")(x, lambda _: encoded, lambda _: x, rng)
-        draws.append(float(losses["logqz_x_total"] - losses["logpz_total"]))
-    error = np.std(draws) / np.sqrt(len(draws))
-    assert np.mean(draws) == pytest.approx(kl, abs=5 * error)
-    assert 5 * error < kl / 4
-
-
-EQUAL = {  # flags of InfoVAE without an MMD, and the flag that has the same gradients
+EQUAL = {  # flags of InfoVAE without an MMD, and the flag with the same loss
     "--alpha 0 --lambda 1": "--beta 1",
     "--alpha -3 --lambda 4": "--beta 4",
     "--alpha=-0.4 --lambda 1.4": "--beta 1.4",  # rounding makes the sum less than 1
@@ -140,12 +126,12 @@ EQUAL = {  # flags of InfoVAE without an MMD, and the flag that has the same gra
 
 
 @pytest.mark.parametrize(("info", "beta"), EQUAL.items())
-def test_infovae_without_mmd_has_the_gradients_of_beta(info, beta, build, images, float64):
-    *models, _ = build(eager_cvae)
-    pair = [gradients(loss_of(flags), images(6), models)[2] for flags in (info, beta)]
-    for a, b in zip(*pair, strict=True):
-        assert np.abs(a).max() > 0
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+def test_infovae_without_mmd_is_a_beta_vae(info, beta, build, images, float64):
+    encoder, decoder, _ = build(eager_cvae)
+    one, other = (
+        loss_of(flags)(images(6), encoder, decoder, generator())[1] for flags in (info, beta)
+    )
+    assert {k: float(v) for k, v in one.items()} == pytest.approx(other, rel=1e-12)
 
 
 def test_the_cross_entropy_of_a_saturated_sigmoid_is_finite_and_has_gradients():
