@@ -1,4 +1,4 @@
-"""Finished runs, several: which ones are meant, what each is called, and where to write of them."""
+"""Several finished runs: find them, name them, and choose where a program on them may write."""
 
 from pathlib import Path
 
@@ -11,16 +11,22 @@ NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
 
 def find_runs(folders):
-    """The runs' folders; for a folder that is none, those in it; by default, of Fashion-MNIST.
+    """Return the folders of runs that the user means.
 
-    Or else of the one data set that has any. Raises UserError where one is given twice, or there
-    are several data sets to choose from.
+    Args:
+        folders: folders of runs, or folders that contain runs. Without any, the runs on
+            Fashion-MNIST in outputs/, or those on the only data set there.
+
+    Raises:
+        UserError: a run is given twice, or it is unclear which data set is meant.
     """
     if not folders:
         files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
         found = sorted({file.parents[1].name for file in files})
         if len(found) > 1 and "fashion_mnist" not in found:
-            raise UserError(f"outputs has runs of {' and '.join(found)}: say which.")
+            raise UserError(
+                f"outputs contains runs on {' and '.join(found)}. Give the folder of one data set."
+            )
         name = found[0] if len(found) == 1 else "fashion_mnist"
         return [Path("outputs", name, model) for model in MODELS]
     runs = []
@@ -28,18 +34,18 @@ def find_runs(folders):
         inside = [folder / model for model in MODELS]
         runs += [run for run in inside if (run / "settings.json").exists()] or [folder]
     if len({run.resolve() for run in runs}) < len(runs):
-        raise UserError("a run is given twice.")
+        raise UserError(f"A run is given twice: {', '.join(map(str, runs))}. Give each run once.")
     return runs
 
 
 def images_of(run):
-    """What tells the images of one run from those of another: name, shape, fingerprint."""
+    """Return what identifies the images of a run: name, shape and fingerprint of the data set."""
     dataset = run.settings["dataset"]
     return dataset["name"], " x ".join(map(str, dataset["image_shape"])), dataset["fingerprint"]
 
 
 def first_of_each(runs):
-    """The first of the runs on each data set, by `images_of`."""
+    """Return a dict from each data set, as in `images_of`, to the first of the runs on it."""
     firsts = {}
     for run in runs:
         firsts.setdefault(images_of(run), run)
@@ -47,10 +53,7 @@ def first_of_each(runs):
 
 
 def tell_apart(runs):
-    """Give data sets that share a title, and not their images, titles of their own.
-
-    Their shape comes after it, and a number where that is the same.
-    """
+    """Make the titles of different images different. Add their shape, and a number if necessary."""
     groups = {}
     for run in runs:
         groups.setdefault(run.title, {}).setdefault(images_of(run), []).append(run)
@@ -62,7 +65,7 @@ def tell_apart(runs):
 
 
 def words(flags):
-    """Flags as one writes them, without the dashes in front: `vamp-prior 500`, `cross-entropy`."""
+    """Return flags as the user types them, without dashes in front: `vamp-prior 500`."""
     return [
         dashed(name) + ("" if value is True else f" {value}".removesuffix(".0"))
         for name, value in flags.items()
@@ -70,9 +73,11 @@ def words(flags):
 
 
 def titles(runs, ignored):
-    """What each run is called: its model's name, and what is not the same in all of them.
+    """Return a title per run: the name of its model, and the data set and flags that differ.
 
-    Data set and flags, but for the flags that are `ignored`.
+    Args:
+        runs: the runs, common.trained.Trained each.
+        ignored: names of flags that are not part of the titles.
     """
     found = []
     for run in runs:
@@ -85,12 +90,9 @@ def titles(runs, ignored):
 
 
 def check_place(path):
-    """Make the folder of `path` and see that it can be written to, and is not a run's own.
-
-    Raises OSError or UserError if not.
-    """
+    """Create the folder of `path`. Raise OSError or UserError if nothing may be written there."""
     folder = path.parent
     if (folder / "settings.json").exists():
-        raise UserError(f"{folder} is a run's folder: choose another --output.")
+        raise UserError(f"{folder} is the folder of a run. Choose another --output.")
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(folder)

@@ -1,9 +1,9 @@
-"""The program.
+"""Compare trained runs in figures and numbers: the program.
 
-Without arguments, of the two runs of Fashion-MNIST in outputs/. Else RUNs are folders
-OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, or OUTPUT_DIR/DATASET for the runs in it; runs
-that differ in nothing but --seed share a column. Writes comparison.png, .md and .json beside the
-first run. Two runs of Fashion-MNIST take about 3 minutes on two cores.
+Without arguments, it compares the two runs on Fashion-MNIST in outputs/. Otherwise a RUN is
+OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, or OUTPUT_DIR/DATASET for the runs in it. Runs
+that differ only in --seed share a column. The program writes comparison.png, .md and .json beside
+the first run. Two runs on Fashion-MNIST take about 3 minutes on two CPU cores.
 
     python -m common.compare
     python -m common.compare outputs/fashion_mnist outputs/seed1/fashion_mnist/mmd
@@ -14,16 +14,17 @@ from common.program.startup import run_script, start
 
 
 def get_args(argv=None):
-    """The command line; raises UserError for what is unknown or malformed."""
-    parser = Parser("python -m common.compare", description="Trained runs side by side.")
+    """Return the flags. Raise UserError for unknown or invalid ones."""
+    parser = Parser("python -m common.compare", description="Compare trained runs.")
     add_runs(parser)
     flag = parser.add_argument
-    what = "write FILE's name with .png, .md and .json (default: comparison, beside the first)"
-    flag("--output", type=path, metavar="FILE", help=what)
+    help = "name of the files to write, without .png, .md and .json (default: comparison, beside "
+    help += "the first run)"
+    flag("--output", type=path, metavar="FILE", help=help)
     number = {"type": whole_number(1, 100_000), "metavar": "N"}
-    what = "for the importance-weighted bound (default: %(default)s)"
-    flag("--iw-samples", default=500, help=f"samples an image {what}", **number)
-    flag("--iw-images", default=400, help=f"images of the test set {what}", **number)
+    help = "for the importance-weighted bound (default: %(default)s)"
+    flag("--iw-samples", default=500, help=f"samples per image {help}", **number)
+    flag("--iw-images", default=400, help=f"number of test images {help}", **number)
     return parser.parse_args(argv)
 
 
@@ -36,17 +37,13 @@ import json
 from pathlib import Path
 from string import ascii_uppercase
 
-from common.compare.evaluate import baselines, kept_result, measure, read_reference
+from common.compare.differences import summary
+from common.compare.evaluate import BASELINES, baselines, evaluate
 from common.compare.figure import Column, show_comparison
-from common.compare.report import (
-    MOST_PLAIN,
-    heading,
-    remarks,
-    summary,
-    tables,
-    to_json,
-    to_markdown,
-)
+from common.compare.kept import keep, kept_result
+from common.compare.records import RECORDS
+from common.compare.reference import read_reference
+from common.compare.report import MOST_PLAIN, heading, remarks, tables, to_json, to_markdown
 from common.data.images import progress
 from common.devices.determinism import set_up
 from common.load import has_models, load_run, read_run
@@ -65,16 +62,16 @@ SUFFIXES = (".png", ".md", ".json")
 
 
 def read(folder):
-    """A run, without models if nothing but its metrics were kept."""
+    """Return the run in a folder, without its models if only its metrics were kept."""
     run = read_run(folder)
     kept_alone = (run.folder / "metrics.json").exists() and not has_models(run)
     return run if kept_alone else load_run(folder)
 
 
 def by_setting(results):
-    """The results in a dict from column title to those of one setting, FREE_IN_COLUMN apart.
+    """Return a dict from the title of each column to its results.
 
-    The titles of more than MOST_PLAIN are long: a letter comes before each.
+    The titles of more than MOST_PLAIN columns are long, and each gets a letter in front.
     """
     columns = {}
     names = titles([result.run for result in results], FREE_IN_COLUMN)
@@ -86,15 +83,15 @@ def by_setting(results):
 
 
 def is_comparison(file):
-    """Whether a file is the .json of a comparison."""
-    with contextlib.suppress(Exception):  # whatever others raise
+    """Return whether a file is the .json file of a comparison."""
+    with contextlib.suppress(Exception):  # a file of another program can raise anything
         content = json.loads(regular(file).read_bytes())
         return content.keys() >= {"definitions", "columns", "baselines"}
     return False
 
 
 def output_files(output):
-    """The .png, .md and .json to write; raises OSError or UserError if they cannot be."""
+    """Return the .png, .md and .json files to write. Raise OSError or UserError if not possible."""
     path = Path(output)
     if path.is_dir():
         path /= "comparison"
@@ -104,16 +101,16 @@ def output_files(output):
     ours = is_comparison(files[-1])
     for file in files:
         if file.exists() and not (file.is_file() and ours):
-            raise UserError(f"{file} is there, not from a comparison: choose another --output.")
+            raise UserError(f"{file} is not from a comparison. Choose another --output.")
     return files
 
 
 def compare(args):
-    """Read, measure, draw and write, as the flags say."""
+    """Read the runs, measure them, and write the comparison."""
     runs = [read(folder) for folder in find_runs(args.runs)]
     for run in runs:
         if run.encoder is None:
-            kept_result(run, args)  # before anything takes its time
+            kept_result(run, args)  # an error is reported before the measurements, which take long
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
     firsts = first_of_each(runs)
@@ -123,7 +120,7 @@ def compare(args):
         run = firsts[name]
         return read_reference(run.data(args.data_dir), run.folder.parent)
 
-    total = len(runs) * 6 + len(firsts) * 7
+    total = len(RECORDS) * (len(runs) + len(firsts) * len(BASELINES))
     with progress(total) as bar, sklearn.config_context(working_memory=64):  # MB
 
         def step(run, text):
@@ -132,14 +129,20 @@ def compare(args):
 
         results = []
         for run in runs:
-            step(run, "data set")
-            held_against = reference(images_of(run))
-            judge = held_against.judge
-            kept = kept_result(run, args, judge and judge.fingerprint)
-            results.append(kept or measure(run, held_against, args, step))
+            bar.set_description(f"{run.folder}: data set")
+            judge = reference(images_of(run)).judge
+            judge = judge and judge.fingerprint
+            result = kept_result(run, args, judge)
+            if result is None:
+                on = reference(images_of(run)), args, functools.partial(step, run)
+                result = evaluate(run, *on)
+                keep(result, args, judge)
+            results.append(result)
         several, baseline_columns, judges = len(firsts) > 1, {}, {}
         for name, run in firsts.items():
-            for title, values in baselines(run, reference(name), step).items():
+            for title, values in baselines(
+                run, reference(name), functools.partial(step, run)
+            ).items():
                 title = f"{title}, {run.title}" if several else title
                 baseline_columns[title] = values
             if judge := reference(name).judge:
@@ -156,9 +159,13 @@ def compare(args):
 
 
 def write(files, found, shown, args):
-    """Write the figure, if there is something to show, and the two tables; print the table.
+    """Write the tables, and the figure if a run has models. Print the table.
 
-    `found` are the columns, baselines and judges of report.py.
+    Args:
+        files: the .png, .md and .json files.
+        found: columns, baselines and judges, as in report.py.
+        shown: the columns of the figure.
+        args: the flags.
     """
     png, markdown, numbers = files
     columns, baseline_columns, _ = found
@@ -176,14 +183,16 @@ def write(files, found, shown, args):
             print(title)
     print(tables(columns, baseline_columns))
     print(remarks(*found))
-    print(f"What the rows mean is in {markdown}; unrounded, they are in {numbers}.")
-    old = f" {png} is an earlier one." if png.exists() else ""
-    none = f"No figure: none of the runs has models.{old}"
-    print(f"The figure: {png}." if shown else none, flush=True)
+    print(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
+    if shown:
+        print(f"The figure is {png}.", flush=True)
+    else:
+        old = f" {png} is from an earlier comparison." if png.exists() else ""
+        print(f"There is no figure, because no run has models.{old}", flush=True)
 
 
 def main(argv=None):
-    """Compare; a note on what ends it early says what there is to do."""
+    """Compare the runs. Add advice to errors about memory."""
     try:
         with set_up(0, "float32"):
             compare(get_args(argv))

@@ -1,7 +1,4 @@
-"""What a comparison measures: pure functions of arrays and tensors.
-
-Which of them make up the comparison, and of what data, is evaluate.py's business.
-"""
+"""The formulas of the comparison's metrics, as functions of arrays and tensors."""
 
 import math
 from typing import NamedTuple
@@ -11,65 +8,92 @@ from common.losses import compute_kernel, normal_loglik
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import pairwise_distances_chunked
+from sklearn.metrics import pairwise_distances_chunked, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-KERNEL_ELEMENTS = 2**21  # of compute_kernel's differences at a time: 16 MB in float64
+KERNEL_ELEMENTS = 2**21  # differences that compute_kernel stores at a time: 16 MB in float64
+
+
+# Reconstruction ---------------------------------------------------------------
+
+# Images and reconstructions are tensors (n, height, width, channels) of intensities in [0, 1].
+# The results are tensors (n,), one number per image.
 
 
 def mean_squared_error(x, preds):
-    """Mean over pixels of (x - preds)^2, of (n, height, width, channels): (n,)."""
+    """Return the mean of (x - preds)^2 over the pixels of each image."""
     return tf.reduce_mean(keras.losses.mean_squared_error(x, preds), axis=(1, 2))
 
 
 def binary_crossentropy(x, preds):
-    """-sum_pixels x log preds + (1 - x) log(1 - preds): (n,), nats an image.
+    """Return -sum_pixels x log preds + (1 - x) log(1 - preds) in nats per image.
 
-    Both are (n, height, width, channels) intensities in [0, 1]. At its least, where `preds` is `x`,
-    it is not 0 but the entropy of the grey pixels. Keras keeps `preds` 1e-7 clear of 0 and 1.
+    Keras clips `preds` to [1e-7, 1 - 1e-7].
     """
     by_pixel = keras.losses.binary_crossentropy(x, preds)  # mean over channels
     return tf.reduce_sum(by_pixel, axis=(1, 2)) * x.shape[3]
 
 
-def bernoulli_loglik(x, logits):
-    """Log p(x|z), minus the sigmoid cross entropy summed over pixels: (n,), nats per image.
+def edges(x, preds):
+    """Return two sums over pixels: the product of both gradients, and the square of that of `x`.
 
-    Of intensities x in [0, 1] and logits, both (n, height, width, channels). The log probability of
-    binary pixels; of grey ones, as here and in the original, a density that lacks its normalizing
-    constant (Loaiza-Ganem & Cunningham 2019).
+    The first divided by the second is the slope of a regression of the gradients of `preds` on
+    those of `x`, without an intercept.
+    """
+    pairs = zip(*map(tf.image.image_gradients, (x, preds)), strict=True)
+    products = [(d * e, d * d) for d, e in pairs]
+    return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))
+
+
+def gradient_length(images):
+    """Return the mean length of the gradients over the pixels of each image, as a NumPy array."""
+    dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
+    return tf.reduce_mean(tf.sqrt(dy * dy + dx * dx), axis=(1, 2, 3)).numpy()
+
+
+# Likelihood -------------------------------------------------------------------
+
+
+def bernoulli_loglik(x, logits):
+    """Return log p(x|z) in nats per image (n,): minus the sigmoid cross entropy, summed over pixels.
+
+    For grey pixels it is a density without its normalizing constant (Loaiza-Ganem & Cunningham
+    2019), as in the original. Both arguments have the shape (n, height, width, channels).
     """
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
     return -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))
 
 
 def normal_kl(mean, logvar):
-    """KL(N(mean, exp(logvar)) || N(0, I)), Kingma & Welling (2013), appendix B.
+    """Return KL(N(mean, exp(logvar)) || N(0, I)) in nats per image, a tensor (n,).
 
-    Of `mean` and `logvar`, (n, latent_dim): (n,) tensor, nats per image.
+    Source: Kingma & Welling (2013), appendix B. Both arguments have the shape (n, latent_dim).
     """
     return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
 
 
-def log_weight(z, mean, logvar, logpx_z, mixture):
-    """The log of one importance weight, log p(x, z) - log q(z|x): (n,), nats per image.
+def log_weight(z, mean, logvar, logpx_z, prior):
+    """Return the log of an importance weight, log p(x, z) - log q(z|x), in nats per image (n,).
 
-    Of (n, latent_dim) draws `z` of q(z|x) = N(mean, exp(logvar)) and their log p(x|z), (n,);
-    `mixture` makes up the prior, as in priors.py.
+    Args:
+        z: draws (n, latent_dim) of q(z|x) = N(mean, exp(logvar)).
+        mean, logvar: (n, latent_dim).
+        logpx_z: log p(x|z), (n,).
+        prior: a StandardNormal or a Mixture (common.objectives.priors).
     """
-    return logpx_z + mixture.log_prob(z) - normal_loglik(z, mean, logvar)
+    return logpx_z + prior.log_prob(z) - normal_loglik(z, mean, logvar)
 
 
 def importance_weighted_bound(draw, samples):
-    """The bound log (1/K) sum_k w_k, w_k = p(x, z_k) / q(z_k|x), of Burda, Grosse & Salakhutdinov.
+    """Return a lower bound of log p(x) and the effective number of samples, both float64 (n,).
 
-    In expectation a lower bound of log p(x): the ELBO with one sample, the tighter the more (2015,
-    equation 8). `draw()` draws z ~ q(z|x) anew and returns its `log_weight`; K is `samples`.
+    The bound is log (1/K) sum_k w_k in nats per image, with w_k = p(x, z_k) / q(z_k|x). Source:
+    Burda, Grosse & Salakhutdinov (2015), equation 8. The effective number is (sum w)^2 / sum w^2,
+    from 1 to K (Kong 1992).
 
-    Returns:
-        bound: (n,) float64 array, nats per image.
-        effective_samples: (n,), (sum w)^2 / sum w^2 (Kong 1992), from 1, where one weight is all
-            of the sum and the bound is not to be trusted to be tight, to K.
+    Args:
+        draw: function that draws z ~ q(z|x) and returns its `log_weight`.
+        samples: the number K of draws.
     """
     log_sum = log_sum_of_squares = -np.inf
     for _ in range(samples):
@@ -79,10 +103,13 @@ def importance_weighted_bound(draw, samples):
     return log_sum - math.log(samples), np.exp(2 * log_sum - log_sum_of_squares)
 
 
-def gaussian_kl(mean, covariance):
-    """KL(N(mean, covariance) || N(0, I)) = (tr C + |m|^2 - dim - log det C) / 2, in nats.
+# Latent space -----------------------------------------------------------------
 
-    Of `mean`, (dim,), and `covariance`, (dim, dim); infinite where that is singular.
+
+def gaussian_kl(mean, covariance):
+    """Return KL(N(mean, covariance) || N(0, I)) in nats, infinity if the covariance is singular.
+
+    The formula is (tr C + |m|^2 - dim - log det C) / 2, for m (dim,) and C (dim, dim).
     """
     sign, logdet = np.linalg.slogdet(covariance)
     if sign <= 0:
@@ -91,22 +118,22 @@ def gaussian_kl(mean, covariance):
 
 
 def to_gaussian(random_vector, mean, covariance):
-    """Draws of N(0, I), (n, dim), turned into draws of N(mean, covariance)."""
+    """Transform draws (n, dim) of N(0, I) into draws of N(mean, covariance)."""
     variances, axes = np.linalg.eigh(covariance)
     return mean + (random_vector * np.sqrt(variances.clip(0))) @ axes.T
 
 
 def unbiased_mmd(x, y):
-    """Squared maximum mean discrepancy, the unbiased U-statistic, with `compute_kernel`.
+    """Return the squared maximum mean discrepancy, estimated without bias, and its standard error.
 
-    Of x and y, (n, dim) arrays, n > 2: the estimate and its standard error, without a unit.
+    The estimate is the mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) -
+    k(x_j, y_i), where k is `compute_kernel` (Gretton et al. 2012, Lemma 6, equation 4). Its
+    variance is (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the variance of the
+    mean of h_ij given i, and zeta_2 that of h_ij (Hoeffding 1948). For equal distributions, the
+    error is too large rather than too small.
 
-    The mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i), Gretton et
-    al. (2012), Lemma 6, equation 4: 0 in expectation for two samples of one distribution, so that
-    it is negative at times. Its variance is that of any U-statistic, (4 (n - 2) zeta_1 +
-    2 zeta_2) / (n (n - 1)), with zeta_1 the variance of h_ij's mean given i and zeta_2 that of h_ij
-    (Hoeffding 1948); where zeta_1 is 0, as for equal distributions, the error found is rather too
-    large than too small.
+    Args:
+        x, y: arrays (n, dim), n > 2.
     """
     x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
     n, dim = x.shape
@@ -123,45 +150,58 @@ def unbiased_mmd(x, y):
     pairs = n * (n - 1)
     estimate = sums.sum() / pairs
     zeta_2 = squares / pairs - estimate**2
-    # Of the row means' variance, zeta_2 / n is what a mean of n - 1 values has without zeta_1
+    # The variance of the row means includes zeta_2 / n, because each is a mean of n - 1 values
     zeta_1 = max(0.0, (sums / (n - 1)).var(ddof=1) - zeta_2 / n)
     return float(estimate), math.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
 
 
 def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
-    """Share of test points (m, dim) put into their class by the `k` nearest training points."""
+    """Return the share of test points (m, dim) that their `k` nearest training points classify."""
     k = min(k, len(train))
     return float(KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels))
 
 
-class Manifold(NamedTuple):
-    """Points (n, dim), and around each a ball, of radius (n,)."""
+def silhouette(points, labels):
+    """Return the silhouette coefficient of labelled points (n, dim); 0 where it is undefined."""
+    several = 1 < len(np.unique(labels)) < len(labels)
+    return float(silhouette_score(points, labels)) if several else 0.0
 
-    points: np.ndarray
-    radii: np.ndarray
+
+# Decoded images ---------------------------------------------------------------
+
+# Images are compared as points (n, dim) in the space of a judge's features.
+
+
+class Manifold(NamedTuple):
+    """Balls around points."""
+
+    points: np.ndarray  # (n, dim)
+    radii: np.ndarray  # (n,)
 
 
 def manifold(points, k=3):
-    """Balls that reach to each point's k-th nearest neighbour (Kynkäänniemi et al. 2019, eq. 1)."""
-    distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()  # (n, k), itself apart
+    """Return balls around points (n, dim), each of which reaches to the k-th nearest neighbour.
+
+    Source: Kynkäänniemi et al. (2019), equation 1.
+    """
+    distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()  # without the point
     return Manifold(points, distances[:, -1])
 
 
 def pruned(around):
-    """The half of a manifold's balls that are no wider than the median one.
+    """Return the half of a manifold's balls whose radii are at most the median radius.
 
-    Those of outliers are so wide that they hold noise, grey, and the mean of everything, and with
-    all balls `precision` calls those better than real images; Kynkäänniemi et al. (2019) leave
-    them out for that reason, if only in their realism score.
+    The balls of outliers are so large that they contain noise and blur. With all balls, those have
+    a higher precision than real images. Kynkäänniemi et al. (2019) prune for their realism score.
     """
     kept = around.radii <= np.median(around.radii)
     return Manifold(around.points[kept], around.radii[kept])
 
 
 def precision(points, around):
-    """Share of the points (n, dim) that lie in a ball of the manifold `around`.
+    """Return the share of points (n, dim) in at least one ball of the manifold `around`.
 
-    Of decoded images, in the test images' manifold: Kynkäänniemi et al. (2019), equation 2.
+    Source: Kynkäänniemi et al. (2019), equation 2.
     """
 
     def in_a_ball(distances, _):
@@ -172,61 +212,43 @@ def precision(points, around):
 
 
 def coverage(points, around):
-    """Share of the balls of the manifold `around` that hold one or more of the points (n, dim).
+    """Return the share of the balls of the manifold `around` with at least one of the points.
 
-    Naeem et al. (2020). It tells what recall is to tell, but needs no balls around decoded images,
-    which are wide, and so hold much, where those are rare. Wide balls of outliers do no harm here:
-    each counts once.
+    Source: Naeem et al. (2020). The large balls of outliers do no harm here: each counts once.
     """
     distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(around.points)
     return float((distances[:, 0] <= around.radii).mean())
 
 
 def frechet_distance(x, y):
-    """Squared Fréchet distance of the Gaussians with the moments of x (n, dim) and y (m, dim).
+    """Return the squared Fréchet distance between two Gaussians: those with the moments of x and y.
 
-    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), Dowson & Landau (1982), as Heusel et al.
-    (2017) hold images against images in a classifier's features. In squared units of those.
+    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), Dowson & Landau (1982). The points x (n, dim)
+    and y (m, dim) are features, and the unit is that of their square.
     """
     (mean_x, c_x), (mean_y, c_y) = (
         (p.mean(axis=0, dtype=float), np.atleast_2d(np.cov(p, rowvar=False, dtype=float)))
         for p in (x, y)
     )
     variances, axes = np.linalg.eigh(c_x)
-    root = (axes * np.sqrt(variances.clip(0))) @ axes.T  # tr (C_x C_y)^(1/2) is that of C_x^(1/2)
-    cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(0)).sum()  # C_y C_x^(1/2), rooted
+    root = (axes * np.sqrt(variances.clip(0))) @ axes.T  # C_x^(1/2)
+    # (C_x C_y)^(1/2) has the trace of (C_x^(1/2) C_y C_x^(1/2))^(1/2), which is symmetric
+    cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(0)).sum()
     return float(((mean_x - mean_y) ** 2).sum() + np.trace(c_x) + np.trace(c_y) - 2 * cross)
 
 
 def sure_classes(p, least):
-    """How many classes images stand for, and the share of which a judge is sure.
+    """Return the effective number of classes, and the share of images of which a judge is sure.
 
-    Of its probabilities p (n, classes), one of which has to be `least` or more, that it be sure.
-    The first is exp of the information, in nats, that an image gives of its class, if those that
-    are sure tell it and others nothing: the entropy of the sure ones' classes times their share.
-    k if all are sure, of k equally frequent classes; 1 if none is, or all of one class. It is the
-    inception score of Salimans et al. (2016) for a judge that either knows or has no idea.
+    It is sure of an image if the largest probability is at least `least`. The number of classes is
+    exp(share * entropy), with the entropy of the classes of the images of which it is sure. This is
+    the inception score (Salimans et al. 2016) of a judge that otherwise has no information.
+
+    Args:
+        p: array (n, classes), the probabilities that the judge gives.
+        least: the smallest probability of a judge that is sure.
     """
     labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)
     information = -(counts / len(p) * np.log(counts / counts.sum())).sum()
     return float(np.exp(information)), len(labels) / len(p)
-
-
-def gradient_length(images):
-    """Mean length of an image's gradients over its pixels: (n,) of (n, height, width, channels)."""
-    dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
-    return tf.reduce_mean(tf.sqrt(dy * dy + dx * dx), axis=(1, 2, 3)).numpy()
-
-
-def edges(images, preds):
-    """What tells how much of the edges of images comes back in `preds`.
-
-    Of each image, the sum over pixels of the product of both's gradients, and of the square of the
-    image's: (n,) each, of (n, height, width, channels). The sum of the ones over the sum of the
-    others is the slope of a regression without intercept: 1 if the edges are the same, less for
-    blur, 0 for edges that are elsewhere.
-    """
-    pairs = zip(*map(tf.image.image_gradients, (images, preds)), strict=True)
-    products = [(d * e, d * d) for d, e in pairs]
-    return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))

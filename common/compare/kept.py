@@ -1,0 +1,67 @@
+"""The measurements that are kept beside a run, in metrics.json."""
+
+import contextlib
+
+from common.compare.evaluate import Result
+from common.compare.records import GROUPS, applicable
+from common.program.errors import UserError
+from common.program.files import is_number, read_json, replacing_unlocked, write_json
+from common.program.signals import signals_wait
+
+VERSION = 6  # of the metrics; measurements of another version are ignored
+MOMENTS = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
+
+
+def _basis(run, args, judge):
+    """Return what measurements depend on: models, fingerprint of the judge, flags and version."""
+    iw, models = [args.iw_samples, args.iw_images], run.settings.get("models")
+    return {"models": models, "judge": judge, "epochs": run.epochs, "iw": iw, "version": VERSION}
+
+
+def keep(result, args, judge):
+    """Write a Result beside its run, if possible: it only saves time later."""
+    kept = {"basis": _basis(result.run, args, judge), **result._asdict()}
+    del kept["run"]
+    file = replacing_unlocked(result.run.folder / "metrics.json")
+    with contextlib.suppress(OSError), signals_wait(), file as partial:
+        write_json(partial, kept)
+
+
+def kept_result(run, args, judge=None):
+    """Return the Result that an earlier comparison kept beside a run, or None if there is none.
+
+    Args:
+        run: a common.trained.Trained. If it has no models, any subset of the metrics is accepted.
+        args: the flags, which must be those of the earlier comparison.
+        judge: the fingerprint of the judge; None without classes, and also to accept measurements
+            with any judge for a run without models.
+
+    Raises:
+        UserError: the run has no models, and its kept measurements cannot be used.
+    """
+    file, basis, alone = run.folder / "metrics.json", _basis(run, args, judge), run.encoder is None
+    groups = [group for group in GROUPS if group != "likelihood" or run.model == "cvae"]
+    names, dim = {m.name for m in applicable(groups, judge or alone)}, run.flags["latent_dim"]
+    found = None
+    with contextlib.suppress(OSError, UserError):
+        kept = read_json(file, {"basis": dict, "values": dict, **MOMENTS})
+        values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
+        if alone:
+            basis["judge"] = kept["basis"].get("judge")
+            names &= values.keys()
+        whole = values.keys() == names and {dim} == {*map(len, (mean, covariance, *covariance))}
+        if whole and all(map(is_number, values.values())) and kept["basis"] == basis:
+            numbers = {name: float(v) for name, v in values.items()}
+            found = Result(run, numbers, mean, covariance)
+    if alone and found is None:
+        raise UserError(
+            f"{file} cannot be used, and the run has no models to measure. The file is damaged, of "
+            "another version, or of other --iw-samples and --iw-images.\nUse the flags of the file, "
+            "or retrain the run."
+        )
+    if found and judge and basis["judge"] != judge:
+        raise UserError(
+            f"{file} was measured with another judge than the judge.keras beside the first run.\n"
+            "Replace judge.keras by the other one. For outputs/reference, it is in seed0/ there."
+        )
+    return found
