@@ -108,64 +108,63 @@ def output_files(output):
 def compare(args):
     """Read the runs, measure them, and write the comparison."""
     runs = [read(folder) for folder in find_runs(args.runs)]
-    for run in runs:
-        if run.encoder is None:
-            kept_result(run, args)  # an error is reported before the measurements, which take long
+    for run in [run for run in runs if run.encoder is None]:
+        kept_result(run, args)  # reports an error before the measurements, which take long
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
     firsts = first_of_each(runs)
-
-    @functools.cache
-    def reference(name):
-        run = firsts[name]
-        return read_reference(run.data(args.data_dir), run.folder.parent)
-
+    references = functools.cache(
+        lambda key: read_reference(firsts[key].data(args.data_dir), firsts[key].folder.parent)
+    )
     total = len(RECORDS) * (len(runs) + len(firsts) * len(BASELINES))
     with progress(total) as bar, sklearn.config_context(working_memory=64):  # MB
-
-        def step(run, text):
-            bar.set_description(f"{run.folder}: {text}")
-            bar.update()
-
-        results = []
-        for run in runs:
-            bar.set_description(f"{run.folder}: data set")
-            judge = reference(images_of(run)).judge
-            judge = judge and judge.fingerprint
-            result = kept_result(run, args, judge)
-            if result is None:
-                on = reference(images_of(run)), args, functools.partial(step, run)
-                result = evaluate(run, *on)
-                keep(result, args, judge)
-            results.append(result)
-        several, baseline_columns, judges = len(firsts) > 1, {}, {}
-        for name, run in firsts.items():
-            for title, values in baselines(
-                run, reference(name), functools.partial(step, run)
-            ).items():
-                title = f"{title}, {run.title}" if several else title
-                baseline_columns[title] = values
-            if judge := reference(name).judge:
-                judges[run.title] = judge.accuracy
+        results = [measure(run, references(images_of(run)), args, bar) for run in runs]
+        found = {
+            run.title: baselines(run, references(key), stepper(bar, run))
+            for key, run in firsts.items()
+        }
+    judges = {run.title: references(key).judge for key, run in firsts.items()}
+    judges = {title: judge.accuracy for title, judge in judges.items() if judge}
+    baseline_columns = {
+        f"{title}, {data}" if len(firsts) > 1 else title: values
+        for data, columns in found.items()
+        for title, values in columns.items()
+    }
     columns, shown = by_setting(results), []
     for title, group in columns.items():
         for run in [result.run for result in group if result.run.decoder][:1]:
-            data, flags = reference(images_of(run)).data, run.flags
-            about = f"{run.title}, epoch {run.epochs}, seed {flags['seed']}"
+            data = references(images_of(run)).data
+            about = f"{run.title}, epoch {run.epochs}, seed {run.flags['seed']}"
             z, mean = run.draw(64), run.encode(data.test_images)
             shown.append(Column(title, about, run.decode, z, mean, data, run.centres()))
     with signals_wait():
         write(files, (columns, baseline_columns, judges), shown, args)
 
 
-def write(files, found, shown, args):
-    """Write the tables, and the figure if a run has models. Print the table.
+def stepper(bar, run):
+    """Return a function that shows on a tqdm bar what is measured next."""
 
-    Args:
-        files: the .png, .md and .json files.
-        found: columns, baselines and judges, as in report.py.
-        shown: the columns of the figure.
-        args: the flags.
+    def step(text):
+        bar.set_description(f"{run.folder}: {text}")
+        bar.update()
+
+    return step
+
+
+def measure(run, reference, args, bar):
+    """Return the Result of a run: a kept one, or a new one, which is kept."""
+    judge = reference.judge and reference.judge.fingerprint
+    if not (result := kept_result(run, args, judge)):
+        result = evaluate(run, reference, args, stepper(bar, run))
+        keep(result, args, judge)
+    return result
+
+
+def write(files, found, shown, args):
+    """Write the tables, and the figure if a run has models. Print the tables.
+
+    `files` are the .png, .md and .json files, `found` the columns, baselines and judges as in
+    report.py, and `shown` the columns of the figure.
     """
     png, markdown, numbers = files
     columns, baseline_columns, _ = found
@@ -176,19 +175,14 @@ def write(files, found, shown, args):
         file.write_text(to_markdown(*found, args, shown and png.name), encoding="utf-8")
         file = stack.enter_context(replacing_unlocked(numbers))
         file.write_text(to_json(*found, args), encoding="utf-8")
-    if differences := summary(columns, baseline_columns):
-        print(differences)
-    for title in columns:
-        if heading(title) != title:
-            print(title)
-    print(tables(columns, baseline_columns))
+    lettered = [title for title in columns if heading(title) != title]
+    for text in (summary(columns, baseline_columns), *lettered, tables(columns, baseline_columns)):
+        print(text, end="\n" if text else "")
     print(remarks(*found))
     print(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
-    if shown:
-        print(f"The figure is {png}.", flush=True)
-    else:
-        old = f" {png} is from an earlier comparison." if png.exists() else ""
-        print(f"There is no figure, because no run has models.{old}", flush=True)
+    old = f" {png} is from an earlier comparison." if png.exists() else ""
+    none = f"There is no figure, because no run has models.{old}"
+    print(f"The figure is {png}." if shown else none, flush=True)
 
 
 def main(argv=None):

@@ -96,7 +96,7 @@ def summary(columns, baselines):
     )
     most = dict.fromkeys(GROUPS, (0.0, ""))
     for name, metric in METRICS.items():
-        if metric.auxiliary or name in ignored or alone and metric.group == "reconstruction":
+        if metric.auxiliary or name in ignored or (alone and metric.group == "reconstruction"):
             continue
         means = [both[0] for runs in everything.values() if (both := summarize(name, runs))]
         means = [mean for mean in means if np.isfinite(mean)]

@@ -1,6 +1,6 @@
-"""Measure a trained run, and what it is compared with: real images, noise, an untrained network."""
+"""Measure trained runs, real images, noise and untrained networks."""
 
-import functools
+from functools import cached_property
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -15,16 +15,16 @@ from common.load import SCRIPTS, untrained
 from common.objectives.priors import StandardNormal, make_prior
 from common.latent_plane import latent_grid, latent_plane
 from common.trained import Trained, check_codes
+from eager_cvae import reparameterize
 
 import numpy as np
 import tensorflow as tf
-from eager_cvae import reparameterize
 
 BASELINES = {
-    "real images": "The test images as perfect reconstructions of themselves, and the first "
-    f"{PRIOR_DRAWS:,} training images (or all, if there are fewer) in place of decoded draws.",
-    "white noise": "Pixels from a uniform distribution on [0, 1], in place of decoded draws.",
-    "untrained": "The network of the first run before its training.",
+    "real images": "The test images as their own reconstructions, and the first "
+    f"{PRIOR_DRAWS:,} training images (or all, if there are fewer) instead of decoded draws.",
+    "white noise": "Pixels drawn uniformly from [0, 1] instead of decoded draws.",
+    "untrained": "The network of the first run before training.",
 }
 
 
@@ -33,37 +33,31 @@ class Result(NamedTuple):
 
     run: Trained
     values: dict[str, float]  # by the name of the metric
-    latent_mean: list[float]  # of one z ~ q(z|x) per test image, or of the MMD-VAE's codes
+    latent_mean: list[float]  # of one z ~ q(z|x) per test image; of the MMD-VAE's codes
     latent_covariance: list[list[float]]
 
 
-class Reconstruction(NamedTuple):
-    """How far reconstructions differ from the test images, averaged over the images."""
-
-    error: float
-    crossentropy: float
-    edges: float
-
-
-class Bounds(NamedTuple):
-    """Lower bounds of log p(x) in nats per image; the last two for the first --iw-images only."""
-
-    elbo: np.ndarray
-    kl: np.ndarray
-    bound: np.ndarray
-    effective: np.ndarray
-
-
 class Measured:
-    """A run and the intermediate results of its metrics. Each is computed when first used."""
+    """A run and the intermediate results of its metrics, most of them computed when first used.
+
+    Attributes:
+        mean, logvar, z: q(z|x) and a draw from it, (n, latent_dim). The MMD-VAE has only `mean`,
+            its code, and `z` is the same.
+        labels: the classes of the n test images, or None.
+        centre, covariance, sds: moments of z; the standard deviations along the principal axes.
+        mmd: the squared MMD between z and draws of the prior, and its standard error.
+        train_points: the means and labels of the training images.
+        reconstruction: as returned by `reconstruct`.
+        draws, own_draws, grid: reference.Seen of decoded draws of the prior, of draws of the
+            Gaussian with the moments of z, and of the latent grid.
+    """
 
     def __init__(self, run, reference, args=None):
-        """Store a common.trained.Trained, its Reference, and the flags; None if without bounds."""
+        """Encode the test images of a Reference. Without `args`, the flags, there are no bounds."""
         self.run, self.reference, self.args = run, reference, args
         self.rng = tf.random.Generator.from_seed(0)
-        self.labels = reference.data.test_labels
-        self.labels = None if self.labels is None else self.labels[: len(reference.images)]
-        images, dtype, self.logvar = reference.images, run.flags["dtype"], None
+        images, data, dtype = reference.images, reference.data, run.flags["dtype"]
+        self.labels = data.test_labels[: len(images)] if data.class_names else None
         if run.model == "cvae":
             encoded = in_batches(lambda x: run.encoder(to_float(x, dtype)), images)
             self.mean, self.logvar = encoded
@@ -75,9 +69,35 @@ class Measured:
         self.covariance = np.atleast_2d(np.cov(self.z, rowvar=False))
         self.sds = np.sqrt(np.linalg.eigvalsh(self.covariance).clip(0))  # ascending
 
-    @functools.cached_property
+    def _see(self, z):
+        return self.reference.look(map(self.run.decode, slices(z)))
+
+    def _own_gaussian(self):
+        flags = self.run.flags
+        normal = StandardNormal().sample(PRIOR_DRAWS, flags["latent_dim"], 0, flags["dtype"])
+        return metrics.to_gaussian(normal.numpy(), self.centre, self.covariance)
+
+    mmd = cached_property(lambda m: metrics.unbiased_mmd(m.z, m.run.draw(len(m.z))))
+    draws = cached_property(lambda m: m._see(m.run.draw(PRIOR_DRAWS)))
+    own_draws = cached_property(lambda m: m._see(m._own_gaussian()))
+    grid = cached_property(lambda m: m._see(latent_plane(m.mean)[1](latent_grid())))
+
+    @cached_property
+    def reconstruction(self):
+        return reconstruct(self.reference.images, self.run.decode, self.mean)
+
+    @cached_property
+    def train_points(self):
+        data = self.reference.data
+        return self.run.encode(data.train_images), data.train_labels
+
+    @cached_property
     def bounds(self):
-        """Return the Bounds."""
+        """Return lower bounds of log p(x) in nats per image.
+
+        They are `elbo` and its part `kl` of all test images; `bound` and its number `effective` of
+        samples of the first --iw-images.
+        """
         run, images, some = self.run, self.reference.images, slice(self.args.iw_images)
         mean, logvar, prior = self.mean, self.logvar, run.mixture()
 
@@ -97,52 +117,29 @@ class Measured:
         if isinstance(prior, StandardNormal):
             kl = metrics.normal_kl(mean, logvar).numpy()
         else:  # has no closed form
-            kl = -metrics.log_weight(tf.constant(self.z), mean, logvar, 0.0, prior).numpy()
-        return Bounds(in_batches(loglik, images, self.z) - kl, kl, bound, effective)
-
-    @functools.cached_property
-    def mmd(self):
-        """Return the squared MMD of latent vectors and draws of the prior, and its error."""
-        return metrics.unbiased_mmd(self.z, self.run.draw(len(self.z)))
-
-    @functools.cached_property
-    def reconstruction(self):
-        """Return the Reconstruction from the means."""
-        return reconstruct(self.reference.images, self.run.decode, self.mean)
-
-    @functools.cached_property
-    def draws(self):
-        """Return what is Seen in decoded draws of the prior."""
-        return self._decoded(self.run.draw(PRIOR_DRAWS))
-
-    @functools.cached_property
-    def own_draws(self):
-        """Return what is Seen in decoded draws of the Gaussian with the latent vectors' moments."""
-        flags = self.run.flags
-        normal = StandardNormal().sample(PRIOR_DRAWS, flags["latent_dim"], 0, flags["dtype"])
-        return self._decoded(metrics.to_gaussian(normal.numpy(), self.centre, self.covariance))
-
-    @functools.cached_property
-    def grid(self):
-        """Return what is Seen in the latent grid."""
-        _, lift, _ = latent_plane(self.mean)
-        return self._decoded(lift(latent_grid()))
-
-    def _decoded(self, z):
-        return self.reference.look(map(self.run.decode, slices(z)))
+            kl = -metrics.log_weight(self.z, mean, logvar, 0.0, prior).numpy()
+        elbo = in_batches(loglik, images, self.z) - kl
+        return SimpleNamespace(elbo=elbo, kl=kl, bound=bound, effective=effective)
 
 
 def reconstruct(images, decode, mean):
-    """Return the Reconstruction of uint8 test images (n, height, width, channels)."""
+    """Return the `error`, `crossentropy` and `edges` of reconstructed test images, as averages.
+
+    Args:
+        images: uint8 (n, height, width, channels).
+        decode: function from rows of `mean` to intensities of that shape.
+        mean: array with n rows.
+    """
 
     def by_image(images, mean):
         x, preds = to_float(images, "float32"), tf.cast(decode(mean), "float32")
         errors = metrics.mean_squared_error(x, preds), metrics.binary_crossentropy(x, preds)
         return *errors, *metrics.edges(x, preds)
 
-    found = in_batches(by_image, images, mean)
-    error, crossentropy, kept, total = (float(each.mean(dtype=float)) for each in found)
-    return Reconstruction(error, crossentropy, kept / total if total else 1.0)
+    found = [each.mean(dtype=float) for each in in_batches(by_image, images, mean)]
+    error, crossentropy, kept, total = found
+    edges = kept / total if total else 1.0
+    return SimpleNamespace(error=error, crossentropy=crossentropy, edges=edges)
 
 
 def values_of(measured, groups, step):
@@ -163,44 +160,38 @@ def values_of(measured, groups, step):
 def evaluate(run, reference, args, step):
     """Return the Result of a run. Without `args`, the flags, it has no bounds, which take long."""
     measured = Measured(run, reference, args)
-    bounded = run.model == "cvae" and args
+    bounded = args and run.model == "cvae"
     groups = [group for group in GROUPS if group != "likelihood" or bounded]
     values = values_of(measured, groups, step)
     return Result(run, values, measured.centre.tolist(), measured.covariance.tolist())
 
 
 def baselines(run, reference, step):
-    """Return the values of each of the BASELINES by title. `run` is the one to be untrained."""
-    data, images = reference.data, reference.images
-    rng = np.random.default_rng(0)
+    """Return the values of each of the BASELINES by title. `run` is also measured untrained."""
+    data, images, rng = reference.data, reference.images, np.random.default_rng(0)
 
     def real(n):
         return reference.look(map(to_float32, slices(data.train_images[:n])))
 
     def noise(n):
-        shapes = ((len(part), *data.image_shape) for part in slices(range(n)))
-        return reference.look(rng.random(shape, "float32") for shape in shapes)
+        sizes = map(len, slices(range(n)))
+        return reference.look(rng.random((k, *data.image_shape), "float32") for k in sizes)
 
-    step("real images")
-    draws, reconstruction = real(PRIOR_DRAWS), reconstruct(images, to_float32, images)
-    of_real = SimpleNamespace(draws=draws, own_draws=draws, grid=real(256))
-    of_real.reference, of_real.reconstruction = reference, reconstruction
-    step("white noise")
-    of_noise = {
-        name: noise(n)
-        for name, n in (("draws", PRIOR_DRAWS), ("own_draws", PRIOR_DRAWS), ("grid", 256))
-    }
-    of_noise = SimpleNamespace(reference=reference, **of_noise)
+    draws = real(PRIOR_DRAWS)
+    photos = SimpleNamespace(reference=reference, draws=draws, own_draws=draws, grid=real(256))
+    photos.reconstruction = reconstruct(images, to_float32, images)
+    pixels = SimpleNamespace(reference=reference, draws=noise(PRIOR_DRAWS))
+    pixels.own_draws, pixels.grid = noise(PRIOR_DRAWS), noise(256)
     decoded = ("draws", "beyond the prior")
     return {
-        "real images": values_of(of_real, ("reconstruction", *decoded), step),
-        "white noise": values_of(of_noise, decoded, step),
+        "real images": values_of(photos, ("reconstruction", *decoded), step),
+        "white noise": values_of(pixels, decoded, step),
         "untrained": evaluate(before_training(run, data), reference, None, step).values,
     }
 
 
 def before_training(run, data):
-    """Return a run, a common.trained.Trained, with the weights from before its training."""
+    """Return a run, a common.trained.Trained, with its weights from before the training."""
     script, flags = SCRIPTS[run.model], run.flags
     with set_up(flags["seed"], flags["dtype"]):
         models = untrained(script, flags, data.image_shape)

@@ -31,10 +31,10 @@ def kept_result(run, args, judge=None):
     """Return the Result that an earlier comparison kept beside a run, or None if there is none.
 
     Args:
-        run: a common.trained.Trained. If it has no models, any subset of the metrics is accepted.
+        run: a common.trained.Trained. Without models, it may have fewer metrics.
         args: the flags, which must be those of the earlier comparison.
-        judge: the fingerprint of the judge; None without classes, and also to accept measurements
-            with any judge for a run without models.
+        judge: the fingerprint of the judge; None without classes. For a run without models, None
+            stands for any judge.
 
     Raises:
         UserError: the run has no models, and its kept measurements cannot be used.
@@ -55,13 +55,13 @@ def kept_result(run, args, judge=None):
             found = Result(run, numbers, mean, covariance)
     if alone and found is None:
         raise UserError(
-            f"{file} cannot be used, and the run has no models to measure. The file is damaged, of "
-            "another version, or of other --iw-samples and --iw-images.\nUse the flags of the file, "
-            "or retrain the run."
+            f"{file} cannot be used, and the run has no models to measure. The file is damaged, "
+            "of another version, or of other --iw-samples and --iw-images.\nUse those flags that it "
+            "was measured with, or retrain the run."
         )
     if found and judge and basis["judge"] != judge:
         raise UserError(
             f"{file} was measured with another judge than the judge.keras beside the first run.\n"
-            "Replace judge.keras by the other one. For outputs/reference, it is in seed0/ there."
+            "Replace judge.keras by that judge. The judges of outputs/reference are in its seed0/."
         )
     return found

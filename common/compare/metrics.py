@@ -1,4 +1,9 @@
-"""The formulas of the comparison's metrics, as functions of arrays and tensors."""
+"""The formulas of the comparison's metrics, as functions of arrays and tensors.
+
+Images and reconstructions are tensors (n, height, width, channels) of intensities in [0, 1], and
+the results are (n,), one number per image. Decoded images are compared as points (n, dim) in the
+space of a judge's features.
+"""
 
 import math
 from typing import NamedTuple
@@ -12,12 +17,6 @@ from sklearn.metrics import pairwise_distances_chunked, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 KERNEL_ELEMENTS = 2**21  # differences that compute_kernel stores at a time: 16 MB in float64
-
-
-# Reconstruction ---------------------------------------------------------------
-
-# Images and reconstructions are tensors (n, height, width, channels) of intensities in [0, 1].
-# The results are tensors (n,), one number per image.
 
 
 def mean_squared_error(x, preds):
@@ -35,10 +34,9 @@ def binary_crossentropy(x, preds):
 
 
 def edges(x, preds):
-    """Return two sums over pixels: the product of both gradients, and the square of that of `x`.
+    """Return two sums over pixels: of the product of both gradients, and of the square of x's.
 
-    The first divided by the second is the slope of a regression of the gradients of `preds` on
-    those of `x`, without an intercept.
+    Their quotient is the slope of the regression of the gradients, without an intercept.
     """
     pairs = zip(*map(tf.image.image_gradients, (x, preds)), strict=True)
     products = [(d * e, d * d) for d, e in pairs]
@@ -51,15 +49,8 @@ def gradient_length(images):
     return tf.reduce_mean(tf.sqrt(dy * dy + dx * dx), axis=(1, 2, 3)).numpy()
 
 
-# Likelihood -------------------------------------------------------------------
-
-
 def bernoulli_loglik(x, logits):
-    """Return log p(x|z) in nats per image (n,): minus the sigmoid cross entropy, summed over pixels.
-
-    For grey pixels it is a density without its normalizing constant (Loaiza-Ganem & Cunningham
-    2019), as in the original. Both arguments have the shape (n, height, width, channels).
-    """
+    """Return log p(x|z) in nats per image: minus the sigmoid cross entropy, summed over pixels."""
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
     return -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))
 
@@ -75,11 +66,8 @@ def normal_kl(mean, logvar):
 def log_weight(z, mean, logvar, logpx_z, prior):
     """Return the log of an importance weight, log p(x, z) - log q(z|x), in nats per image (n,).
 
-    Args:
-        z: draws (n, latent_dim) of q(z|x) = N(mean, exp(logvar)).
-        mean, logvar: (n, latent_dim).
-        logpx_z: log p(x|z), (n,).
-        prior: a StandardNormal or a Mixture (common.objectives.priors).
+    `z` are draws of q(z|x) = N(mean, exp(logvar)), (n, latent_dim) each, `logpx_z` is (n,), and
+    `prior` is a StandardNormal or a Mixture (common.objectives.priors).
     """
     return logpx_z + prior.log_prob(z) - normal_loglik(z, mean, logvar)
 
@@ -89,11 +77,7 @@ def importance_weighted_bound(draw, samples):
 
     The bound is log (1/K) sum_k w_k in nats per image, with w_k = p(x, z_k) / q(z_k|x). Source:
     Burda, Grosse & Salakhutdinov (2015), equation 8. The effective number is (sum w)^2 / sum w^2,
-    from 1 to K (Kong 1992).
-
-    Args:
-        draw: function that draws z ~ q(z|x) and returns its `log_weight`.
-        samples: the number K of draws.
+    from 1 to K (Kong 1992). `draw()` draws z ~ q(z|x) and returns its `log_weight`; `samples` is K.
     """
     log_sum = log_sum_of_squares = -np.inf
     for _ in range(samples):
@@ -101,9 +85,6 @@ def importance_weighted_bound(draw, samples):
         log_sum = np.logaddexp(log_sum, log_weight)
         log_sum_of_squares = np.logaddexp(log_sum_of_squares, 2 * log_weight)
     return log_sum - math.log(samples), np.exp(2 * log_sum - log_sum_of_squares)
-
-
-# Latent space -----------------------------------------------------------------
 
 
 def gaussian_kl(mean, covariance):
@@ -130,10 +111,7 @@ def unbiased_mmd(x, y):
     k(x_j, y_i), where k is `compute_kernel` (Gretton et al. 2012, Lemma 6, equation 4). Its
     variance is (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the variance of the
     mean of h_ij given i, and zeta_2 that of h_ij (Hoeffding 1948). For equal distributions, the
-    error is too large rather than too small.
-
-    Args:
-        x, y: arrays (n, dim), n > 2.
+    error is too large rather than too small. The arrays x and y are (n, dim), n > 2.
     """
     x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
     n, dim = x.shape
@@ -165,11 +143,6 @@ def silhouette(points, labels):
     """Return the silhouette coefficient of labelled points (n, dim); 0 where it is undefined."""
     several = 1 < len(np.unique(labels)) < len(labels)
     return float(silhouette_score(points, labels)) if several else 0.0
-
-
-# Decoded images ---------------------------------------------------------------
-
-# Images are compared as points (n, dim) in the space of a judge's features.
 
 
 class Manifold(NamedTuple):
@@ -241,12 +214,8 @@ def sure_classes(p, least):
     """Return the effective number of classes, and the share of images of which a judge is sure.
 
     It is sure of an image if the largest probability is at least `least`. The number of classes is
-    exp(share * entropy), with the entropy of the classes of the images of which it is sure. This is
-    the inception score (Salimans et al. 2016) of a judge that otherwise has no information.
-
-    Args:
-        p: array (n, classes), the probabilities that the judge gives.
-        least: the smallest probability of a judge that is sure.
+    exp(share * entropy), with the entropy of the classes of the images of which it is sure. `p`
+    are the probabilities (n, classes) that it gives.
     """
     labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

@@ -128,7 +128,7 @@ def to_markdown(columns, baselines, judges, args, figure):
 
 
 def _flags(run):
-    """Return the epochs and the seed of a run, and its other flags that are not at their default."""
+    """Return the epochs and the seed of a run, and its other flags that are not the default."""
     default = vars(SCRIPTS[run.model].get_args([]))
     more = {
         name: value
@@ -140,7 +140,7 @@ def _flags(run):
 
 
 def to_json(columns, baselines, judges, args):
-    """Return the text of comparison.json: the numbers of each run, unrounded, null if not finite."""
+    """Return the text of comparison.json: unrounded numbers of each run, null if not finite."""
 
     def of_run(result):
         run, values, mean, covariance = result

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common import plotting
 from common.canvas import tile
-from common.compare.evaluate import MOST_IMAGES, VERSION
-from common.compare.report import METRICS, definitions
+from common.compare.kept import VERSION
+from common.compare.records import METRICS, MOST_IMAGES, definitions
 from common.latent_plane import in_plane, square_around
 from common.program.errors import UserError
 from common.program.files import fits, is_number, read_json, regular
@@ -168,14 +168,17 @@ def losses(run):
 
 
 def measured(run):
-    """What the comparison measured of these very models, and what it is, by name; if it has."""
+    """Return the rows of the metrics that a comparison measured of a run, and their definitions.
+
+    Both are empty if it measured none, other models, or another version of the metrics.
+    """
     with contextlib.suppress(OSError, UserError):
         form = {"basis": {"iw": lambda it: fits(it, [int]) and len(it) == 2}, "values": dict}
         kept = read_json(run.folder / "metrics.json", form)
         now = {"version": VERSION, "models": run.settings.get("models")}
         if now.items() <= kept["basis"].items():
-            values = {name: kept["values"].get(name) for name in METRICS}
-            rows = [[k, f"{v:.{METRICS[k]}f}"] for k, v in values.items() if is_number(v)]
+            values = ((m, kept["values"].get(m.name)) for m in METRICS.values())
+            rows = [[m.name, f"{v:.{m.places}f}"] for m, v in values if is_number(v)]
             about = definitions(*kept["basis"]["iw"])
             return rows, {name: about[name] for name, _ in rows}
     return [], {}
