@@ -1,4 +1,4 @@
-"""The figure of a comparison: several models side by side."""
+"""The figure of a comparison: one column per model."""
 
 import re
 import textwrap
@@ -15,36 +15,36 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-# Where the axes of latent space and grid lead, by latent_dim; else to principal components
+# The labels of latent space and latent grid by latent_dim; for 3 and more, principal components
 DIRECTIONS = {1: ("V1 right", "V1, row by row"), 2: ("V1 right, V2 up", "V1 right, V2 down")}
 PRINCIPAL_DIRECTIONS = ("PC 1 right, 2 up", "PC 1 right, 2 down")
 
 
 class Column(NamedTuple):
-    """What one column of `show_comparison` shows."""
+    """The content of a column of the figure."""
 
-    title: str  # the model's name
-    about: str  # a line below it
+    title: str
+    about: str  # the line below the title
     decode: Callable  # from latent vectors (n, latent_dim) to intensities (n, h, w, channels)
     random_vector: np.ndarray  # (64, latent_dim) draws of the prior
-    mean: np.ndarray  # (n, latent_dim) means of the test images
-    data: Dataset  # theirs
+    mean: np.ndarray  # (n, latent_dim) means of the test images of `data`
+    data: Dataset
     centres: np.ndarray | None = None  # (K, latent_dim) means of a VampPrior's Gaussians
 
 
 @plotting.matplotlib_defaults()
 def show_comparison(columns):
-    """Several `Column`s side by side: random clothes, latent space, latent grid, reconstructions.
+    """Return the matplotlib Figure of several `Column`s.
 
-    All latent spaces are drawn to one scale and range, with circles at 1, 2 and 3 standard
-    deviations of the prior, or the means that make up a VampPrior; up to one point in a thousand
-    at each end may lie outside.
+    The rows are decoded draws, latent space, latent grid and reconstructions. All latent spaces
+    have the same range, which up to 0.1 % of the points exceed at each end. Circles are 1, 2 and 3
+    standard deviations of N(0, I). Crosses are the means of a VampPrior's Gaussians.
     """
-    side = 448 if len(columns) < 4 else 224  # 2 x 2 or 1 x 1 pixels for one of a 28 x 28 grid's
+    side = 448 if len(columns) < 4 else 224  # a grid of 28 x 28 images needs 448 or 224 pixels
     left, gap, right = 52, 26, 12
     places = [left + i * (side + gap) for i in range(len(columns))]
     width = places[-1] + side + right
-    zoom = min(max(1, width / 990), 1.5)  # of text, as a page shrinks wide figures
+    zoom = min(max(1, width / 990), 1.5)  # enlarges text, because a page shrinks wide figures
     room, size = (side + gap) / zoom, 15 if len(columns) < 4 else 13
     titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns]
     titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
@@ -61,7 +61,7 @@ def show_comparison(columns):
     mixed = [column.centres is not None for column in columns]
     prior = ["the prior's 1, 2, 3 sigma"] * (not all(mixed)) + ["x: a VampPrior's"] * any(mixed)
     prior, name = ", ".join(prior), "" if any(mixed) else " N(0, I)"
-    rows = (  # heading, sizes of the panels, space below
+    rows = (  # title, sizes of the panels, space below
         (f"Decoded draws of the prior{name}, each in full contrast", clothes, 8 * zoom),
         (f"Means of the test images; {prior}", square, ticks + legends),
         ("Decoded points of the latent plane", grids, ticks),
@@ -105,17 +105,16 @@ def show_comparison(columns):
 
 
 def _panel(canvas, side):
-    """A panel's (width, height): as wide as `side`, and twice as high at most."""
+    """Return the width and height of a panel: `side` wide, and at most twice as high."""
     tall = side * len(canvas) / canvas.shape[1]
     shrink = min(1, 2 * side / tall)
     return side * shrink, tall * shrink
 
 
 def _contents(column):
-    """Points, marks and ends of the latent space, as of `in_plane`, and three canvases.
+    """Return points, marks and ends of the latent space (see `in_plane`) and three canvases.
 
-    Of random clothes, the latent grid, and the first image of each of ten classes (or ten images)
-    above its reconstruction.
+    The canvases show decoded draws, the latent grid, and ten test images with reconstructions.
     """
     labels, names = column.data.test_labels, column.data.class_names
     points, marks, ends, lift, _ = in_plane(column.mean, labels, names, column.centres)
@@ -129,7 +128,7 @@ def _contents(column):
 
 
 def _fill_column(panels, column, contents, limits, zoom):
-    """Draw what `column` shows, its `_contents`, into its four panels."""
+    """Draw the `_contents` of a column into its four panels."""
     clothes, space, grid, pairs = panels
     points, marks, _, *canvases = contents
     of_points = 3 if len(points) > 1000 else 12
@@ -140,8 +139,8 @@ def _fill_column(panels, column, contents, limits, zoom):
     else:
         plotting.mark(space, marks, zoom)
     space.set(xlim=limits[0], ylim=limits[1])
-    space.ticklabel_format(scilimits=(-2, 3))  # for longer labels there is no room
-    space.yaxis.get_offset_text().set_va("top")  # within the panel: above is its heading
+    space.ticklabel_format(scilimits=(-2, 3))  # longer labels do not fit
+    space.yaxis.get_offset_text().set_va("top")  # inside the panel, below its heading
     for axes, canvas in zip((clothes, grid, pairs), canvases, strict=True):
         show(axes, canvas, GRID_EXTENT if axes is grid else None)
     clothes.set_axis_off()

@@ -1,4 +1,4 @@
-"""The judge: a small classifier of a data set's images, in whose features images are compared."""
+"""The judge: a small classifier. Images are compared in the space of its features."""
 
 import contextlib
 import functools
@@ -22,25 +22,24 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-VERSION = 2  # of what it is and how it is trained; one of another version is trained anew
+VERSION = 2  # of the model and its training; a judge of another version is replaced
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
-MOST_BATCHES = 6_000  # of large data sets; 60,000 images six times are 5,625
+MOST_BATCHES = 6_000  # for large data sets; 6 epochs of 60,000 images have 5,625
 
 
 class Judge(NamedTuple):
     """A trained judge."""
 
     look: Callable  # from images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
-    accuracy: float  # the share of the test images that it puts into their class
-    fingerprint: str  # of its weights, in hexadecimal
+    accuracy: float  # share of the test images that it classifies correctly
+    fingerprint: str  # hexadecimal digest of its weights
 
 
 def read_judge(data, folder, seed=0):
-    """The `Judge` of a data set, a common.data.sources.Dataset with labels.
+    """Return the Judge of a common.data.sources.Dataset with labels.
 
-    It is kept as judge.keras in `folder`, if that can be written. Where there is none, or one that
-    is damaged, or of other images, labels or another `seed`, it is trained: on one machine always
-    to the same bits.
+    It is read from judge.keras in `folder`. If that is missing, damaged, or of other images, labels
+    or another seed, it is trained and written there. On one machine, the result is always the same.
     """
     digest = hashlib.sha256(repr((VERSION, seed, data.fingerprint)).encode())
     file, name = folder / "judge.keras", f"judge_{digest.hexdigest()}"
@@ -51,33 +50,29 @@ def read_judge(data, folder, seed=0):
         with keras_in("float32"):
             model = _train(make(), data, seed)
         partial = replacing_unlocked(file)
-        with contextlib.suppress(OSError), signals_wait(), partial as path:  # it only saves time
+        with contextlib.suppress(OSError), signals_wait(), partial as path:  # only saves time
             model.name = f"{name}_{fingerprint(model.weights)}"
             model.save(path)
 
     both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))
 
+    @compiled
     def features_and_p(images):
-        features, logits = both(images)
+        features, logits = both(tf.cast(images, "float32"))
         return features, tf.nn.softmax(logits)
 
-    look_at = compiled(lambda images: features_and_p(tf.cast(images, "float32")))
-
-    def look(images):
-        return in_batches(look_at, images)
-
+    look = functools.partial(in_batches, features_and_p)
     _, p = in_batches(lambda images: look(images / np.float32(255)), data.test_images)
     accuracy = (p.argmax(axis=1) == data.test_labels).mean()
     return Judge(look, float(accuracy), fingerprint(model.weights))
 
 
 def _load(file, untrained):
-    """The untrained judge with the weights in a file, if that is whole and of its name; else None.
+    """Return the untrained judge with the weights of a file; None if the file is unsuitable.
 
-    The name, that of a judge with the fingerprint of its weights, and these are all that is taken
-    from there.
+    The name in the file must be the name of the judge with the fingerprint of the weights.
     """
-    with contextlib.suppress(Exception):  # whatever bad files raise
+    with contextlib.suppress(Exception):  # damaged files raise many kinds of exceptions
         with zipfile.ZipFile(regular(file)) as parts:
             name = json.loads(parts.read("config.json"))["config"]["name"]
         untrained.load_weights(file)
@@ -86,7 +81,7 @@ def _load(file, untrained):
 
 
 def _train(model, data, seed):
-    """The untrained judge, trained on the data set's training images and labels."""
+    """Train the untrained judge on the training images and labels of a Dataset, and return it."""
     n = len(data.train_images)
     batches = [shuffled_batches(n, min(BATCH, n), seed, epoch) for epoch in range(1, EPOCHS + 1)]
     batches = tf.concat(batches, axis=0)[:MOST_BATCHES]
@@ -94,7 +89,7 @@ def _train(model, data, seed):
     optimizer = keras.optimizers.Adam(falling)
     optimizer.build(model.trainable_variables)
     rng, labels = tf.random.Generator.from_seed(seed), tf.constant(data.train_labels)
-    with progress(len(batches), f"{data.title}: training the judge, once") as bar:
+    with progress(len(batches), f"{data.title}: training the judge (once)") as bar:
         for batch in batches:
             train_step(batch, data.train_images, labels, model, optimizer, rng)
             bar.update()
@@ -102,31 +97,31 @@ def _train(model, data, seed):
 
 
 def _make(name, image_shape, classes, seed):
-    """An untrained judge, images to logits, by the name that tells what it is trained on."""
+    """Return an untrained judge, a Keras model from images to logits, with a name."""
 
-    def some(kind, *args, **kwargs):
+    def add(kind, *args, **kwargs):
         initial = keras.initializers.GlorotUniform(seed=seed + len(model.weights))
         model.add(kind(*args, activation="relu", kernel_initializer=initial, **kwargs))
 
     model = keras.Sequential([keras.Input(image_shape)], name=name)
     side = max(image_shape[:2])
-    some(layers.Conv2D, 16, 5, strides=2, padding="same")
-    for _ in range(max(0, math.ceil(math.log2(side / 16)))):  # until it is 8 x 8 or smaller
-        some(layers.Conv2D, 64, 3, strides=2, padding="same")
+    add(layers.Conv2D, 16, 5, strides=2, padding="same")
+    for _ in range(max(0, math.ceil(math.log2(side / 16)))):  # until the sides are at most 8
+        add(layers.Conv2D, 64, 3, strides=2, padding="same")
     model.add(layers.Flatten())
-    some(layers.Dense, 64, name="features")
+    add(layers.Dense, 64, name="features")
     model.add(layers.Dense(classes, name="logits", kernel_initializer=keras.initializers.Zeros()))
     return model
 
 
 @tf.function(autograph=False)
 def train_step(batch, images, labels, judge, optimizer, rng):
-    """Teach the judge one batch, and not to be sure of what is no picture.
+    """Train the judge on one batch, given as the numbers of its images.
 
-    Half of its images are blended with their own pixels in disorder, by a random share p, and the
-    label with "every class alike" by the same (after mixup, Zhang et al. 2018, and outlier
-    exposure, Hendrycks et al. 2019). A classifier that never saw such is as sure of noise as of
-    images.
+    Half of the images are blended with a shuffled copy of their own pixels, by a random share p.
+    Their labels are blended with equal probabilities for all classes, by the same share. A
+    classifier without this training is as sure of noise as of images. It combines mixup (Zhang et
+    al. 2018) with outlier exposure (Hendrycks et al. 2019).
     """
     x = to_float(gather_images(images, batch), "float32")
     n, height, width, channels = x.shape

@@ -56,8 +56,8 @@ def kept_result(run, args, judge=None):
     if alone and found is None:
         raise UserError(
             f"{file} cannot be used, and the run has no models to measure. The file is damaged, "
-            "of another version, or of other --iw-samples and --iw-images.\nUse those flags that it "
-            "was measured with, or retrain the run."
+            "of another version, or of other --iw-samples and --iw-images.\nUse the flags with "
+            "which it was measured, or retrain the run."
         )
     if found and judge and basis["judge"] != judge:
         raise UserError(

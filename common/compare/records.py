@@ -49,8 +49,8 @@ RECORDS = (  # in the order of metrics.json
         "(Kong 1992); median over the images. If it is small, for example because q(z|x) is too "
         "narrow, the bound can be far below log p(x).", auxiliary=True),
     Metric("latent mean to 0", "latent space", 2, 0, lambda m: np.linalg.norm(m.centre),
-        "Distance between 0 and the mean of the latent vectors, one z ~ q(z|x) per test image (the "
-        "MMD-VAE's code). The unit is the standard deviation of N(0, I)."),
+        "Distance between 0 and the mean of the latent vectors: one z ~ q(z|x) per test image, or "
+        "the MMD-VAE's code. The unit is the standard deviation of N(0, I)."),
     Metric("largest latent sd", "latent space", 2, 1, lambda m: m.sds[-1],
         "Standard deviation of these latent vectors along their first principal axis."),
     Metric("smallest latent sd", "latent space", 2, 1, lambda m: m.sds[0],
@@ -75,8 +75,8 @@ RECORDS = (  # in the order of metrics.json
         "the nearest means (scikit-learn's KNeighborsClassifier).", classes=True),
     Metric("silhouette", "latent space", 3, "higher",
         lambda m: metrics.silhouette(m.mean, m.labels),
-        "Silhouette coefficient of the classes among the test images' means, from -1 to 1, larger "
-        "the further classes lie apart, at any scale (Rousseeuw 1987).", classes=True),
+        "Silhouette coefficient of the classes among the test images' means, from -1 to 1. It is "
+        "large if the classes lie far apart, at any scale (Rousseeuw 1987).", classes=True),
     Metric("mean squared error", "reconstruction", 4, "lower", lambda m: m.reconstruction.error,
         f"Squared error per pixel of the reconstructed test images (at most {MOST_IMAGES:,}), for "
         "intensities in [0, 1]. An image is reconstructed from the mean of q(z|x) or the MMD-VAE's "
