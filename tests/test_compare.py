@@ -1,4 +1,4 @@
-"""common/compare on runs of the digits: what it reads, measures, writes and refuses."""
+"""The comparison of runs on the digits: measurements, files and error messages."""
 
 import contextlib
 import dataclasses
@@ -12,24 +12,17 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from unittest.mock import Mock
+from types import SimpleNamespace
 
 import common.data.batches
 import common.trained
 import eager_cvae
 from common.compare import __main__ as compare
-from common.compare import evaluate, judge, metrics
-from common.compare.report import (
-    BASELINES,
-    CVAE_ALONE,
-    METRICS,
-    changes,
-    difference,
-    remarks,
-    summarize,
-    summary,
-    tables,
-)
+from common.compare import evaluate, judge, metrics, records
+from common.compare.evaluate import BASELINES
+from common.compare.kept import keep, kept_result
+from common.compare.records import METRICS
+from common.compare.reference import read_reference, to_float32
 from common.data.batches import to_float
 from common.devices.determinism import set_up
 from common.load import load_run, read_run
@@ -64,7 +57,8 @@ from support import (
 from support import call as run_call
 from tqdm.auto import tqdm
 
-some_digits = functools.partial(few_digits, train=300, test=80)  # quick runs, quickly compared
+some_digits = functools.partial(few_digits, train=300, test=80)
+CVAE_ALONE = {name for name, metric in METRICS.items() if metric.group == "likelihood"}
 QUICK = ("--iw-samples", "4", "--iw-images", "30")
 FILES = ["comparison.json", "comparison.md", "comparison.png"]
 
@@ -272,7 +266,7 @@ def by_hand(run, data, args, look, draws):
         apart @ apart + np.trace(a + b) - 2 * np.sqrt(eigvals(a @ b).real.clip(0)).sum()
     )
     _, p = look(fakes)
-    sure = [row.argmax() for row in p if row.max() >= evaluate.SURE]
+    sure = [row.argmax() for row in p if row.max() >= records.SURE]
     values["sure"] = len(sure) / len(p)
     values["classes"] = math.exp(values["sure"] * entropy([*Counter(sure).values()]))
     return values, centre, covariance
@@ -291,7 +285,7 @@ def steepness(x):
 
 def test_without_classes_images_are_compared_among_principal_components(tmp_path):
     data = dataclasses.replace(some_digits(), class_names=[])
-    reference = evaluate.read_reference(data, tmp_path)
+    reference = read_reference(data, tmp_path)
     fakes = np.random.default_rng(0).random((50, *data.image_shape), "float32")
     x, y = (some.reshape(len(some), -1) for some in (data.test_images / 255, fakes))
     axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:50]
@@ -299,8 +293,9 @@ def test_without_classes_images_are_compared_among_principal_components(tmp_path
     assert p.shape == (50, 0)
     expected = np.abs((y - x.mean(axis=0)) @ axes.T)
     np.testing.assert_allclose(np.abs(places)[:, :30], expected[:, :30], rtol=1e-3, atol=1e-4)
-    real = map(evaluate.to_float32, [data.test_images])
-    values = evaluate.likeness(real, [fakes], [fakes], reference)
+    seen, real = reference.look([fakes]), reference.look([to_float32(data.test_images)])
+    measured = SimpleNamespace(reference=reference, draws=real, own_draws=seen, grid=seen)
+    values = evaluate.values_of(measured, ("draws", "beyond the prior"), lambda _: None)
     real, fakes = ((some - x.mean(axis=0)) @ axes.T for some in (x, y))
     beyond = pytest.approx(precise(fakes, real))
     expected = {"precision, own Gaussian": beyond, "precision, grid": beyond, "coverage": 1}
@@ -319,11 +314,11 @@ def judged(tmp_path_factory):
 @pytest.mark.parametrize("model", SCRIPTS)
 def test_values_are_those_of_the_models(model, monkeypatch, judged):
     monkeypatch.setattr(judge, "EPOCHS", 40)
-    monkeypatch.setattr(evaluate, "SURE", 0.4)
+    monkeypatch.setattr(records, "SURE", 0.4)
     data, args = some_digits(), compare.get_args([*QUICK])
     run = hand_made(model, to_float(data.test_images[:40], "float32"))
-    reference = evaluate.read_reference(some_digits(), judged)
-    found = evaluate.evaluate(run, reference, args, lambda *_: None)
+    reference = read_reference(some_digits(), judged)
+    found = evaluate.evaluate(run, reference, args, lambda _: None)
     values, mean, covariance = by_hand(run, data, args, reference.judge.look, draws=300)
     assert set(METRICS) == set(values) | (CVAE_ALONE if model == "mmd" else set())
     shares = [value for name, value in values.items() if "prec" in name or "cover" in name]
@@ -339,8 +334,8 @@ def test_values_are_those_of_the_models(model, monkeypatch, judged):
 
 
 def test_baselines_are_real_images_noise_and_the_network_before_training(trained, tmp_path):
-    run, reference = load_run(trained / "cvae"), evaluate.read_reference(some_digits(), tmp_path)
-    columns, data = evaluate.baselines(run, reference, lambda *_: None), some_digits()
+    run, reference = load_run(trained / "cvae"), read_reference(some_digits(), tmp_path)
+    columns, data = evaluate.baselines(run, reference, lambda _: None), some_digits()
     assert columns.keys() == BASELINES.keys()
     real, noise, before = columns.values()
     x = to_float(data.test_images, "float64").numpy()
@@ -418,7 +413,7 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
     assert rows(out) == cells
     assert cells[""] == ["CVAE", "MMD-VAE", *BASELINES]
     for words in (
-        "three.png", "the first 30 test images", "4 samples each of the same images",
+        "three.png", "the first 30 test images", "4 samples",
         *(f"`{place.as_posix()}`" for place in places), *(f"- **{name}**: " for name in METRICS),
     ):  # fmt: skip
         assert words in markdown
@@ -426,7 +421,8 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
     cvae, mmd = json.loads((folder / "three.json").read_text())["columns"]
     assert [run["run"] for run in mmd["runs"]] == [place.as_posix() for place in places[1:]]
     assert [run["flags"]["seed"] for run in mmd["runs"]] == [0, 1]
-    for name, digits in METRICS.items():
+    for name, metric in METRICS.items():
+        digits = metric.places
         one, two = ([run["metrics"].get(name) for run in column["runs"]] for column in (cvae, mmd))
         assert cells[name][0] == f"{one[0]:.{digits}f}"
         assert cvae["standard_deviation"][name] is None
@@ -446,86 +442,6 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
             assert len(spread) <= len("2e-4")
             assert float(spread) == float(f"{sd:.0e}")
     assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
-
-
-def test_more_than_three_columns_have_letters(monkeypatch):
-    names = ["CVAE", "CVAE, beta 1.0", "MMD-VAE", "MMD-VAE, lambda 2.0"]
-    results = [evaluate.Result(Mock(), {"sure": i / 10}, [], []) for i in range(4)]
-    lettered = [f"{letter}: {name}" for letter, name in zip("ABCD", names, strict=True)]
-    for n, expected, top in ((3, names[:3], names[:3]), (4, lettered, [*"ABCD"])):
-        monkeypatch.setattr(compare, "titles", lambda *_, n=n: names[:n])
-        columns = compare.by_setting(results[:n])
-        assert [*columns] == expected
-        found = tables(columns, {"untrained": {"sure": 0}}).split("\n\n")
-        heads = [[word.strip() for word in one.splitlines()[0].split("|")[2:-1]] for one in found]
-        assert heads == ([[*top, "untrained"]] if n == 3 else [[*top], ["untrained"]])
-
-
-def column(*values, of="t"):
-    return [evaluate.Result(Mock(title=of), one, [], []) for one in values]
-
-
-def test_what_changes_from_column_to_column_is_more_than_the_spread():
-    first = [{"sure": v, "classes": v, "silhouette": v, "ELBO": -5.0} for v in (0.1, 0.2, 0.3)]
-    shifts = {"sure": 0.31, "classes": 0.29, "silhouette": math.inf}  # of 3 * 0.1
-    then = [{name: one[name] + shift for name, shift in shifts.items()} for one in first]
-    columns = {"A: x": column(*first), "B: y": column(*then), "C: z": column(*first)}
-    table = tables(columns, {}).split("\n\n")[1].splitlines()
-    rows = [[word.strip() for word in line.split("|")[1:-1]] for line in table]
-    assert rows[0] == ["", "A to B", "B to C"]
-    assert rows[2:] == [["sure", "+0.310", "-0.310"]]
-    columns["B: y"].pop()
-    assert changes(columns) == {}
-    assert len(tables(columns, {}).split("\n\n")) == 1
-    several = {"A": column(*first), "B": column(*then, of="u"), "C": column(*first)}
-    assert changes(several) == {}
-
-
-def test_chance_makes_a_change_of_two_rows_in_a_hundred():
-    draws = np.random.default_rng(0).normal(scale=1e4, size=(20_000, 2, 3))
-    runs = [[[{"classes": value} for value in values] for values in pair] for pair in draws]
-    found = [draws[i] for i, (a, b) in enumerate(runs) if difference("classes", a, b)]
-    assert 0.018 < len(found) / len(draws) < 0.025
-    assert all(a.min() > b.max() or b.min() > a.max() for a, b in found)
-
-
-def test_the_summary_names_what_differs_beyond_the_spread():
-    columns = {
-        "A": column({"sure": 0.2, "classes": 2.0, "silhouette": 0.1, "edges kept": 0.3}),
-        "B": column(*({"sure": v, "classes": v, "silhouette": 0.11} for v in (0.2, 7.2))),
-    }
-    assert summary(columns, {}).splitlines() == [
-        "latent space: silhouette differs most, 0.100 (A), 0.110 (B)",
-    ]
-    columns["B"][0].values["sure"] = columns["B"][1].values["sure"] = 0.8
-    assert "draws: sure differs most, 0.200 (A), 0.800 (B)" in summary(columns, {})
-    alone = summary({"A": columns["A"]}, {"real images": {"sure": 0.8}, "white noise": {"sure": 0}})
-    assert alone == "draws: sure differs most, 0.200 (A), 0.800 (real images)"
-
-
-def test_a_row_in_which_real_images_are_not_the_best_is_left_out():
-    good = {"sure": 0.8, "precision": 0.5, "Fréchet distance": 1.0, "classes": 9.0}
-    noise, model = dict.fromkeys(good, 0.0), dict.fromkeys(good, 0.4)
-    noise["Fréchet distance"] = model["Fréchet distance"] = 100.0
-    baselines = {"real images": good, "white noise": noise, "untrained": noise}
-    columns = {"A": [evaluate.Result(Mock(title="t"), model, [], [])]}
-    assert "precision" in tables(columns, baselines)
-    assert "Left out" not in remarks(columns, baselines, {"t": 0.9})
-    for values, name, value in (
-        (noise, "precision", 0.9), (model, "sure", 0.85), (noise, "Fréchet distance", 0.5)
-    ):  # fmt: skip
-        before, values[name] = values[name], value
-        assert f"| {name} " not in tables(columns, baselines)
-        assert name not in summary(columns, baselines)
-        assert remarks(columns, baselines, {"t": 0.9}).endswith(f"a model: {name}.")
-        values[name] = before
-    for value, left_out in ((0.59, False), (0.61, True)):  # and 0.4: a mean of 0.495, 0.505
-        columns = {"A": column(model, model | {"precision": value})}
-        assert ("| precision " not in tables(columns, baselines)) == left_out
-
-
-def test_a_standard_deviation_of_what_is_infinite_is_left_out():
-    assert summarize("silhouette", [{"silhouette": np.inf}] * 2) == (np.inf, None)
 
 
 def test_the_figure_shows_the_same_draws_and_images_in_every_column(runs, call, drawn):
@@ -563,12 +479,13 @@ def test_other_dimensions_precisions_and_flags_and_the_same_files_twice(runs, ca
 
 @pytest.mark.slow
 def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, call, monkeypatch):
-    evaluated, original = [], evaluate.evaluate
-    monkeypatch.setattr(
-        evaluate,
-        "evaluate",
-        lambda *args: [args[2] and evaluated.append(args[0].model), original(*args)][1],
-    )
+    evaluated = []
+
+    def counted(run, *args):
+        evaluated.append(run.model)
+        return evaluate.evaluate(run, *args)
+
+    monkeypatch.setattr(compare, "evaluate", counted)
     status, out, _ = call(runs / "mmd", *QUICK)
     assert status == 0
     assert rows(out)[""] == ["MMD-VAE", *BASELINES]
@@ -590,11 +507,11 @@ def test_one_run_alone_is_measured_and_kept_until_models_or_flags_change(runs, c
 def test_kept_metrics_that_are_not_whole_are_not_used(runs):
     run, alone = load_run(runs / "mmd"), read_run(runs / "mmd")
     args, file = compare.get_args([*QUICK]), runs / "mmd" / "metrics.json"
-    reference = evaluate.read_reference(some_digits(), runs)
+    reference = read_reference(some_digits(), runs)
     judged = reference.judge.fingerprint
-    evaluate.measure(run, reference, args, lambda *_: None)
+    keep(evaluate.evaluate(run, reference, args, lambda _: None), args, judged)
     for one in (run, alone):
-        assert evaluate.kept_result(one, args, judged).values["silhouette"] < 1
+        assert kept_result(one, args, judged).values["silhouette"] < 1
     kept = json.loads(file.read_text())
     basis, values, covariance = kept["basis"], kept["values"], kept["latent_covariance"]
     fewer = {name: value for name, value in values.items() if name != "sure"}
@@ -606,11 +523,11 @@ def test_kept_metrics_that_are_not_whole_are_not_used(runs):
     for value in (covariance[:-1], [*covariance, "abc"]):
         changes.append({"latent_covariance": value})
     write_json(file, kept | {"values": fewer})
-    assert evaluate.kept_result(run, args, judged) is None
-    assert evaluate.kept_result(alone, args).values == fewer  # it has no more to give
-    assert evaluate.kept_result(run, args, "another judge") is None
-    with pytest.raises(UserError, match="by another judge"):
-        evaluate.kept_result(alone, args, "another judge")
+    assert kept_result(run, args, judged) is None
+    assert kept_result(alone, args).values == fewer  # it has no more to give
+    assert kept_result(run, args, "another judge") is None
+    with pytest.raises(UserError, match="another judge"):
+        kept_result(alone, args, "another judge")
     edited = json.dumps(kept | {"values": values | {"precision": 7.7}})
     for text in (*changes, {"latent_mean": 3}, edited, "[" * 100_000, "", None):
         file.unlink()
@@ -618,9 +535,9 @@ def test_kept_metrics_that_are_not_whole_are_not_used(runs):
             write_json(file, kept | text)
         else:
             os.mkfifo(file) if text is None else file.write_text(text)
-        assert evaluate.kept_result(run, args, judged) is None, text
-        with pytest.raises(UserError, match="train it anew"):
-            evaluate.kept_result(alone, args)
+        assert kept_result(run, args, judged) is None, text
+        with pytest.raises(UserError, match="metrics.json"):
+            kept_result(alone, args)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import math
 from common.compare import metrics
 from common.compare.metrics import coverage, manifold, precision, pruned
 from common.losses import normal_loglik
+from common.objectives.priors import StandardNormal
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_the_bound_rises_from_the_elbo_to_the_log_likelihood():
         def draw():
             z = mean_q + tf.exp(logvar / 2) * rng.normal((n, 1), dtype=tf.float64)
             logpx_z = normal_loglik(tf.constant(x), z * a, math.log(s**2))
-            return metrics.log_weight(z, mean_q, logvar, logpx_z)
+            return metrics.log_weight(z, mean_q, logvar, logpx_z, StandardNormal())
 
         return metrics.importance_weighted_bound(draw, samples)
 

@@ -1,4 +1,4 @@
-"""What several runs are called."""
+"""The titles of several runs."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ def run(script, *flags):
     return SimpleNamespace(model=model, title="MNIST", flags=flags, settings={})
 
 
-def test_titles_say_what_differs_and_0_is_a_value():
+def test_titles_contain_what_differs_and_0_is_a_value():
     runs = [
         run(eager_cvae, "--alpha", "0", "--lambda", "1000"),
         run(eager_cvae, "--alpha", "1", "--lambda", "784", "--seed", "2"),
@@ -26,18 +26,14 @@ def test_titles_say_what_differs_and_0_is_a_value():
     assert titles(runs[:1], set()) == ["CVAE"]
 
 
-def test_data_sets_of_one_title_get_titles_of_their_own():
+def test_data_sets_with_the_same_title_get_different_titles():
     found = [("a", 28, "1"), ("a", 28, "1"), ("a", 32, "2"), ("a", 28, "3"), ("b", 32, "4")]
-    runs = [
-        SimpleNamespace(
-            title=title,
-            settings={"dataset": {"name": title, "image_shape": [side] * 2, "fingerprint": number}},
-        )
-        for title, side, number in found
-    ]
+    runs = []
+    for title, side, number in found:
+        dataset = {"name": title, "image_shape": [side] * 2, "fingerprint": number}
+        runs.append(SimpleNamespace(title=title, settings={"dataset": dataset}))
     tell_apart(runs)
-    assert [run.title for run in runs] == [
-        "a 28 x 28 (1)", "a 28 x 28 (1)", "a 32 x 32", "a 28 x 28 (3)", "b",
-    ]  # fmt: skip
+    expected = ["a 28 x 28 (1)", "a 28 x 28 (1)", "a 32 x 32", "a 28 x 28 (3)", "b"]
+    assert [run.title for run in runs] == expected
     tell_apart(runs[:1])
     assert runs[0].title == "a 28 x 28 (1)"
