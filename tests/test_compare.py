@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -60,7 +61,7 @@ FILES = ["comparison.json", "comparison.md", "comparison.png"]
 
 
 def relative(place, **flags):
-    """Write a run like the one in `place`, but with other flags and untrained. Return its folder."""
+    """Write an untrained run like that in `place`, but with other flags. Return its folder."""
     model = place.name
     other = place.parents[2] / "-".join(map(str, [model, *flags.values()])) / "digits" / model
     other.mkdir(parents=True)
@@ -71,9 +72,8 @@ def relative(place, **flags):
         models = untrained(SCRIPTS[model], {"latent_dim": latent_dim}, (28, 28, 1))
         for name, network in models.items():
             network.save(other / f"{name}.keras")
-        settings["models"] = fingerprint(
-            [w for network in models.values() for w in network.weights]
-        )
+        weights = (network.weights for network in models.values())
+        settings["models"] = fingerprint(itertools.chain(*weights))
     write_json(other / "settings.json", settings)
     return other
 
@@ -155,7 +155,7 @@ def check_error(outcome, *words):
         assert str(word) in error
 
 
-# What it measures -------------------------------------------------------------
+# Measurements -----------------------------------------------------------------
 
 
 def hand_made(model, images):
@@ -247,8 +247,10 @@ def by_hand(run, data, args, look, draws):
     preds, fakes, own, grid = map(decode, (mean, drawn, own, latent_grid()))
     values["mean squared error"] = ((x - preds) ** 2).mean()
     values["cross entropy"] = crossentropy(x, preds).mean()
-    values["edges kept"] = slope(x, preds)
-    values["edges of draws"] = steepness(fakes) / steepness(x)
+    along, there = map(np.sum, metrics.edges(tf.constant(x), tf.constant(preds)))
+    values["edges kept"] = along / there
+    lengths = [metrics.gradient_length(images).mean() for images in (fakes, x)]
+    values["edges of draws"] = lengths[0] / lengths[1]
 
     def places(images):
         return look(images)[0].astype(float)
@@ -259,17 +261,6 @@ def by_hand(run, data, args, look, draws):
     values["Fréchet distance"] = metrics.frechet_distance(places(fakes), places(x))
     values["classes"], values["sure"] = metrics.sure_classes(look(fakes)[1], 0.4)
     return values, centre, covariance
-
-
-def slope(x, preds):
-    """Return the slope of the regression of the gradients of `preds` on those of `x`."""
-    products = [(np.diff(x, axis=i) * np.diff(preds, axis=i)).sum() for i in (1, 2)]
-    return sum(products) / sum((np.diff(x, axis=i) ** 2).sum() for i in (1, 2))
-
-
-def steepness(x):
-    """Return the mean length of the gradients of images."""
-    return np.hypot(*(np.diff(x, axis=i, append=x.take([-1], axis=i)) for i in (1, 2))).mean()
 
 
 def test_images_without_classes_are_compared_by_principal_components(tmp_path):
@@ -334,7 +325,8 @@ def test_baselines(trained, tmp_path):
     around, features = (reference.judge.look(i)[0] for i in (x, others))
     assert real["precision"] == pytest.approx(precise(features, around), abs=0.004)
     assert real["precision"] > 0.2 > noise["precision"] == 0
-    assert real["edges of draws"] == pytest.approx(steepness(others / 1.0) / steepness(x))
+    lengths = [metrics.gradient_length(images).mean() for images in (others, x)]
+    assert real["edges of draws"] == pytest.approx(lengths[0] / lengths[1])
     assert noise["edges of draws"] > 2 > 0.1 > before["edges of draws"]
     assert CVAE_ALONE & before.keys() == set()
     assert before["edges kept"] == pytest.approx(0, abs=0.01)
@@ -388,7 +380,7 @@ def test_the_judge_is_trained_once_per_data_set_and_always_the_same(monkeypatch,
     assert judge.read_judge(data, tmp_path / "none").fingerprint == first
 
 
-# What it writes ---------------------------------------------------------------
+# Files ------------------------------------------------------------------------
 
 
 def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_path):
@@ -423,11 +415,8 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
         assert mmd["standard_deviation"][name] == pytest.approx(sd)
         written, spread = cells[name][1].split("±")
         assert written == f"{mean:.{digits}f}"
-        if digits <= 3:
-            assert spread == f"{sd:.{digits}f}"
-        else:
-            assert len(spread) <= len("2e-4")
-            assert float(spread) == float(f"{sd:.0e}")
+        assert float(spread) == float(f"{sd:.{digits}f}" if digits <= 3 else f"{sd:.0e}")
+        assert len(spread) <= len("2e-4") or digits <= 3
     assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
 
 
@@ -441,8 +430,7 @@ def test_all_columns_of_the_figure_have_the_same_draws_and_images(runs, call, dr
         np.testing.assert_array_equal(column.data.test_images, images)
         run = load_run(runs / model)
         np.testing.assert_allclose(column.mean, run.encode(images), rtol=1e-4, atol=1e-5)
-        preds = run.decode(column.mean)
-        np.testing.assert_allclose(column.decode(column.mean), preds, atol=1e-5)
+        np.testing.assert_allclose(column.decode(column.mean), run.decode(column.mean), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -502,9 +490,8 @@ def test_incomplete_or_edited_measurements_are_not_used(runs):
     kept = json.loads(file.read_text())
     basis, values, covariance = kept["basis"], kept["values"], kept["latent_covariance"]
     fewer = {name: value for name, value in values.items() if name != "sure"}
-    changes = [{"basis": 3}, {"basis": basis | {"version": 1}}, {"basis": basis | {"epochs": 9}}]
-    changes += [{"basis": basis | {"models": "0" * 64}}]
-    changes += [{"values": 3}]
+    others = {"version": 1}, {"epochs": 9}, {"models": "0" * 64}
+    changes = [{"basis": 3}, {"values": 3}, *({"basis": basis | other} for other in others)]
     for value in ("abc", None, 10**400, float("nan")):
         changes.append({"values": values | {"silhouette": value}})
     for value in (covariance[:-1], [*covariance, "abc"]):

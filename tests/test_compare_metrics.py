@@ -51,7 +51,7 @@ def test_kl_to_the_prior_against_quadrature():
     np.testing.assert_allclose(metrics.normal_kl(tf.constant(mean), tf.constant(logvar)), kl)
 
 
-def test_the_bound_rises_from_the_elbo_to_the_log_likelihood():
+def test_the_bound_increases_from_the_elbo_to_the_log_likelihood():
     n, a, s = 1000, np.array([1.0, -2.0, 0.5]), 0.7  # p(z) = N(0, 1), p(x|z) = N(a z, s^2 I)
     x = draws(n, 1) * a + s * draws(n, 3, seed=1)
     logpx = multivariate_normal(np.zeros(3), np.outer(a, a) + s**2 * np.eye(3)).logpdf(x)
@@ -81,7 +81,7 @@ def test_the_bound_rises_from_the_elbo_to_the_log_likelihood():
     assert gaps[2] == pytest.approx(0, abs=0.01)
 
 
-def test_the_bound_of_known_weights_beyond_exp():
+def test_the_bound_of_weights_that_exp_cannot_represent():
     far = np.array([-5e3, 5e3])
     weights = iter(np.log([[1.0, 1.0], [1.0, 1e-9], [2.0, 1e-9]]) + far)
     value, effective_samples = metrics.importance_weighted_bound(lambda: next(weights), 3)
@@ -121,7 +121,7 @@ def test_unbiased_mmd_against_numpy(dim, monkeypatch):
 )
 def test_unbiased_mmd_and_its_error_against_repeated_draws(distance, variance, dim):
     def expected_kernel(distance, variance):
-        """E exp(-|d|^2 / dim^2) for d ~ N(distance, variance I), the distance along one axis."""
+        """Return E exp(-|d|^2 / dim^2) for d ~ N(m, variance I), where |m| is the distance."""
         width = dim**2 + 2 * variance
         return (dim**2 / width) ** (dim / 2) * math.exp(-(distance**2) / width)
 
@@ -136,24 +136,10 @@ def test_unbiased_mmd_and_its_error_against_repeated_draws(distance, variance, d
     assert 0.85 < math.sqrt(np.mean(errors**2)) / spread < most
 
 
-# Classes ----------------------------------------------------------------------
-
-
-def test_neighbour_accuracy_is_the_share_that_a_vote_puts_right():
-    train, labels = np.array([[0.0], [0.2], [0.3]]), np.array([0, 1, 1])
-    assert metrics.neighbour_accuracy(train, labels, [[0.0]], [1], k=3) == 1
-    assert metrics.neighbour_accuracy(train, labels, [[0.0]], [0], k=1) == 1
-    labels = np.arange(60) % 3
-    points = draws(60, 2) + 20 * labels[:, None]
-    moved = points[:3] + np.array([[20], [0], [0]])
-    accuracy = metrics.neighbour_accuracy(points, labels, moved, labels[:3])
-    assert accuracy == pytest.approx(2 / 3)
-
-
 # Manifolds --------------------------------------------------------------------
 
 
-def test_manifold_reaches_to_the_kth_neighbour_beside_the_point_itself():
+def test_manifold_reaches_to_the_kth_neighbour():
     points = np.array([[0.0], [1.0], [3.0], [7.0]])
     np.testing.assert_allclose(manifold(points, k=2).radii, [3, 2, 3, 6])
     around = manifold(points, k=1)
@@ -171,11 +157,11 @@ def test_manifold_reaches_to_the_kth_neighbour_beside_the_point_itself():
 def test_precision_and_coverage_of_good_and_bad_decoders():
     left, right = draws(200, 5), draws(200, 5, seed=1) + 100
     real = manifold(np.concatenate([left, right]))
-    one = left[0] + 1e-3 * draws(50, 5, seed=2)  # one image again and again, all but the same
+    one = left[0] + 1e-3 * draws(50, 5, seed=2)  # almost the same image 50 times
     for fakes, precise, covered in [
         (real.points + 1e-6, 1, 1),
         (one, 1, None),
-        (np.full((50, 5), 50.0), 0, 0),  # in nobody's ball
+        (np.full((50, 5), 50.0), 0, 0),  # in no ball
         (left, 1, 0.5),  # one of two kinds
         (np.concatenate([left, left + 1000]), 0.5, 0.5),
     ]:
@@ -183,17 +169,15 @@ def test_precision_and_coverage_of_good_and_bad_decoders():
         assert covered in (None, coverage(fakes, real))
 
 
-def test_pruned_leaves_the_balls_of_outliers_out():
+def test_pruned_removes_the_balls_of_outliers():
     points = np.concatenate([draws(99, 3), [[1000.0, 0, 0]]])
-    around, middle = manifold(points), np.array([[500.0, 0, 0]])  # of nothing, in the widest ball
+    around, middle = manifold(points), np.array([[500.0, 0, 0]])  # only in the largest ball
     assert precision(middle, around) == 1
     narrow = pruned(around)
     assert precision(middle, narrow) == 0
-    radii = np.sort(np.linalg.norm(points[:, None] - points, axis=2), axis=1)[:, 3]
-    kept = radii <= np.median(radii)
+    kept = around.radii <= np.median(around.radii)
     assert kept.sum() == 50
     np.testing.assert_array_equal(narrow.points, points[kept])
-    np.testing.assert_allclose(narrow.radii, radii[kept])
 
 
 # A judge's features -----------------------------------------------------------
@@ -215,7 +199,7 @@ def test_frechet_distance_against_its_closed_forms(dim):
     assert metrics.frechet_distance(y, x) == pytest.approx(expected)
 
 
-def test_classes_of_which_a_judge_is_sure():
+def test_sure_classes():
     def p(*labels, of=0.9):
         return of * np.eye(10)[list(labels)] + (1 - of) / 10
 
@@ -227,7 +211,7 @@ def test_classes_of_which_a_judge_is_sure():
     assert found(np.repeat(p(1, 5, 9), 7, axis=0)) == (pytest.approx(3), 1)
     assert found(p(0, 0, 0, 1)) == (pytest.approx(4 / 3**0.75), 1)
     assert found(p(0, 1), p(2, 3, 4, 5, of=0.5)) == (pytest.approx(2 ** (1 / 3)), 1 / 3)
-    # the mutual information of image and class, whose posterior is the prior where none is sure
+    # mutual information of image and class; the judge knows nothing of images unless sure
     prior = np.array([0.5, 0.25, 0.25])
     joint = np.vstack([np.diag(0.7 * prior), 0.3 * prior])
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
@@ -240,7 +224,7 @@ def test_classes_of_which_a_judge_is_sure():
 # Edges ------------------------------------------------------------------------
 
 
-def test_edges_kept_are_a_slope():
+def test_edges_give_the_slope_of_a_regression():
     def kept(images, preds):
         along, there = metrics.edges(*(tf.constant(i, "float32") for i in (images, preds)))
         assert along.shape == there.shape == (len(images),)
@@ -255,9 +239,9 @@ def test_edges_kept_are_a_slope():
     assert kept(images, np.swapaxes(images, 1, 2)) < 0.1
 
 
-def test_gradients_have_a_length():
+def test_gradient_length():
     rows, columns = np.mgrid[:5, :8, :1][:2]
     ramp = np.stack([3 * rows + 4 * columns, 0 * rows]).astype("float32")
-    inner, right, below = 4 * 7 * 5, 4 * 3, 7 * 4  # beyond its last row and column there is nothing
+    inner, right, below = 4 * 7 * 5, 4 * 3, 7 * 4  # gradients are 0 at the last row and column
     expected = [(inner + right + below) / 40, 0]
     np.testing.assert_allclose(metrics.gradient_length(tf.constant(ramp)), expected, rtol=1e-6)
