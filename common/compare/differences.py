@@ -58,14 +58,13 @@ def uninformative(columns, baselines):
     knows too little, or because there are few test images.
     """
     found = set()
-    rated = [m for m in METRICS.values() if m.group in ("draws", "beyond the prior")]
-    rated = [m for m in rated if m.better in ("higher", "lower")]
+    decoded = [m for m in METRICS.values() if m.group in ("draws", "beyond the prior")]
     for title in [title for title in baselines if title.startswith("real images")]:
         data = title.removeprefix("real images")  # names the data set if there are several
         others = [[v] for t, v in baselines.items() if t.endswith(data) and t != title]
         for group in columns.values():
             others.append([r.values for r in group if not data or data == f", {r.run.title}"])
-        for metric in rated:
+        for metric in [m for m in decoded if m.better in ("higher", "lower")]:
             sign = 1 if metric.better == "higher" else -1
             best = sign * baselines[title].get(metric.name, sign * math.inf)
             means = [both[0] for runs in others if (both := summarize(metric.name, runs))]
@@ -90,10 +89,8 @@ def summary(columns, baselines):
         return ""
     alone, everything = len(columns) == 1, values_by_title(columns, baselines)
     real = {title: values for title, values in baselines.items() if title == "real images"}
-    settings, ignored = (
-        values_by_title(columns, real if alone else {}),
-        uninformative(columns, baselines),
-    )
+    settings = values_by_title(columns, real if alone else {})
+    ignored = uninformative(columns, baselines)
     most = dict.fromkeys(GROUPS, (0.0, ""))
     for name, metric in METRICS.items():
         if metric.auxiliary or name in ignored or (alone and metric.group == "reconstruction"):
@@ -111,20 +108,14 @@ def summary(columns, baselines):
 
 
 def changes(columns):
-    """Return the `difference` of each row from each column to the next one.
+    """Return a dict from pairs of adjacent titles to the `difference` of each row that has one.
 
-    Returns:
-        A dict from pairs of titles to dicts from names of metrics to numbers. It is empty if a
-        column has fewer than LEAST_SEEDS runs, or if the runs are of several data sets.
+    It is empty if a column has fewer than LEAST_SEEDS runs, or the runs are of several data sets.
     """
     if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
         return {}
-    settings, compared = (
-        values_by_title(columns, {}),
-        [m.name for m in METRICS.values() if not m.auxiliary],
-    )
-    found = {}
-    for (a, ones), (b, others) in itertools.pairwise(settings.items()):
+    compared, found = [m.name for m in METRICS.values() if not m.auxiliary], {}
+    for (a, ones), (b, others) in itertools.pairwise(values_by_title(columns, {}).items()):
         pairs = {name: difference(name, ones, others) for name in compared}
         found[a, b] = {name: pair[1] - pair[0] for name, pair in pairs.items() if pair}
     return found

@@ -46,7 +46,7 @@ class Measured:
         labels: the classes of the n test images, or None.
         centre, covariance, sds: moments of z; the standard deviations along the principal axes.
         mmd: the squared MMD between z and draws of the prior, and its standard error.
-        train_points: the means and labels of the training images.
+        train_mean: the means of the training images.
         reconstruction: as returned by `reconstruct`.
         draws, own_draws, grid: reference.Seen of decoded draws of the prior, of draws of the
             Gaussian with the moments of z, and of the latent grid.
@@ -78,18 +78,13 @@ class Measured:
         return metrics.to_gaussian(normal.numpy(), self.centre, self.covariance)
 
     mmd = cached_property(lambda m: metrics.unbiased_mmd(m.z, m.run.draw(len(m.z))))
+    train_mean = cached_property(lambda m: m.run.encode(m.reference.data.train_images))
+    reconstruction = cached_property(
+        lambda m: reconstruct(m.reference.images, m.run.decode, m.mean)
+    )
     draws = cached_property(lambda m: m._see(m.run.draw(PRIOR_DRAWS)))
     own_draws = cached_property(lambda m: m._see(m._own_gaussian()))
     grid = cached_property(lambda m: m._see(latent_plane(m.mean)[1](latent_grid())))
-
-    @cached_property
-    def reconstruction(self):
-        return reconstruct(self.reference.images, self.run.decode, self.mean)
-
-    @cached_property
-    def train_points(self):
-        data = self.reference.data
-        return self.run.encode(data.train_images), data.train_labels
 
     @cached_property
     def bounds(self):
@@ -123,12 +118,9 @@ class Measured:
 
 
 def reconstruct(images, decode, mean):
-    """Return the `error`, `crossentropy` and `edges` of reconstructed test images, as averages.
+    """Return the average `error`, `crossentropy` and `edges` of reconstructions, `decode(mean)`.
 
-    Args:
-        images: uint8 (n, height, width, channels).
-        decode: function from rows of `mean` to intensities of that shape.
-        mean: array with n rows.
+    The images are uint8 (n, height, width, channels), and `mean` has n rows.
     """
 
     def by_image(images, mean):
@@ -145,10 +137,8 @@ def reconstruct(images, decode, mean):
 def values_of(measured, groups, step):
     """Return the values of all metrics of some groups by name.
 
-    Args:
-        measured: Measured, or an object with those of its attributes that these metrics use.
-        groups: the groups.
-        step: function that is called with the name of each metric before it is computed.
+    `measured` has those attributes of Measured that these metrics use. `step` is a function that is
+    called with the name of each metric before it is computed.
     """
     values = {}
     for metric in applicable(groups, measured.reference.judge):

@@ -28,16 +28,10 @@ def keep(result, args, judge):
 
 
 def kept_result(run, args, judge=None):
-    """Return the Result that an earlier comparison kept beside a run, or None if there is none.
+    """Return the Result that an earlier comparison with the same flags kept, or None.
 
-    Args:
-        run: a common.trained.Trained. Without models, it may have fewer metrics.
-        args: the flags, which must be those of the earlier comparison.
-        judge: the fingerprint of the judge; None without classes. For a run without models, None
-            stands for any judge.
-
-    Raises:
-        UserError: the run has no models, and its kept measurements cannot be used.
+    `judge` is the fingerprint of the judge, or None without classes. A run without models may have
+    fewer metrics, and None stands for any judge. If nothing usable is kept of it, raise UserError.
     """
     file, basis, alone = run.folder / "metrics.json", _basis(run, args, judge), run.encoder is None
     groups = [group for group in GROUPS if group != "likelihood" or run.model == "cvae"]

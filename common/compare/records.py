@@ -70,7 +70,8 @@ RECORDS = (  # in the order of metrics.json
         "Standard error of MMD^2 to prior (variance of a U-statistic, Hoeffding 1948).",
         auxiliary=True),
     Metric("15 neighbours' accuracy", "latent space", 3, "higher",
-        lambda m: metrics.neighbour_accuracy(*m.train_points, m.mean, m.labels),
+        lambda m: metrics.neighbour_accuracy(
+            m.train_mean, m.reference.data.train_labels, m.mean, m.labels),
         "Share of the test images classified correctly by a vote of the 15 training images with "
         "the nearest means (scikit-learn's KNeighborsClassifier).", classes=True),
     Metric("silhouette", "latent space", 3, "higher",
