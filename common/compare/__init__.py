@@ -1,1 +1,1 @@
-"""What did the cost function change? Trained runs side by side, in figures and in numbers."""
+"""Compare trained runs in figures and in numbers."""

@@ -88,10 +88,10 @@ class Measured:
 
     @cached_property
     def bounds(self):
-        """Return lower bounds of log p(x) in nats per image.
+        """Return lower bounds of log p(x) in nats per image, and their parts.
 
-        They are `elbo` and its part `kl` of all test images; `bound` and its number `effective` of
-        samples of the first --iw-images.
+        `elbo` and `kl` are those of all test images. `bound`, and the number `effective` of its
+        samples, are those of the first --iw-images.
         """
         run, images, some = self.run, self.reference.images, slice(self.args.iw_images)
         mean, logvar, prior = self.mean, self.logvar, run.mixture()

@@ -136,7 +136,8 @@ def _flags(run):
         if name not in FREE_FLAGS | {"seed"} and value != default[name]
     }
     more = [f"`--{word}`" for word in words(more)]
-    return ", ".join([f"{run.epochs} epochs", f"seed {run.flags['seed']}", *more])
+    epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
+    return ", ".join([epochs, f"seed {run.flags['seed']}", *more])
 
 
 def to_json(columns, baselines, judges, args):
