@@ -26,7 +26,7 @@ if __name__ == "__main__":
     start(get_args)  # answers --help before the imports below, which take seconds
 
 from common.program.errors import UserError
-from common.program.files import regular, replacing_unlocked
+from common.program.files import replacing_unlocked
 from common.training.folder import FIGURES, MODELS, PSEUDO_INPUTS
 
 from PIL import Image
@@ -65,7 +65,7 @@ def find_figures(folder):
 def read_frame(file):
     """Return a figure with at most 256 colours, without dithering. Greys keep their values."""
     try:
-        with Image.open(regular(file)) as image:
+        with Image.open(file) as image:
             return image.convert("RGB").quantize(dither=Image.Dither.NONE)
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno:  # for example, a missing permission

@@ -49,7 +49,7 @@ from common.devices.determinism import set_up
 from common.load import has_models, load_run, read_run
 from common.plotting import save_figure
 from common.program.errors import UserError
-from common.program.files import regular, replacing_unlocked
+from common.program.files import replacing_unlocked
 from common.program.signals import signals_wait
 from common.runs import check_place, find_runs, first_of_each, images_of, tell_apart, titles
 from common.training.settings import FREE_FLAGS
@@ -85,7 +85,7 @@ def by_setting(results):
 def is_comparison(file):
     """Return whether a file is the .json file of a comparison."""
     with contextlib.suppress(Exception):  # a file of another program can raise anything
-        content = json.loads(regular(file).read_bytes())
+        content = json.loads(file.read_bytes())
         return content.keys() >= {"definitions", "columns", "baselines"}
     return False
 

@@ -11,9 +11,9 @@ from common.data.batches import to_float
 from common.data.images import progress
 from common.devices.determinism import set_up
 from common.devices.parts import in_batches, in_parts, slices
+from common.latent_plane import latent_grid, latent_plane
 from common.load import SCRIPTS, untrained
 from common.objectives.priors import StandardNormal, make_prior
-from common.latent_plane import latent_grid, latent_plane
 from common.trained import Trained, check_codes
 from eager_cvae import reparameterize
 

@@ -13,7 +13,7 @@ from common.data.batches import gather_images, shuffled_batches, to_float
 from common.data.images import progress
 from common.devices.determinism import keras_in
 from common.devices.parts import compiled, in_batches, in_parts
-from common.program.files import regular, replacing_unlocked
+from common.program.files import replacing_unlocked
 from common.program.signals import signals_wait
 from common.trained import fingerprint
 
@@ -73,7 +73,7 @@ def _load(file, untrained):
     The name in the file must be the name of the judge with the fingerprint of the weights.
     """
     with contextlib.suppress(Exception):  # damaged files raise many kinds of exceptions
-        with zipfile.ZipFile(regular(file)) as parts:
+        with zipfile.ZipFile(file) as parts:
             name = json.loads(parts.read("config.json"))["config"]["name"]
         untrained.load_weights(file)
         if name == f"{untrained.name}_{fingerprint(untrained.weights)}":

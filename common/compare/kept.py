@@ -3,13 +3,12 @@
 import contextlib
 
 from common.compare.evaluate import Result
-from common.compare.records import GROUPS, applicable
+from common.compare.records import GROUPS, METRICS, applicable
 from common.program.errors import UserError
-from common.program.files import is_number, read_json, replacing_unlocked, write_json
+from common.program.files import read_json, replacing_unlocked, write_json
 from common.program.signals import signals_wait
 
 VERSION = 6  # of the metrics; measurements of another version are ignored
-MOMENTS = {"latent_mean": [is_number], "latent_covariance": [[is_number]]}
 
 
 def _basis(run, args, judge):
@@ -35,18 +34,21 @@ def kept_result(run, args, judge=None):
     """
     file, basis, alone = run.folder / "metrics.json", _basis(run, args, judge), run.encoder is None
     groups = [group for group in GROUPS if group != "likelihood" or run.model == "cvae"]
-    names, dim = {m.name for m in applicable(groups, judge or alone)}, run.flags["latent_dim"]
+    names = {m.name for m in applicable(groups, judge or alone)}
     found = None
     with contextlib.suppress(OSError, UserError):
-        kept = read_json(file, {"basis": dict, "values": dict, **MOMENTS})
+        kept = read_json(file)
         values, mean, covariance = kept["values"], kept["latent_mean"], kept["latent_covariance"]
         if alone:
             basis["judge"] = kept["basis"].get("judge")
             names &= values.keys()
-        whole = values.keys() == names and {dim} == {*map(len, (mean, covariance, *covariance))}
-        if whole and all(map(is_number, values.values())) and kept["basis"] == basis:
-            numbers = {name: float(v) for name, v in values.items()}
-            found = Result(run, numbers, mean, covariance)
+        if values.keys() == names and kept["basis"] == basis:
+            found = Result(
+                run,
+                {name: float(values[name]) for name in METRICS if name in values},
+                mean,
+                covariance,
+            )
     if alone and found is None:
         raise UserError(
             f"{file} cannot be used, and the run has no models to measure. The file is damaged, "

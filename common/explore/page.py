@@ -13,7 +13,7 @@ from common.compare.kept import VERSION
 from common.compare.records import METRICS, MOST_IMAGES, definitions
 from common.latent_plane import in_plane, square_around
 from common.program.errors import UserError
-from common.program.files import fits, is_number, read_json, regular
+from common.program.files import read_json
 from common.program.flags import dashed, given
 from common.runs import first_of_each, images_of, tell_apart, titles
 from common.trained import check_codes, fingerprint_of_losses
@@ -159,7 +159,7 @@ def tables(run):
 def losses(run):
     """Return the last row of a run's losses.csv as text, or [] if the file was changed."""
     with contextlib.suppress(OSError, UserError, ValueError, KeyError, TypeError, csv.Error):
-        with regular(run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
+        with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
             *_, last = rows = list(csv.DictReader(file))
         if fingerprint_of_losses(rows) == run.settings.get("losses"):
             terms = {k: float(v) for k, v in last.items() if k not in ("epoch", "seconds")}
@@ -173,14 +173,13 @@ def measured(run):
     Both are empty if it measured none, other models, or another version of the metrics.
     """
     with contextlib.suppress(OSError, UserError):
-        form = {"basis": {"iw": lambda it: fits(it, [int]) and len(it) == 2}, "values": dict}
-        kept = read_json(run.folder / "metrics.json", form)
+        kept = read_json(run.folder / "metrics.json")
         now = {"version": VERSION, "models": run.settings.get("models")}
         if now.items() <= kept["basis"].items():
-            values = ((m, kept["values"].get(m.name)) for m in METRICS.values())
-            rows = [[m.name, f"{v:.{m.places}f}"] for m, v in values if is_number(v)]
+            measured = [m for m in METRICS.values() if m.name in kept["values"]]
             about = definitions(*kept["basis"]["iw"])
-            return rows, {name: about[name] for name, _ in rows}
+            rows = [[m.name, f"{kept['values'][m.name]:.{m.places}f}"] for m in measured]
+            return rows, {m.name: about[m.name] for m in measured}
     return [], {}
 
 

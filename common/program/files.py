@@ -4,9 +4,7 @@ import contextlib
 import glob
 import hashlib
 import json
-import math
 import os
-import re
 import tempfile
 import time
 
@@ -68,18 +66,7 @@ def _digest(content):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def regular(path):
-    """Return `path` if it is a regular file. Raise FileNotFoundError, or UserError if it is not.
-
-    Reading from a named pipe would block for ever.
-    """
-    path.stat()
-    if not path.is_file():
-        raise UserError(f"{path} is not a regular file. Move it elsewhere.")
-    return path
-
-
-def read_json(path, form=None):
+def read_json(path):
     """Return the dict that `write_json` wrote to a file.
 
     Raises OSError if the file cannot be read. Raises UserError if it is not JSON, or was changed
@@ -94,31 +81,3 @@ def read_json(path, form=None):
             f"{path} is damaged: {reason(error)}. The command that wrote it writes it again."
         ) from error
     return content
-
-
-def fits(value, form):
-    """Return whether a JSON value has a form.
-
-    A form is one of: a type; a dict with the forms of required keys; a list with the form of every
-    element; a function that returns whether the value is valid.
-    """
-    if isinstance(form, dict):
-        return isinstance(value, dict) and all(
-            key in value and fits(value[key], one) for key, one in form.items()
-        )
-    if isinstance(form, list):
-        return isinstance(value, list) and all(fits(element, form[0]) for element in value)
-    return type(value) is form if isinstance(form, type) else form(value)
-
-
-def is_text(value):
-    """Return whether a JSON value is a string that can be encoded as UTF-8."""
-    return type(value) is str and not re.search("[\ud800-\udfff]", value)
-
-
-def is_number(value):
-    """Return whether a JSON value is a number that fits a float. Infinity fits, NaN does not."""
-    try:
-        return type(value) in (int, float) and not math.isnan(float(value))
-    except OverflowError:
-        return False
