@@ -5,19 +5,10 @@ import errno
 import os
 
 from common.program.errors import UserError, reason
-from common.program.files import (
-    is_number,
-    read_json,
-    regular,
-    replacing,
-    replacing_unlocked,
-    write_json,
-)
+from common.program.files import read_json, replacing, replacing_unlocked, write_json
 
 import pytest
 import tensorflow as tf
-
-FORM = {"flags": dict, "losses": [{"epoch": is_number}]}
 
 
 @pytest.mark.parametrize(("error", "content"), [(KeyboardInterrupt, "old"), (None, "new")])
@@ -67,36 +58,21 @@ def test_an_error_names_the_file_that_cannot_be_written(named, tmp_path):
     assert error.value.errno in (errno.ENOENT, errno.ENOSPC, errno.EISDIR)
 
 
-ODD = [b"null", b'"a"', b"1", b"false", b"[1]", b'[{"epoch": "1"}]', b'[{"epoch": true}]']
-ODD += [b'[{"epoch": %s}]' % number for number in (b"NaN", b"1" + b"0" * 400, b"1" * 5000)]
-BAD = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b'{"flags": {}}', b'{"losses": []}']
-BAD += [b'{"losses": [], "flags": %s}' % odd for odd in (b"[]", *ODD)]
-BAD += [b'{"flags": {}, "losses": %s}' % odd for odd in (b"{}", *ODD)]
 GOOD = {"flags": {"ü": None}, "losses": [{"epoch": 1}, {"epoch": float("inf"), "mse": 0.1}]}
+BAD = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b"1" * 5000, b"[]", b'{"flags": {}}']
 
 
 def test_json_is_read_back_and_damage_is_reported(tmp_path):
     path = tmp_path / "é.json"
     write_json(path, GOOD)
-    assert read_json(path, FORM) == GOOD
-    for content in BAD:
+    assert read_json(path) == GOOD
+    for content in (*BAD, path.read_bytes().replace(b"0.1", b"0.2")):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"^.*é\.json is damaged: .+"):
-            read_json(path, FORM)
-
-
-MAKERS = [lambda path: os.mkfifo(path), os.mkdir, lambda path: os.symlink("/dev/zero", path)]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="pipes and links")
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize("read", [regular, lambda path: read_json(path, FORM)])
-def test_only_regular_files_are_read(read, make, tmp_path):
+        with pytest.raises(UserError, match=r"é\.json"):
+            read_json(path)
+    path.unlink()
     with pytest.raises(FileNotFoundError):
-        read(tmp_path / "a.json")
-    make(tmp_path / "a.json")
-    with pytest.raises(UserError, match=r"a\.json"):
-        read(tmp_path / "a.json")
+        read_json(path)
 
 
 def test_reason_is_the_last_line_of_a_message():

@@ -43,7 +43,9 @@ class Parser(argparse.ArgumentParser):
         if word in OF_ONE_SCRIPT:
             return f"{word} is a flag of {OF_ONE_SCRIPT[word]}"
         flags = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
-        near = difflib.get_close_matches(word.lstrip("-"), flags, 1)
+        initials = {"".join(part[0] for part in flag.split("-")): [flag] for flag in flags}
+        name = word.lstrip("-")  # lr stands for learning-rate, bs for batch-size
+        near = initials.get(name) or difflib.get_close_matches(name, flags, 1)
         return f"unknown flag: {word}" + "".join(f". Did you mean --{flag}?" for flag in near)
 
 
