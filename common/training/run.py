@@ -16,23 +16,10 @@ from common.devices.workers import gather_integers, is_chief, wait_for_all_worke
 from common.objectives.flags import title
 from common.program.signals import Interrupted, arrived, signals_wait
 from common.trained import Trained
+from common.training import checks, messages
 from common.training import folder as run_folder
 from common.training.checkpoints import Checkpoints
-from common.training.checks import (
-    DivergedError,
-    check_finite,
-    check_start,
-    report_inactive_dimensions,
-)
 from common.training.exports import Exports
-from common.training.messages import (
-    announce,
-    announce_rest,
-    how_to_resume,
-    only_the_chief_prints,
-    print_losses,
-    progress_bar,
-)
 from common.training.settings import ended, make_settings, mark_ended, refuse_other
 
 import keras
@@ -64,7 +51,7 @@ class Run:
         """
         self.args, self.data = args, data
         self.folder = Path(args.output_dir) / data.name / name
-        check_start(args, data, self.folder)
+        checks.check_start(args, data, self.folder)
         if not is_chief():
             self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
             self.folder = Path(self._temporary.name)
@@ -92,9 +79,10 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_wait(last=True))
             stack.enter_context(run_folder.opened(self.folder, self.trained.model, self.args.fresh))
-            stack.enter_context(only_the_chief_prints())
+            stack.enter_context(messages.only_the_chief_prints())
             self._resume_or_begin()
-            self._bar = stack.enter_context(progress_bar(self.epoch, self.args, self.settings))
+            bar = messages.progress_bar(self.epoch, self.args, self.settings)
+            self._bar = stack.enter_context(bar)
             self._stack = stack.pop_all()
         return self
 
@@ -104,7 +92,7 @@ class Run:
         place = self.folder if is_chief() else "The first worker"
         found = self._checkpoints.restore(lambda there: refuse_other(place, there, self.settings))
         run_folder.delete_unfinished(self.folder)
-        announce(self.args, self.data, self.settings, self.folder)
+        messages.announce(self.args, self.data, self.settings, self.folder)
         if found:
             self._losses = found["losses"]
             self.settings |= ended(found["settings"])
@@ -118,12 +106,12 @@ class Run:
         if "trained_epochs" not in self.settings:
             self._exports.delete_models()  # the checkpoint that they are from is damaged
         self._exports.write(self._losses)
-        announce_rest(self.epoch, self.args)
+        messages.announce_rest(self.epoch, self.args)
 
     def __exit__(self, kind, error, traceback):
         """Unlock the folder. Add to an error how far the training came and how to resume it."""
         try:
-            if isinstance(error, Interrupted | DivergedError | None):  # all workers end
+            if isinstance(error, Interrupted | checks.DivergedError | None):  # all workers end
                 wait_for_all_workers()
             self._stack.__exit__(kind, error, traceback)
         except Interrupted as late:
@@ -131,7 +119,7 @@ class Run:
             raise
         finally:
             if isinstance(error, Interrupted | OSError | MemoryError | tf.errors.OpError):
-                error.add_note(how_to_resume(self.epoch, self.args, self.data))
+                error.add_note(messages.how_to_resume(self.epoch, self.args, self.data))
 
     def epochs(self):
         """Yield the numbers of the epochs that are not trained yet."""
@@ -169,7 +157,7 @@ class Run:
         losses = {name: total / batches for name, total in self._totals.items()}
         shown = epoch % args.plot_every == 0 or epoch == args.epochs
         mean = self.trained.encode(self.data.test_images) if shown else None
-        check_finite(losses, self.trained, mean, epoch, args)
+        checks.check_finite(losses, self.trained, mean, epoch, args)
         seconds = round(time.perf_counter() - self._start, 2)
         self._losses.append({"epoch": epoch, **losses, "seconds": seconds})
         if epoch == args.epochs:
@@ -179,10 +167,10 @@ class Run:
         except BaseException:
             self._losses.pop()  # this epoch is not in a checkpoint
             raise
-        print_losses(epoch, losses, decimals)
+        messages.print_losses(epoch, losses, decimals)
         self._exports.write(self._losses)
         if epoch == args.epochs:
-            report_inactive_dimensions(mean)
+            checks.report_inactive_dimensions(mean)
         self._stop_if_asked()
 
     def _stop_if_asked(self):
