@@ -1,0 +1,165 @@
+"""The files that a run exports from its checkpoints."""
+
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+import sys
+from unittest.mock import Mock
+
+from common.program.files import read_json
+from common.training.folder import FIGURES
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from matplotlib.image import imread
+from small_runs import EPOCHS, SPOILS, events, exports, folder, read_weights, state
+from support import LOSSES, SCRIPTS, both, few_digits, losses
+
+OWN_FLAGS = {
+    "cvae": dict.fromkeys(("beta", "alpha", "lambda", "vamp_prior", "kernel")),
+    "mmd": {"lambda": None, "cross_entropy": False, "kernel": None},
+}
+
+
+@both
+def test_settings_have_all_flags_the_data_set_and_the_environment(model, whole):
+    settings = read_json(folder(whole, model) / "settings.json", dict)
+    assert settings["device"]
+    assert settings["model"] == model
+    assert settings["flags"] == OWN_FLAGS[model] | {
+        "epochs": EPOCHS, "batch_size": 20, "learning_rate": 1e-4, "latent_dim": 2,
+        "dataset": "digits", "data_dir": None, "output_dir": str(whole), "seed": 0,
+        "plot_every": 2, "dtype": "float32", "tensorboard": True, "fresh": False,
+        "images": None, "image_size": None, "replicas": 1,
+    }  # fmt: skip
+    assert settings["trained_epochs"] == EPOCHS
+    assert settings["dataset"] == {
+        "name": "digits", "title": "digits (scikit-learn)", "train_images": 60, "test_images": 40,
+        "image_shape": [28, 28, 1], "fingerprint": few_digits().fingerprint,
+    }  # fmt: skip
+    assert settings["epoch"] == {"batches": 3, "passes": 1}
+    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
+    assert versions.items() <= settings["versions"].items()
+    found = settings["environment"]
+    assert found["TF_NUM_INTRAOP_THREADS"] == os.environ["TF_NUM_INTRAOP_THREADS"]
+    assert found["TF_ENABLE_ONEDNN_OPTS"] == os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    assert found["processor"]
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_package_that_is_replaced_by_another_has_no_version(here, tmp_path, monkeypatch):
+    def version(name, version=importlib.metadata.version):
+        return version("no tensorflow" if name == "tensorflow" else name)  # as tensorflow-cpu
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    here("mmd", "--epochs", 1)
+    versions = json.loads((folder(tmp_path, "mmd") / "settings.json").read_text())["versions"]
+    assert versions["tensorflow"] is None
+    assert versions["numpy"] == np.__version__
+
+
+def test_figures_of_both_scripts_have_the_same_size(whole):
+    for kind in FIGURES:
+        files = [folder(whole, m) / f"{m}_{kind}_epoch_3.png" for m in SCRIPTS]
+        assert len({file.read_bytes()[16:24] for file in files}) == 1
+
+
+def test_the_decoder_is_deleted_first_and_written_last(here, tmp_path, monkeypatch):
+    """Whenever the run is killed, three models in its folder are of the same epoch."""
+    replace = Mock(wraps=os.replace)
+    monkeypatch.setattr(os, "replace", replace)
+    here("cvae", "--vamp-prior", 7, "--epochs", 1)
+    names = [new.name for (_, new), _ in replace.call_args_list]
+    assert names[-4:] == ["settings.json", "encoder.keras", "prior.keras", "decoder.keras"]
+
+
+def test_the_settings_of_an_extended_run_describe_its_models_at_any_time(here, copied):
+    """Compare settings.json with the models just before each file operation of the run."""
+    run = copied("mmd", done=True)
+    models, seen, watching = [run / "encoder.keras", run / "decoder.keras"], [], [True]
+
+    def look(event, args):
+        if watching[0] and event in ("open", "os.rename", "os.remove") and str(run) in str(args[0]):
+            watching[0] = False
+            weights = [hash(tuple(read_weights(file))) for file in models if file.exists()]
+            epochs = json.loads((run / "settings.json").read_text())["trained_epochs"]
+            seen.append((epochs, *weights) if len(weights) == 2 else None)
+            watching[0] = True
+
+    look("open", [run])
+    sys.addaudithook(look)  # cannot be removed
+    here("mmd", "--epochs", EPOCHS + 2)
+    look("open", [run])
+    watching[0] = False
+    first, gap, *others = dict.fromkeys(seen)
+    assert gap is None
+    assert [epochs for epochs, *_ in (first, *others)] == [EPOCHS, EPOCHS + 2]
+    assert len(seen) > 40
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize(
+    ("model", "done", "shift"),
+    [*(("mmd", True, i) for i in range(len(SPOILS))), ("cvae", False, 0)],
+)
+def test_damaged_exports_are_written_again(model, done, shift, here, whole, copied):
+    run = copied(model, done)
+    files = exports(run)
+    assert len(files) == (9 if done else 7)
+    for i, path in enumerate(files):  # in five tests, each file is damaged in each way
+        SPOILS[(i + shift) % len(SPOILS)](path)
+    assert ("(epoch)" in here(model)) != done
+    assert state(run) == state(folder(whole, model))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_bytes(b"garbage"), None])
+def test_tensorboard_files_are_written_again_without_missing_figures(make, here, copied):
+    run = copied("mmd", done=True)
+    before = events(run)
+    shutil.rmtree(run / "tensorboard")
+    figure = run / "mmd_grid_epoch_0.png"
+    figure.unlink()
+    if make:
+        make(figure)
+    here("mmd")
+    gone = [one for one in before if one[0] == 0 and b"figures/grid" in one[1]]
+    assert len(gone) == 1
+    assert events(run) == [one for one in before if one not in gone]
+
+
+def check_events(run, model):
+    """Check that TensorBoard has every loss and figure once, in order, equal to the files."""
+    (file,) = (run / "tensorboard").iterdir()
+    _, *found = tf.compat.v1.train.summary_iterator(str(file))
+    assert [event.step for event in found] == sorted(event.step for event in found)
+    values = [(e.step, v.tag, tf.make_ndarray(v.tensor)) for e in found for v in e.summary.value]
+    scalars = {(step, tag): value for step, tag, value in values if tag.startswith("losses/")}
+    figures = {(step, tag): value for step, tag, value in values if tag.startswith("figures/")}
+    assert len(scalars) + len(figures) == len(values)
+    names = [f"losses/{name}" for name in LOSSES[model]]
+    rows = [(step, zip(names, row, strict=True)) for step, *row in losses(run)]
+    assert scalars == {(step, name): np.float32(value) for step, row in rows for name, value in row}
+    pngs = {path.stem: imread(path) for path in run.glob("*.png")}
+    assert {f"{model}_{tag[8:]}_epoch_{step}" for step, tag in figures} == set(pngs)
+    for (step, tag), (width, height, png) in figures.items():
+        shown = pngs[f"{model}_{tag[8:]}_epoch_{step}"]
+        assert (int(height), int(width)) == shown.shape[:2]
+        np.testing.assert_array_equal(imread(io.BytesIO(png)), shown)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_tensorboard_has_each_epoch_once(here, copied, monkeypatch):
+    """Check a run that has finished, one whose extension stops, and one that is resumed then."""
+    run = copied("mmd", done=True)
+    full = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "no space"))
+    for epochs, status in ((3, 0), (5, 2), (5, 0)):
+        with monkeypatch.context() as patch:
+            if status:
+                patch.setattr(tf.train.Checkpoint, "write", full)
+            here("mmd", "--epochs", epochs, status=status)
+        check_events(run, "mmd")
