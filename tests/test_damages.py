@@ -1,9 +1,8 @@
-"""Random damage to every file that a run leaves: nothing wrong is used, nothing outside is touched.
+"""Damage the files of a run at random: nothing wrong is used, and no other file is changed.
 
-`python -m pytest -m soak tests/test_damages.py -s` does a thousand, and prints what came of them.
+`python -m pytest -m soak tests/test_damages.py -s` makes 1,000 damages and prints their outcomes.
 """
 
-import contextlib
 import json
 import os
 import random
@@ -12,7 +11,6 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-import common.data.batches
 from common import animate
 from common.compare import __main__ as comparison
 from common.compare import evaluate, judge
@@ -22,6 +20,7 @@ from common.program.errors import UserError
 from common.program.files import read_json
 
 import pytest
+from small_runs import shorten, state
 from support import (
     SCRIPTS,
     call,
@@ -29,13 +28,11 @@ from support import (
     few_digits,
     put,
     set_weights_to_zero,
-    small_figures,
     snapshot,
 )
 from test_explore import in_page
-from test_resume import state
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and links")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs named pipes and links")
 
 EPOCHS = 2
 FLAGS = ("--dataset", "digits", "--batch-size", 30, "--tensorboard", "--plot-every", 1)
@@ -47,15 +44,12 @@ HOSTILE += ([], {}, [[[]]], "</script>", "日本")
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Runs on 60 digits, whose figures are soon drawn; a quick judge."""
+    """Shorten runs and comparisons."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(common.data.batches, "EPOCH", 1)
-        patch.setattr("common.training.exports.draw_figures", small_figures)
+        shorten(patch)
         patch.setattr(evaluate, "PRIOR_DRAWS", 100)
         patch.setattr(judge, "EPOCHS", 1)
         patch.setattr("common.trained.load_dataset", few_digits)
-        for script in SCRIPTS.values():
-            patch.setattr(script, "load_data", few_digits)
         yield
 
 
@@ -65,7 +59,7 @@ def train(model, out, epochs=EPOCHS, *flags):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    """A folder with a measured run of either script, one of another seed, and a longer one."""
+    """Return a folder with compared runs of both scripts, longer ones, and one of another seed."""
     out = tmp_path_factory.mktemp("clean")
     for model in SCRIPTS:
         assert train(model, out / "runs") == 0
@@ -77,7 +71,7 @@ def clean(tmp_path_factory):
     return out
 
 
-# Damages: functions of a random.Random, a path and a folder with other files -------------------
+# Damages: functions of a random.Random, the path of a file, and a folder with other files
 
 
 def change_bytes(rng, path, _):
@@ -100,14 +94,14 @@ def delete(rng, path, _):
 
 
 def swap(rng, path, outside):
-    """Put in its place another file of the run, or the same or another one of another run."""
+    """Replace the file by a copy of another file of this run or of another run."""
     others = sorted(one for one in outside.parent.rglob(f"*{path.suffix}") if one.is_file())
     shutil.copy(rng.choice(others), path.with_name("new"))
     path.with_name("new").replace(path)
 
 
 def other_kind(rng, path, outside):
-    """Put a folder, a pipe or a link in its place."""
+    """Replace the file by a folder, a named pipe or a link."""
     outer = outside / "precious"
     put(path, rng.choice([
         Path.mkdir, os.mkfifo, lambda p: p.symlink_to(outer), lambda p: p.symlink_to(outside),
@@ -115,30 +109,8 @@ def other_kind(rng, path, outside):
     ]))  # fmt: skip
 
 
-def plant(rng, path, outside):
-    """Put links to what is outside where temporary files and checkpoints are made."""
-    later = ("ckpt-3.index", "ckpt-3.data-00000-of-00001")
-    for name in (f".{path.stem}.partial{path.suffix}", *later):
-        with contextlib.suppress(FileExistsError):
-            path.with_name(name).symlink_to(outside / "precious")
-
-
-def plant_list(rng, path, outside):
-    """Plant lists of checkpoints, as TensorFlow keeps and follows them, that name those outside."""
-    inside = path.parent.name in ("checkpoints", "tensorboard")
-    folder = path.parents[inside] / "checkpoints"
-    name = rng.choice(["ckpt-2", "ckpt-3", "*", "\udcff"])
-    lines = ["model", *["all_model"] * 2]
-    target = rng.choice([outside / "checkpoints" / name, f"../../outside/checkpoints/{name}", name])
-    text = "".join(f'{line}_checkpoint_path: "{target}"\n' for line in lines)
-    for place in (folder, folder / "ckpt-2", folder / "ckpt-3"):
-        with contextlib.suppress(OSError):  # where there is another file
-            place.mkdir(exist_ok=True)
-            (place / "checkpoint").write_bytes(text.encode(errors="surrogateescape"))
-
-
 def edit(rng, path, outside):
-    """Another value in JSON, another digit elsewhere."""
+    """Change a value in JSON, the weights or configuration of a model, or a digit elsewhere."""
     if path.suffix == ".json":
         content = json.loads(path.read_text())
         _edit_value(rng, content)
@@ -170,13 +142,13 @@ def _edit_value(rng, content):
         content[key] = rng.choice(HOSTILE)
 
 
-DAMAGES = (change_bytes, cut, lengthen, delete, swap, other_kind, plant, plant_list, edit, edit)
+DAMAGES = (change_bytes, cut, lengthen, delete, swap, other_kind, edit, edit)
 
-# What is done with a damaged run, and what has to have come of it -------------------------------
+# Actions on a damaged run, which check their outcome and return an exit status
 
 
 def load(run, model, clean):
-    """`load_run` gives the very models, or says what is wrong."""
+    """Load the run: the models are those of the clean run, or there is an error."""
     try:
         found = load_run(run)
     except (UserError, OSError):
@@ -186,12 +158,12 @@ def load(run, model, clean):
     return 0
 
 
-def go_on(run, model, clean, epochs=EPOCHS):
-    """The script, to its end or further: as if nothing had been, or a word about what is wrong."""
+def resume(run, model, clean, epochs=EPOCHS):
+    """Run the script: the run ends as if it had never been damaged, or there is an error."""
     status = train(model, run.parents[1], epochs)
     if status == 0:
         whole = clean / ("runs" if epochs == EPOCHS else "longer") / "digits" / model
-        earlier = f"*_epoch_[!{epochs}].*png"  # not made anew, nor is a link for one removed
+        earlier = f"*_epoch_[!{epochs}].*png"  # these are not written again, and links are kept
         for path in run.glob(earlier):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         *found, figures, _ = state(run)
@@ -204,11 +176,11 @@ def go_on(run, model, clean, epochs=EPOCHS):
 
 
 def extend(run, model, clean):
-    return go_on(run, model, clean, EPOCHS + 1)
+    return resume(run, model, clean, EPOCHS + 1)
 
 
-def begin_anew(run, model, clean):
-    """--fresh: as a new run, with nothing left of what had been, or nothing deleted."""
+def start_over(run, model, clean):
+    """Run the script with --fresh: the run is as a new one, or nothing is deleted."""
     before = snapshot(run)
     status = train(model, run.parents[1], EPOCHS, "--fresh")
     if status == 0:
@@ -226,7 +198,7 @@ def animate_figures(run, model, clean):
 
 
 def show(run, model, clean):
-    """The page shows what the clean run's does, or less of losses and metrics."""
+    """Write the explorer's page: it shows the clean run, perhaps without losses or metrics."""
     status, page = call(explore.main, run, "--output", run.parents[1] / "page.html"), {}
     if status == 0:
         for place in (run, clean / "runs" / "digits" / model):
@@ -236,13 +208,13 @@ def show(run, model, clean):
             page[place] = {one["title"]: one["rows"] for one in panel.pop("tables")}, data
         (tables, found), (whole, expected) = page.values()
         assert found == expected
-        del tables["Flags"], whole["Flags"]  # among them, the folder
+        del tables["Flags"], whole["Flags"]  # they contain the folder
         assert tables.items() <= whole.items()
     return status
 
 
 def measure(run, model, clean):
-    """The comparison measures what the clean run's has."""
+    """Compare the run: its metrics are those of the clean run."""
     status = call(comparison.main, run, *COMPARE)
     if status == 0:
         expected = read_json(clean / "runs" / "digits" / model / "metrics.json", dict)["values"]
@@ -251,15 +223,15 @@ def measure(run, model, clean):
     return status
 
 
-ACTIONS = {load: 7, go_on: 5, begin_anew: 2, extend: 2, animate_figures: 1, show: 2, measure: 2}
+ACTIONS = {load: 7, resume: 5, start_over: 2, extend: 2, animate_figures: 1, show: 2, measure: 2}
 
 
 def slow(*_):
-    raise TimeoutError("a minute is over")
+    raise TimeoutError("more than a minute")
 
 
 def attack(rng, clean, place, capsys):
-    """Damage a copy of a run, do something with it, return what was done and what came of it."""
+    """Damage a copy of a run and act on it. Return the action, the damages and the exit status."""
     model = rng.choice([*SCRIPTS, "mmd"])
     run = shutil.copytree(clean / "runs" / "digits", place / "digits") / model
     outside = place / "outside"
@@ -304,9 +276,9 @@ def test_random_damages(seed, n, clean, tmp_path, capsys):
         shutil.rmtree(place)
         damages += len(done)
         for one in done:
-            found[one.split()[0], act, "as it should be" if status == 0 else "refused"] += 1
-    whole = sum(count for key, count in found.items() if key[-1] == "as it should be")
-    assert whole > damages / 2  # most of it heals
+            found[one.split()[0], act, "correct" if status == 0 else "refused"] += 1
+    whole = sum(count for key, count in found.items() if key[-1] == "correct")
+    assert whole > damages / 2  # most damages are repaired
     with capsys.disabled():
         for key, count in sorted(found.items()) if n > 12 else ():
             print("\n| " + " | ".join((*key, str(count))) + " |", end="")
