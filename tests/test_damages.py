@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 from collections import Counter
-from pathlib import Path
 
 from common import animate
 from common.compare import __main__ as comparison
@@ -101,10 +100,10 @@ def swap(rng, path, outside):
 
 
 def other_kind(rng, path, outside):
-    """Replace the file by a folder, a named pipe or a link."""
+    """Replace the file by a named pipe or a link."""
     outer = outside / "precious"
     put(path, rng.choice([
-        Path.mkdir, os.mkfifo, lambda p: p.symlink_to(outer), lambda p: p.symlink_to(outside),
+        os.mkfifo, lambda p: p.symlink_to(outer), lambda p: p.symlink_to(outside),
         lambda p: p.symlink_to("nowhere"), lambda p: p.symlink_to(p.name),
     ]))  # fmt: skip
 
