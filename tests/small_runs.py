@@ -27,11 +27,12 @@ from support import LOSSES, SCRIPTS, SIGNALS, call, cut, few_digits, losses, put
 
 EPOCHS = 3
 FLAGS = f"--dataset digits --epochs {EPOCHS} --plot-every 2 --batch-size 20 --tensorboard".split()
+FLAGS += ["--learning-rate", "1e-3"]
 
 
 def shorten(patch):
-    """Make runs short: an epoch is one pass over 60 digits, and figures are small."""
-    patch.setattr(common.data.batches, "EPOCH", 1)
+    """Make runs short: an epoch is two passes over 60 digits, and figures are small."""
+    patch.setattr(common.data.batches, "EPOCH", 120)
     patch.setattr("common.training.exports.draw_figures", small_figures)
     for script in SCRIPTS.values():
         patch.setattr(script, "load_data", few_digits)
@@ -65,14 +66,22 @@ def here(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """Return a folder with a run of each script that was never stopped."""
-    out = tmp_path_factory.mktemp("whole")
+def trained(tmp_path_factory):
+    """Return a folder with a run of each script, what they printed, and what main returned."""
+    out, printed, returned = tmp_path_factory.mktemp("runs") / "new" / "folder", {}, {}
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)
-        for model in SCRIPTS:
-            assert call(model, *FLAGS, "--output-dir", out) == 0
-    return out
+        for model, script in SCRIPTS.items():
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                returned[model] = script.main([*FLAGS, "--output-dir", str(out)])
+            printed[model] = stdout.getvalue().splitlines()
+    return out, printed, returned
+
+
+@pytest.fixture
+def whole(trained):
+    """Return a folder with a run of each script that was never stopped."""
+    return trained[0]
 
 
 @pytest.fixture
@@ -96,15 +105,7 @@ class Script:
     """A script on 60 digits, in a forked process that writes to a pipe or a terminal."""
 
     def __init__(self, model, out, *flags, prepare=(), terminal=False):
-        """Start the script.
-
-        Args:
-            model: "cvae" or "mmd".
-            out: folder for --output-dir.
-            flags: flags of the script.
-            prepare: function that the process calls first, followed by its arguments.
-            terminal: whether the process writes to a terminal.
-        """
+        """Start a script with flags. `prepare` is a function to call first, and its arguments."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.support"])  # the working directory is the root
         flags = [str(word) for word in ("--output-dir", out, *flags)]

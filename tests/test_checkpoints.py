@@ -13,7 +13,6 @@ import time
 
 import common.program.files
 from common.load import load_run
-from common.program.errors import UserError
 from common.training.checkpoints import Checkpoints
 from common.training.run import Run
 
@@ -82,38 +81,30 @@ def test_a_run_killed_while_it_wrote_a_file_is_resumed(whole, copied, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "suffix"), [(EPOCHS, "index"), (EPOCHS, "data-00000-of-00001"), (0, "index")]
+    ("epoch", "suffix"),
+    [(EPOCHS, "index"), (EPOCHS, "data-00000-of-00001"), (EPOCHS, None), (0, "index")],
 )
 def test_a_run_killed_while_it_wrote_a_checkpoint_is_resumed(
     epoch, suffix, whole, copied, tmp_path
 ):
-    """There is half an index, or data without an index. At epoch 0, there is nothing else."""
-    run = copied("mmd")
-    checkpoints = run / "checkpoints"
-    content = (checkpoints / f"ckpt-2.{suffix}").read_bytes()
-    if epoch == 0:
+    """There is half an index, or data without one, or TensorFlow's temporary folder is left."""
+    run = copied("mmd", done=suffix is None)
+    checkpoints, files = run / "checkpoints", [f"ckpt-{epoch}_temp/part-00000-of-00001.index"]
+    files += [f"ckpt-{epoch}.{suffix}" if suffix else f"ckpt-{EPOCHS}.index.tempstate1"]
+    content = (checkpoints / f"ckpt-2.{suffix or 'index'}").read_bytes()
+    if epoch == 0:  # there is nothing else
         shutil.rmtree(run)
-    (checkpoints / f"ckpt-{epoch}_temp").mkdir(parents=True)
-    for name in (f"ckpt-{epoch}_temp/part-00000-of-00001.index", f"ckpt-{epoch}.{suffix}"):
+    for number in {epoch, max(0, epoch - 1)}:
+        (checkpoints / f"ckpt-{number}_temp").mkdir(parents=True)
+    for name in files:
         (checkpoints / name).write_bytes(content[: len(content) // 2])
-    others = checkpoints / "ckpt-2 copy.index"  # a file of the user
-    others.touch()
-    check_end("mmd", tmp_path, whole)
-    assert others.exists()
-
-
-def test_temporary_files_that_tensorflow_left_beside_checkpoints_are_deleted(
-    whole, copied, tmp_path
-):
-    checkpoints = copied("mmd", done=True) / "checkpoints"
-    for epoch in (EPOCHS, EPOCHS - 1):
-        (checkpoints / f"ckpt-{epoch}_temp").mkdir()
-    (checkpoints / f"ckpt-{EPOCHS}_temp" / "part-00000-of-00001.index").touch()
-    (checkpoints / f"ckpt-{EPOCHS}.index.tempstate1").touch()
     others = [checkpoints / name for name in ("ckpt-1_temporary", "ckpt-1.index.tempstate")]
     others[0].mkdir()
     others[1].touch()
+    copy = checkpoints / "ckpt-2 copy.index"  # a file of the user
+    copy.touch()
     check_end("mmd", tmp_path, whole, others)
+    assert copy.exists()
 
 
 @soak(range(100, 120))
@@ -163,14 +154,14 @@ def test_fewer_epochs_end_a_stopped_run_where_it_is(here, copied, monkeypatch):
     assert load_run(run).flags["epochs"] == 9
 
 
-def write_old_form(patch, *missing):
+def write_old_form(patch):
     """Write settings as earlier versions did: flags.epochs is the epoch of the models."""
 
     def old_form(settings):
         settings = copy.deepcopy(settings)
         if "trained_epochs" in settings:
             settings["flags"]["epochs"] = settings.pop("trained_epochs")
-        return {name: value for name, value in settings.items() if name not in missing}
+        return settings
 
     def save(self, settings, losses, save=Checkpoints.save):
         save(self, old_form(settings), losses)
@@ -198,18 +189,6 @@ def test_runs_of_earlier_versions_are_loaded_and_resumed(here, whole, tmp_path, 
     assert load_run(run).flags["epochs"] == load_run(run).epochs == 1
     here("mmd")
     assert state(run)[:4] == state(folder(whole, "mmd"))[:4]
-
-
-@pytest.mark.usefixtures("no_training")
-def test_finished_runs_of_the_first_version_get_fingerprints(here, tmp_path, monkeypatch):
-    run = folder(tmp_path, "mmd")
-    with monkeypatch.context() as patch:
-        write_old_form(patch, "models", "losses")
-        here("mmd", "--epochs", 1)
-    with pytest.raises(UserError, match=re.escape(str(run))):
-        load_run(run)
-    here("mmd", "--epochs", 1)
-    assert load_run(run).epochs == 1
 
 
 # Damaged checkpoints ----------------------------------------------------------

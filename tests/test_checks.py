@@ -8,7 +8,7 @@ from common.trained import active_dimensions
 import numpy as np
 import pytest
 from small_runs import EPOCHS, folder, state
-from support import LOSSES, SCRIPTS, few_digits, losses, snapshot
+from support import LOSSES, SCRIPTS, losses, snapshot
 
 
 @pytest.mark.parametrize(("flags", "named"), [
@@ -25,11 +25,6 @@ def test_invalid_flags_are_refused_before_anything_is_written(
     (tmp_path / "file").write_text("mine")
     assert named in here("mmd", *flags, status=2)
     assert snapshot(tmp_path) == {(tmp_path / "file").relative_to(tmp_path): b"mine"}
-
-
-def test_too_few_test_images_are_refused(here, monkeypatch):
-    monkeypatch.setattr("mmd_cvae.load_data", lambda _: few_digits(test=3))
-    assert "3 test images" in here("mmd", status=2)
 
 
 @pytest.mark.parametrize(("model", "flags", "advice"), [

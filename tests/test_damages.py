@@ -162,9 +162,8 @@ def resume(run, model, clean, epochs=EPOCHS):
     status = train(model, run.parents[1], epochs)
     if status == 0:
         whole = clean / ("runs" if epochs == EPOCHS else "longer") / "digits" / model
-        earlier = f"*_epoch_[!{epochs}].*png"  # these are not written again, and links are kept
-        for path in run.glob(earlier):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for path in run.glob(f"*_epoch_[!{epochs}].*png"):  # these are not written again
+            path.unlink()
         *found, figures, _ = state(run)
         *expected, whole_figures, _ = state(whole)
         assert found == expected

@@ -1,8 +1,6 @@
 """Runs of both scripts from their main function: what they train, print and return."""
 
 import concurrent.futures
-import contextlib
-import io
 import json
 import os
 import re
@@ -24,7 +22,7 @@ import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_runs import Script, folder
+from small_runs import FLAGS, Script, folder, shorten, state
 from support import (
     LOSSES,
     SCRIPTS,
@@ -38,38 +36,18 @@ from support import (
     snapshot,
 )
 
-FLAGS = ("--dataset", "digits", "--epochs", 3, "--plot-every", 2, "--learning-rate", "1e-3")
 LINE, N = r"Losses \(epoch\): (\d+):", r"-?\d+\.\d+"
 LINES = {model: rf"{LINE}  {N} " + rf",  {N} ".join(LOSSES[model]) for model in SCRIPTS}
 TITLES = {"cvae": "CVAE (ELBO)", "mmd": "MMD-VAE"}
-DATA = few_digits(train=300, test=80)
-
-
-def two_short_passes(patch):
-    """Make an epoch two passes over 300 images, and figures small."""
-    patch.setattr(common.data.batches, "EPOCH", 600)
-    patch.setattr("common.training.exports.draw_figures", small_figures)
-    for script in SCRIPTS.values():
-        patch.setattr(script, "load_data", lambda *_: DATA)
+DATA = few_digits()
 
 
 @pytest.fixture(autouse=True)
 def short_runs(monkeypatch):
-    two_short_passes(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Return a folder with a run of each script, the lines it printed, and what main returned."""
-    out = tmp_path_factory.mktemp("runs") / "new" / "folder"
-    printed, returned = {}, {}
-    with pytest.MonkeyPatch.context() as patch:
-        two_short_passes(patch)
-        for model, script in SCRIPTS.items():
-            with contextlib.redirect_stdout(io.StringIO()) as stdout:
-                returned[model] = script.main([*map(str, FLAGS), "--output-dir", str(out)])
-            printed[model] = stdout.getvalue().splitlines()
-    return out, printed, returned
+    shorten(monkeypatch)
+    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
+    for script in SCRIPTS.values():
+        monkeypatch.setattr(script, "load_data", lambda _: DATA)
 
 
 @both
@@ -78,7 +56,7 @@ def test_a_run_prints_the_originals_lines_and_its_losses_fall(model, trained):
     first, second, *lines = trained[1][model]
     for part in (TITLES[model], "digits (scikit-learn)", "PU", "seed 0", "0.001"):
         assert part in first
-    for part in ("6 batches of 100", "2 passes over 300 images", "epoch 3", str(run)):
+    for part in ("6 batches of 20", "2 passes over 60 images", "epoch 3", str(run)):
         assert part in second
     lines = [line for line in lines if "latent dimensions" not in line]
     assert [re.fullmatch(LINES[model], line)[1] for line in lines] == ["1", "2", "3"]
@@ -99,7 +77,7 @@ def test_figures_show_the_model_with_the_same_draws_at_each_epoch(model, tmp_pat
     monkeypatch.setattr(
         "common.training.exports.draw_figures", lambda *args: drawn.append(args) or {}
     )
-    assert call(model, "--epochs", 1, "--seed", 7, "--output-dir", tmp_path) == 0
+    assert call(model, *FLAGS, "--epochs", 1, "--seed", 7, "--output-dir", tmp_path) == 0
     draws = tf.random.stateless_normal((64, 2), seed=(7, 0))  # the same in both scripts
     for epoch, (_, _, random_vector, data, title, *prior) in enumerate(drawn):
         np.testing.assert_array_equal(random_vector, draws)
@@ -121,7 +99,7 @@ def test_main_returns_the_trained_run_as_load_run_does(model, trained):
     np.testing.assert_array_equal(returned.sample(3)[1], run.sample(3)[1])
     x, rng = DATA.train_images.numpy() / np.float32(255), tf.random.Generator.from_seed(0)
     _, terms = SCRIPTS[model].compute_loss(x, run.encoder, run.decoder, rng)
-    first = abs(next(iter(terms.values())))  # in cvae a sum over 300 images, not over 100
+    first = abs(next(iter(terms.values())))  # in cvae a sum over 60 images, not over 20
     last = abs(losses(run.folder)[-1][1])  # the mean over an epoch in which it fell
     assert last / 2 < first / (3 if model == "cvae" else 1) < last
 
@@ -137,7 +115,6 @@ def test_an_epoch_has_the_batches_of_a_seeded_shuffle(model, size, number, tmp_p
 
     monkeypatch.setattr(SCRIPTS[model], "load_data", lambda *_: data)
     monkeypatch.setattr(SCRIPTS[model], "train_step", record)
-    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     monkeypatch.setattr(common.data.batches, "EPOCH", 1500)
     flags = ("--epochs", 2, "--seed", 3, "--batch-size", size, "--output-dir", tmp_path)
     assert call(model, *flags) == 0
@@ -156,16 +133,14 @@ def test_an_epoch_has_the_batches_of_a_seeded_shuffle(model, size, number, tmp_p
 def test_progress_bar_on_a_terminal(tmp_path):
     flags = ("--dataset", "digits", "--epochs", 2, "--batch-size", 4)
     output = Script("mmd", tmp_path, *flags, terminal=True).expect(0)
-    assert re.search(r"epoch [12]: .*\d+/30 \[.*<.*(batch/s|s/batch)\]", output)
+    assert re.search(r"epoch [12]: .*\d+/60 \[.*<.*(batch/s|s/batch)\]", output)
     assert re.findall(LINES["mmd"], output) == ["1", "2"]
 
 
 @pytest.mark.usefixtures("no_training")
-def test_flags_that_differ_from_the_default_are_printed(tmp_path, capsys):
-    flags = ("--epochs", 1, "--output-dir", tmp_path, "--dtype", "float64", "--latent-dim", 3)
-    assert call("cvae", *flags, "--beta", 1) == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    for part in ("(beta = 1)", "latent dimensions 3", "0.0001", "float64"):
+def test_flags_that_differ_from_the_default_are_printed(here):
+    first = here("cvae", "--dtype", "float64", "--latent-dim", 3, "--beta", 1).splitlines()[0]
+    for part in ("(beta = 1)", "latent dimensions 3", "0.001", "float64"):
         assert part in first
 
 
@@ -181,44 +156,39 @@ def test_main_restores_the_global_state_of_the_calling_program(tmp_path, monkeyp
         signal.signal(number, lambda *_: None)
     monkeypatch.setattr("common.training.exports.draw_figures", draw_figures)
     before = global_state()
-    flags = ("--epochs", "1", "--output-dir", str(tmp_path), "--dtype", "float64")
+    flags = (*FLAGS, "--epochs", "1", "--output-dir", str(tmp_path), "--dtype", "float64")
     run = SCRIPTS["mmd"].main(flags)
     assert global_state() == before
     mean = run.encode(DATA.test_images)
     assert mean.dtype == "float64"
     np.testing.assert_array_equal(load_run(run.folder).encode(DATA.test_images), mean)
-    monkeypatch.setattr("common.training.exports.draw_figures", small_figures)
     with concurrent.futures.ThreadPoolExecutor() as pool:  # no handler can be set in a thread
         again = pool.submit(SCRIPTS["mmd"].main, [*flags, "--fresh"]).result()
     assert again.fingerprint == run.fingerprint
 
 
 @both
-def test_a_finished_run_says_so_and_changes_no_result(model, trained, capsys):
-    out = trained[0]
-    before, weights = snapshot(out), load_run(folder(out, model)).fingerprint
-    assert call(model, *FLAGS, "--output-dir", out) == 0
-    text = capsys.readouterr().out
+def test_a_finished_run_says_so_and_changes_no_result(model, here, copied):
+    run = copied(model, done=True)
+    before, output = state(run), here(model)
     for part in ("3 epochs", "--epochs is 3", "--fresh"):
-        assert part in text
-    assert "Losses" not in text
-    changed = {path.suffix for path, _ in before.items() ^ snapshot(out).items()}
-    assert changed <= {".keras"}  # they contain the time
-    assert load_run(folder(out, model)).fingerprint == weights
+        assert part in output
+    assert "Losses" not in output
+    assert state(run) == before
 
 
 @pytest.mark.parametrize(("model", "flags", "named"), [
     ("mmd", ["--seed", 1], ["--seed", 0, 1]),
     ("mmd", ["--latent-dim", 3], ["--latent-dim", 2, 3]),
     ("mmd", ["--learning-rate", 0.01], ["--learning-rate", 0.001, 0.01]),
-    ("mmd", ["--batch-size", 50], ["--batch-size", 100, 50]),
+    ("mmd", ["--batch-size", 50], ["--batch-size", 20, 50]),
     ("mmd", ["--dtype", "float64"], ["--dtype", "float32", "float64"]),
     ("cvae", ["--beta", 1], ["--beta", "not given", 1.0]),
     ("mmd", ["--cross-entropy"], ["--cross-entropy", "not given", True]),
-    ("mmd", [], ["train_images", 300, 200]),  # other data with the same name
+    ("mmd", [], ["train_images", 60, 50]),  # other data with the same name
 ])  # fmt: skip
 def test_a_run_with_other_settings_is_refused(model, flags, named, trained, monkeypatch, capsys):
-    data, before = DATA if flags else few_digits(train=200, test=80), snapshot(trained[0])
+    data, before = DATA if flags else few_digits(train=50), snapshot(trained[0])
     monkeypatch.setattr(SCRIPTS[model], "load_data", lambda *_: data)
     assert call(model, *FLAGS, "--output-dir", trained[0], *flags) == 2
     error = capsys.readouterr().err
@@ -234,7 +204,7 @@ def test_the_command_to_resume_names_digits_that_replaced_fashion_mnist(
 ):
     monkeypatch.setattr("mmd_cvae.train_step", Mock(side_effect=OSError(5, "Oh", "there")))
     monkeypatch.setattr("sys.orig_argv", ["python", "mmd_cvae.py", *flags])
-    assert call("mmd", *flags, "--epochs", 1, "--output-dir", tmp_path) == 2
+    assert call("mmd", *flags, "--batch-size", 20, "--output-dir", tmp_path) == 2
     command = " ".join(["mmd_cvae.py", *flags])
     assert capsys.readouterr().err.endswith(f" {command}{more}\n")
 
@@ -247,8 +217,11 @@ def test_the_command_to_resume_names_digits_that_replaced_fashion_mnist(
     ("cvae", "--alpha 0.5 --lambda 3 --vamp-prior 5 --latent-dim 3 --kernel imq --dtype float64"),
     ("mmd", "--lambda 784 --cross-entropy --kernel imq"),
 ])  # fmt: skip
-def test_runs_with_other_objectives_are_resumed_exactly_and_loaded(model, flags, tmp_path, capsys):
-    flags = ["--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
+def test_runs_with_other_objectives_are_resumed_exactly_and_loaded(
+    model, flags, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("common.training.exports.draw_figures", small_figures)
+    flags = [*FLAGS, "--epochs", 2, *flags.split(), "--learning-rate", 0.01, "--output-dir"]
     assert call(model, *flags, tmp_path / "a") == 0
     assert call(model, *flags, tmp_path / "b", "--epochs", 1) == 0
     assert call(model, *flags, tmp_path / "b") == 0
@@ -273,14 +246,13 @@ def test_runs_with_other_objectives_are_resumed_exactly_and_loaded(model, flags,
 
 @pytest.mark.slow
 def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", lambda *_: DATA)
     monkeypatch.setattr("common.compare.judge.EPOCHS", 1)
     monkeypatch.setattr("common.compare.evaluate.PRIOR_DRAWS", 300)
     wrapped = Mock(wraps=metrics.to_gaussian)
     monkeypatch.setattr(metrics, "to_gaussian", wrapped)
     flags = ("--epochs", 1, "--beta", 1, "--vamp-prior", 7, "--output-dir", tmp_path)
-    assert call("cvae", *flags) == 0
+    assert call("cvae", *FLAGS, *flags) == 0
     place = folder(tmp_path, "cvae")
     assert call(compare.main, place, "--iw-samples", 2, "--iw-images", 9) == 0
     values = json.loads((place / "metrics.json").read_text())["values"]
@@ -295,7 +267,6 @@ def test_the_comparison_of_a_run_with_a_vamp_prior(tmp_path, monkeypatch):
     )
     assert values["KL part of the ELBO"] == pytest.approx(kl, rel=1e-3)
     assert kl != pytest.approx(to_normal, rel=0.01)
-    assert values["active dimensions"] == (np.var(mean, axis=0) > 0.01).sum()
     for (normal, *_), _ in wrapped.call_args_list:  # of N(0, I) for every prior
         np.testing.assert_array_equal(normal, StandardNormal().sample(300, 2, 0))
     assert "`--beta 1`, `--vamp-prior 7`" in place.with_name("comparison.md").read_text()
