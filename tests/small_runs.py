@@ -197,14 +197,9 @@ def after(name, then, *arguments):
 
 
 def soak(seeds, *marks):
-    """Parametrize `seed`: 1 in the usual tests, with these marks, and `seeds` in `-m soak`."""
-    others = [pytest.param(seed, marks=pytest.mark.soak) for seed in seeds]
-    return pytest.mark.parametrize("seed", [pytest.param(1, marks=marks), *others])
-
-
-def rounds(seed):
-    """Return how often a test with this seed stops a run."""
-    return 2 if seed == 1 else 5
+    """Parametrize `seed` and `rounds`: 1 and 2 in usual tests with these marks, more in soaks."""
+    others = [pytest.param(seed, 5, marks=pytest.mark.soak) for seed in seeds]
+    return pytest.mark.parametrize(("seed", "rounds"), [pytest.param(1, 2, marks=marks), *others])
 
 
 # The files of a run -----------------------------------------------------------
@@ -267,7 +262,7 @@ def events(run):
     )
 
 
-def check_whole_files(run):
+def check_files(run):
     """Check that every exported file is complete."""
     for path in run.glob("[!.]*.png"):
         assert path.read_bytes()[-8:-4] == b"IEND", path

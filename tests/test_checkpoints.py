@@ -23,10 +23,9 @@ from small_runs import (
     SPOILS,
     after,
     check_end,
-    check_whole_files,
+    check_files,
     exports,
     folder,
-    rounds,
     script,
     soak,
     state,
@@ -75,7 +74,7 @@ def test_a_run_killed_while_it_wrote_a_file_is_resumed(whole, copied, tmp_path):
     for writer in ("csv.DictWriter.writerows", image, settings, "keras.Model.save"):  # in turn
         prepare = (after, writer, die_halfway, run)
         script("mmd", tmp_path, prepare=prepare).expect(-signal.SIGKILL)
-        check_whole_files(run)
+        check_files(run)
         assert list(run.rglob(".*.partial*"))
     check_end("mmd", tmp_path, whole)
 
@@ -109,10 +108,10 @@ def test_a_run_killed_while_it_wrote_a_checkpoint_is_resumed(
 
 @soak(range(100, 120))
 @pytest.mark.parametrize("model", SCRIPTS)
-def test_killed_runs_are_resumed_exactly(model, seed, whole, tmp_path):
+def test_killed_runs_are_resumed_exactly(model, seed, rounds, whole, tmp_path):
     """Kill runs at random file operations and moments, and damage exports in between."""
     rng, run, kills, spoilt = random.Random(seed), folder(tmp_path, model), 0, False
-    while kills < rounds(seed):
+    while kills < rounds:
         if rng.random() < 0.6:
             prepare = (die_at_file_operation, str(run), rng.randint(1, 40))
             one = script(model, tmp_path, prepare=prepare)
@@ -125,7 +124,7 @@ def test_killed_runs_are_resumed_exactly(model, seed, whole, tmp_path):
         assert status in (0, -signal.SIGKILL), output
         spoilt = spoilt and "(epoch)" not in output
         if not spoilt:  # or all files were written again
-            check_whole_files(run)
+            check_files(run)
         if status == 0:  # the run ended before the kill
             assert state(run) == state(folder(whole, model))
             shutil.rmtree(run)
@@ -275,6 +274,6 @@ def test_a_full_disk_is_reported_and_the_run_is_resumed_later(whole, tmp_path):
         output = script("mmd", tmp_path, "--fresh", prepare=prepare).expect(2)
         assert named in output.partition("error: ")[2]
         assert "Traceback" not in output
-        check_whole_files(folder(tmp_path, "mmd"))
+        check_files(folder(tmp_path, "mmd"))
         assert not list(tmp_path.rglob(".*.partial*"))
     check_end("mmd", tmp_path, whole)

@@ -20,15 +20,7 @@ from common.program.files import read_json
 
 import pytest
 from small_runs import shorten, state
-from support import (
-    SCRIPTS,
-    call,
-    edit_config,
-    few_digits,
-    put,
-    set_weights_to_zero,
-    snapshot,
-)
+from support import SCRIPTS, call, edit_config, few_digits, put, set_weights_to_zero, snapshot
 from test_explore import in_page
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs named pipes and links")

@@ -14,17 +14,7 @@ import mmd_cvae
 from common.data.sources import load_dataset
 
 import pytest
-from small_runs import (
-    EPOCHS,
-    after,
-    check_end,
-    check_whole_files,
-    folder,
-    rounds,
-    script,
-    soak,
-    state,
-)
+from small_runs import after, check_end, check_files, folder, script, soak, state
 from support import LOSSES, SCRIPTS, SIGNALS, call, environment
 
 pytest.importorskip("fcntl", reason="needs forks")  # not on Windows
@@ -47,10 +37,10 @@ def check_interrupted(out, number, status, output):
 
 @soak(range(100, 127), pytest.mark.slow)
 @pytest.mark.parametrize("model", SCRIPTS)
-def test_runs_stop_at_signals_and_resume(model, seed, whole, tmp_path):
+def test_runs_stop_at_signals_and_resume(model, seed, rounds, whole, tmp_path):
     """Send signals at random moments, sometimes twice, to a terminal and a pipe."""
     rng = random.Random(seed)
-    for i in range(rounds(seed)):
+    for i in range(rounds):
         number = rng.choice([*SIGNALS])
         one = script(model, tmp_path, terminal=i % 2)
         one.started.wait(60)
@@ -60,7 +50,7 @@ def test_runs_stop_at_signals_and_resume(model, seed, whole, tmp_path):
             time.sleep(rng.uniform(0, 0.01))
         status, output = one.end(number)
         check_interrupted(tmp_path, number, status, output)
-        check_whole_files(folder(tmp_path, model))
+        check_files(folder(tmp_path, model))
         if status == 0:
             shutil.rmtree(folder(tmp_path, model))
     check_end(model, tmp_path, whole)
@@ -68,11 +58,11 @@ def test_runs_stop_at_signals_and_resume(model, seed, whole, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 @soak(range(100, 115), pytest.mark.slow)
-def test_a_program_stops_at_signals(seed, tmp_path):
+def test_a_program_stops_at_signals(seed, rounds, tmp_path):
     """Send signals to `python mmd_cvae.py`, once it has set its handlers."""
     rng, pipe = random.Random(seed), {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command = [sys.executable, mmd_cvae.__file__, "--dataset", "digits", "--output-dir", tmp_path]
-    for _ in range(2):
+    for _ in range(min(2, rounds)):
         with subprocess.Popen(command, env=environment(), text=True, **pipe) as process:
             caught, mask = 0, 1 << signal.SIGTERM - 1
             while process.poll() is None and not caught & mask:
@@ -99,7 +89,7 @@ def test_a_signal_waits_for_the_end_of_the_current_step(name, epoch, whole, copi
     run, prepare = copied("mmd"), (after, name, signal.raise_signal, signal.SIGTERM)
     output = script("mmd", tmp_path, prepare=prepare).expect(143 if epoch else 0)
     assert re.findall(r"Stopped after epoch (\d) of 3", output) == [str(epoch)] * bool(epoch)
-    if epoch == EPOCHS:
+    if epoch == 3:
         assert state(run) == state(folder(whole, "mmd"))
 
 
