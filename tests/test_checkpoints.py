@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from unittest.mock import Mock
 
 import common.program.files
 from common.load import load_run
@@ -186,6 +187,10 @@ def test_runs_of_earlier_versions_are_loaded_and_resumed(here, whole, tmp_path, 
         patch.setattr(Run, "epochs", lambda self, all=Run.epochs: itertools.islice(all(self), 1))
         here("mmd")
     assert load_run(run).flags["epochs"] == load_run(run).epochs == 1
+    with monkeypatch.context() as patch:  # stopped at once
+        patch.setattr(Run, "epochs", lambda _: ())
+        here("mmd")
+    assert (load_run(run).flags["epochs"], load_run(run).epochs) == (EPOCHS, 1)
     here("mmd")
     assert state(run)[:4] == state(folder(whole, "mmd"))[:4]
 
@@ -277,3 +282,15 @@ def test_a_full_disk_is_reported_and_the_run_is_resumed_later(whole, tmp_path):
         check_files(folder(tmp_path, "mmd"))
         assert not list(tmp_path.rglob(".*.partial*"))
     check_end("mmd", tmp_path, whole)
+
+
+def test_an_epoch_whose_checkpoint_cannot_be_written_is_trained_again(
+    here, whole, copied, monkeypatch
+):
+    run = copied("mmd")
+    full = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "no space"))
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.Checkpoint, "write", full)
+        assert f"after epoch {EPOCHS - 1} of {EPOCHS}" in here("mmd", status=2)
+    here("mmd")
+    assert state(run) == state(folder(whole, "mmd"))
