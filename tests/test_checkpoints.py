@@ -31,7 +31,7 @@ from small_runs import (
     soak,
     state,
 )
-from support import SCRIPTS, cut, losses, put, snapshot
+from support import SCRIPTS, cut, losses, snapshot
 
 pytest.importorskip("fcntl", reason="needs kills and forks")  # not on Windows
 
@@ -235,8 +235,6 @@ REFUSALS = {  # what the message names, and how to get there
     "cvae": lambda run, whole: shutil.copytree(
         folder(whole, "cvae") / "checkpoints", run / "checkpoints", dirs_exist_ok=True
     ),
-    "ckpt-2.index": lambda run, _: put(run / "checkpoints/ckpt-2.index", os.mkfifo),
-    DATA: lambda run, _: put(run / "checkpoints" / DATA, os.mkdir),
 }
 
 
