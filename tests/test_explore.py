@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 
-from common.compare.evaluate import VERSION
+from common.compare.kept import VERSION
 from common.data.sources import Dataset
 from common.explore import __main__ as explore
 from common.explore import page as pages
