@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from common.program.errors import UserError
+from common.program.errors import UserError, reason
 
 import numpy as np
 import tensorflow as tf
@@ -56,11 +56,10 @@ def read_tf_config():
         workers = (*cluster.get("chief", []), *cluster.get("worker", []))
         if this not in workers or len(set(map(_split, workers))) < len(workers):
             raise ValueError("each worker must have its own address")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"TF_CONFIG is invalid: {type(error).__name__}: {error}.\n"
-            f"Example: {json.dumps(EXAMPLE)}"
-        ) from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        missing = isinstance(error, LookupError)
+        what = "the cluster does not contain the task" if missing else reason(error)
+        raise UserError(f"TF_CONFIG is invalid: {what}.\nExample: {json.dumps(EXAMPLE)}") from None
     return workers, this
 
 
@@ -107,6 +106,8 @@ def meet(workers, this):
 
 def _split(worker):
     host, _, port = worker.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError(f"{worker!r} is not HOST:PORT")
     return host, int(port)
 
 
