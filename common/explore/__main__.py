@@ -14,8 +14,7 @@ from common.program.startup import run_script, start
 
 def get_args(argv=None):
     """Return the flags. Raise UserError for invalid flags."""
-    about = "Write an HTML page that shows the latent spaces of finished runs."
-    parser = Parser("python -m common.explore", description=about)
+    parser = Parser("python -m common.explore", description=__doc__.partition("\n")[0])
     add_runs(parser)
     help = "write the page to this file (default: explorer.html, next to the first run)"
     parser.add_argument("--output", type=path, metavar="FILE", help=help)
@@ -28,8 +27,7 @@ if __name__ == "__main__":
 from pathlib import Path
 
 from common.devices.determinism import set_up
-from common.explore.html import MARK, to_html
-from common.explore.page import content
+from common.explore.page import MARK, content, to_html
 from common.load import load_run
 from common.program.errors import UserError
 from common.program.files import replacing_unlocked
@@ -37,31 +35,20 @@ from common.program.signals import signals_wait
 from common.runs import check_place, find_runs
 
 
-def output_file(output):
-    """Return the path of the page. Raise OSError or UserError if it cannot be written there."""
-    file = Path(output)
-    if file.is_dir():
-        file /= "explorer.html"
-    check_place(file)
-    if file.exists() and not (file.is_file() and MARK in file.read_bytes()[:1000]):
-        raise UserError(f"{file} is not a page of this program. Choose another --output.")
-    return file
-
-
-def explore(args):
+def main(argv=None):
     """Read the runs and write their page."""
-    runs = [load_run(folder) for folder in find_runs(args.runs)]
-    file = output_file(args.output or runs[0].folder.parent / "explorer.html")
-    html = to_html(content(runs, args.data_dir))
+    args = get_args(argv)
+    with set_up(0, "float32"):
+        runs = [load_run(folder) for folder in find_runs(args.runs)]
+        file = Path(args.output or runs[0].folder.parent)
+        file = file / "explorer.html" if file.is_dir() else file
+        check_place(file)
+        if file.exists() and MARK not in file.read_bytes()[:1000]:
+            raise UserError(f"{file} is not a page of this program. Choose another --output.")
+        html = to_html(content(runs, args.data_dir))
     with signals_wait(), replacing_unlocked(file) as temporary:
         temporary.write_bytes(html)
     print(f"{file}, {len(html) / 1e6:.1f} MB. Open it in a browser.", flush=True)
-
-
-def main(argv=None):
-    """Run the program."""
-    with set_up(0, "float32"):
-        explore(get_args(argv))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""The data of the page: what it shows of finished runs."""
+"""The page: what it shows of finished runs, as one HTML file without a server or a network."""
 
 import base64
 import contextlib
 import csv
+import hashlib
 import io
+import json
 import math
 from pathlib import Path
+from string import Template
 
 from common import plotting
 from common.canvas import tile
@@ -24,67 +27,78 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from sklearn.decomposition import PCA
 
+MARK = b'<meta name="generator" content="common.explore">'  # at the top of every page
+# All scripts except decoder.js, in their order in the page. They share one scope
+SCRIPTS = "elements state latent canvas plot view input morphing draws panels legend table main"
 MOST_BYTES = 4_200_000  # size of the picture of a test set
 WEBP_SIDE = 16_383  # pixels, the limit of WebP
 SLIDERS = 8  # principal components after the two of the plane
 LAYERS = ("dense", "deconv1", "deconv2", "deconv3")
 
 
+def to_html(content):
+    """Return the page with this content, as bytes."""
+    parts = {"style": read("style.css"), "decoder": read("scripts/decoder.js")}
+    parts["script"] = "\n".join(read(f"scripts/{name}.js") for name in SCRIPTS.split())
+    # The content security policy of the page allows only this style and script, by their hashes
+    hashes = {f"{name}_hash": digest(parts[name]) for name in ("style", "script")}
+    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")  # escapes </script>
+    return Template(read("page.html")).substitute(parts, data=data, **hashes).encode()
+
+
+def read(name):
+    """Return the text of a file in this folder."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def digest(text):
+    """Return the hash of a style or script, as a content security policy requires it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
 def content(runs, data_dir=None):
-    """Return all that the page shows of runs, as a dict for JSON.
+    """Return all that the page shows of runs (common.trained.Trained), as a dict for JSON.
 
-    Args:
-        runs: list of common.trained.Trained.
-        data_dir: the folder of TFDS, or the folder of pictures, if it was moved.
-
-    Raises:
-        OSError, UserError: the images of a run cannot be read, or its training diverged.
+    `data_dir` is the folder of TFDS, or the folder of pictures, if it was moved. Raises OSError or
+    UserError if the images of a run cannot be read, or its training diverged.
     """
     tell_apart(runs)
     data = {key: run.data(data_dir) for key, run in first_of_each(runs).items()}
-    packed = {key: dataset(one) for key, one in data.items()}
+    datasets = {key: dataset(one) for key, one in data.items()}
     panels, ends = [], []
     for run, title in zip(runs, titles(runs, FREE_FLAGS - {"epochs"}), strict=True):
         key = images_of(run)
-        panel, visible = of_run(run, data[key], packed[key]["order"])
+        panel, visible = of_run(run, data[key], datasets[key][1])
         panels.append({"title": title, "dataset": list(data).index(key), **panel})
         ends.append(visible)
     (x, y), half = square_around(ends)
-    for one in packed.values():
-        one["numbers"] = encode(one.pop("order"), "<u4")
-    return {
-        "home": {"x": float(x), "y": float(y), "half": float(half) or 1.0},
-        "datasets": list(packed.values()),
-        "runs": panels,
-    }
+    home = {"x": float(x), "y": float(y), "half": float(half) or 1.0}
+    return {"home": home, "datasets": [one for one, _ in datasets.values()], "runs": panels}
 
 
 def dataset(data):
-    """Return the classes and test images of a data set. `order` sorts the images by class.
+    """Return the classes and test images of a common.data.sources.Dataset, and their numbers.
 
-    All images are in one picture. If it would be too large, only the first images are used.
-
-    Args:
-        data: common.data.sources.Dataset.
+    The images are in one picture, sorted by class. Their numbers are their places in the test set.
+    If the picture would be too large, only the first images are used.
     """
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     sample = images[:500]
     n = len(sample) * MOST_BYTES // len(sprite(sample)[0])
     n = min(len(images), max(1, n), (WEBP_SIDE // max(images.shape[1:3])) ** 2)
-    order = np.argsort(labels[:n], kind="stable") if names else np.arange(n)
-    picture, columns = sprite(images[order])
-    colors = plotting.class_colors(names)
+    numbers = np.argsort(labels[:n], kind="stable") if names else np.arange(n)
+    picture, columns = sprite(images[numbers])
     counts = np.bincount(labels[:n], minlength=len(names)) if names else []
-    firsts = np.cumsum(counts) - counts
+    colors, firsts = plotting.class_colors(names), np.cumsum(counts) - counts
     classes = [
         {"name": name, "color": to_hex(colors[name]), "first": int(first), "count": int(count)}
         for name, first, count in zip(names, firsts, counts, strict=True)
     ]
     return {
-        "title": data.title, "shape": list(images.shape[1:]), "size": n,
-        "total": len(data.test_images), "classes": classes, "columns": columns, "order": order,
+        "title": data.title, "shape": list(images.shape[1:]), "size": n, "columns": columns,
+        "total": len(data.test_images), "classes": classes, "numbers": encode(numbers, "<u4"),
         "sprite": f"data:image/webp;base64,{base64.b64encode(picture).decode()}",
-    }  # fmt: skip
+    }, numbers  # fmt: skip
 
 
 def sprite(images):
@@ -96,13 +110,10 @@ def sprite(images):
     return file.getvalue(), columns
 
 
-def of_run(run, data, order):
-    """Return what a panel shows of a run, and the ends of what it must show at first (2, 2).
+def of_run(run, data, numbers):
+    """Return what a panel shows of a run, and the ends (2, 2) of what it must show at first.
 
-    Args:
-        run: common.trained.Trained.
-        data: the common.data.sources.Dataset of the run.
-        order: the numbers of the test images in the order of the page.
+    `data` is the data set of the run. `numbers` are those of the page's images in its test set.
     """
     mean = run.encode(data.test_images[:MOST_IMAGES])
     check_codes(run, mean)
@@ -114,27 +125,25 @@ def of_run(run, data, order):
         pca = PCA(min(2 + SLIDERS, *mean.shape), svd_solver="full").fit(mean)
         origin, axes, spread = pca.mean_, pca.components_, np.sqrt(pca.explained_variance_[2:])
     mixture = None if centres is None else run.mixture()._asdict()
-    panel = {
+    return {
         "about": f"{run.title}, epoch {run.epochs}, seed {run.flags['seed']}",
         "latentDim": dim,
         "labels": axis_labels,
-        "means": encode(mean[order]),
-        "points": None if dim == 2 else encode(points[order]),
+        "means": encode(mean[numbers]),
+        "points": None if dim == 2 else encode(points[numbers]),
         "origin": origin.tolist(),
         "axes": axes.tolist(),
         "spread": [float(max(sd, 1e-6)) for sd in spread],
         "mixture": mixture and {name: encode(value) for name, value in mixture.items()},
         "decoder": {name: layer(getattr(run.decoder, name)) for name in LAYERS},
         "tables": tables(run),
-    }
-    return panel, ends
+    }, ends
 
 
 def layer(keras_layer):
     """Return the weights of a layer. A kernel (3, 3, f, c) becomes (c, 3, 3, f)."""
     kernel = keras_layer.kernel.numpy()
-    if kernel.ndim == 4:
-        kernel = kernel.transpose(3, 0, 1, 2)
+    kernel = kernel.transpose(3, 0, 1, 2) if kernel.ndim == 4 else kernel
     return {"kernel": encode(kernel), "bias": encode(keras_layer.bias)}
 
 
@@ -148,22 +157,19 @@ def tables(run):
         for name, value in given(run.flags).items()
         if name not in ("output_dir", "data_dir")
     ]
-    metrics, meanings = measured(run)
-    groups = (
-        ("Flags", flags, {}), ("Losses of the last epoch", losses(run), {}),
-        ("Metrics", metrics, meanings),
-    )  # fmt: skip
+    groups = [("Flags", flags, {}), ("Losses of the last epoch", losses(run), {})]
+    groups.append(("Metrics", *measured(run)))
     return [{"title": t, "rows": rows, "meanings": about} for t, rows, about in groups if rows]
 
 
 def losses(run):
     """Return the last row of a run's losses.csv as text, or [] if the file was changed."""
-    with contextlib.suppress(OSError, UserError, ValueError, KeyError, TypeError, csv.Error):
+    with contextlib.suppress(OSError, ValueError, TypeError, csv.Error):
         with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
-            *_, last = rows = list(csv.DictReader(file))
-        if fingerprint_of_losses(rows) == run.settings.get("losses"):
-            terms = {k: float(v) for k, v in last.items() if k not in ("epoch", "seconds")}
-            return [[name, f"{value:.5g}"] for name, value in terms.items()]
+            rows = list(csv.DictReader(file))
+        if rows and fingerprint_of_losses(rows) == run.settings.get("losses"):
+            names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
+            return [[name, f"{float(rows[-1][name]):.5g}"] for name in names]
     return []
 
 
@@ -174,12 +180,12 @@ def measured(run):
     """
     with contextlib.suppress(OSError, UserError):
         kept = read_json(run.folder / "metrics.json")
-        now = {"version": VERSION, "models": run.settings.get("models")}
-        if now.items() <= kept["basis"].items():
-            measured = [m for m in METRICS.values() if m.name in kept["values"]]
-            about = definitions(*kept["basis"]["iw"])
-            rows = [[m.name, f"{kept['values'][m.name]:.{m.places}f}"] for m in measured]
-            return rows, {m.name: about[m.name] for m in measured}
+        basis, values = kept["basis"], kept["values"]
+        if (basis.get("version"), basis["models"]) == (VERSION, run.settings.get("models")):
+            metrics = [metric for metric in METRICS.values() if metric.name in values]
+            about = definitions(*basis["iw"])
+            rows = [[m.name, f"{values[m.name]:.{m.places}f}"] for m in metrics]
+            return rows, {m.name: about[m.name] for m in metrics}
     return [], {}
 
 
