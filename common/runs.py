@@ -11,14 +11,10 @@ NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
 
 def find_runs(folders):
-    """Return the folders of runs that the user means.
+    """Return the folders of the runs that are, or are in, the given folders.
 
-    Args:
-        folders: folders of runs, or folders that contain runs. Without any, the runs on
-            Fashion-MNIST in outputs/, or those on the only data set there.
-
-    Raises:
-        UserError: a run is given twice, or it is unclear which data set is meant.
+    Without any, return the runs on Fashion-MNIST in outputs/, or those on the only data set there.
+    Raise UserError if a run is given twice, or if it is unclear which data set is meant.
     """
     if not folders:
         files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
@@ -54,14 +50,14 @@ def first_of_each(runs):
 
 def tell_apart(runs):
     """Make the titles of different images different. Add their shape, and a number if necessary."""
-    groups = {}
+    images = {}  # by title
     for run in runs:
-        groups.setdefault(run.title, {}).setdefault(images_of(run), []).append(run)
-    for images in [images for images in groups.values() if len(images) > 1]:
-        shapes = [shape for _, shape, _ in images]
-        for number, ((_, shape, _), group) in enumerate(images.items(), 1):
-            for run in group:
-                run.title += f" {shape}" + f" ({number})" * (shapes.count(shape) > 1)
+        images.setdefault(run.title, {})[images_of(run)] = None
+    for run in runs:
+        if len(same := [*images[run.title]]) > 1:
+            of_run, shapes = images_of(run), [shape for _, shape, _ in same]
+            number = f" ({same.index(of_run) + 1})" * (shapes.count(of_run[1]) > 1)
+            run.title += f" {of_run[1]}{number}"
 
 
 def words(flags):
@@ -75,17 +71,16 @@ def words(flags):
 def titles(runs, ignored):
     """Return a title per run: the name of its model, and the data set and flags that differ.
 
-    Args:
-        runs: the runs, common.trained.Trained each.
-        ignored: names of flags that are not part of the titles.
+    The flags whose names are in `ignored` are not part of the titles.
     """
     found = []
     for run in runs:
         flags = {name: value for name, value in given(run.flags).items() if name not in ignored}
-        found.append((NAMES[run.model], run.title, *words(flags)))
+        found.append((run.title, *words(flags)))
     shared = set.intersection(*map(set, found))
     return [
-        ", ".join([model, *(word for word in more if word not in shared)]) for model, *more in found
+        ", ".join([NAMES[run.model], *(word for word in more if word not in shared)])
+        for run, more in zip(runs, found, strict=True)
     ]
 
 

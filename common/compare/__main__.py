@@ -17,14 +17,13 @@ def get_args(argv=None):
     """Return the flags. Raise UserError for unknown or invalid ones."""
     parser = Parser("python -m common.compare", description="Compare trained runs.")
     add_runs(parser)
-    flag = parser.add_argument
     help = "name of the files to write, without .png, .md and .json (default: comparison, beside "
     help += "the first run)"
-    flag("--output", type=path, metavar="FILE", help=help)
+    parser.add_argument("--output", type=path, metavar="FILE", help=help)
     number = {"type": whole_number(1, 100_000), "metavar": "N"}
     help = "for the importance-weighted bound (default: %(default)s)"
-    flag("--iw-samples", default=500, help=f"samples per image {help}", **number)
-    flag("--iw-images", default=400, help=f"number of test images {help}", **number)
+    parser.add_argument("--iw-samples", default=500, help=f"samples per image {help}", **number)
+    parser.add_argument("--iw-images", default=400, help=f"number of test images {help}", **number)
     return parser.parse_args(argv)
 
 
@@ -82,23 +81,16 @@ def by_setting(results):
     return {f"{ascii_uppercase[i]}: {title}": columns[title] for i, title in enumerate(columns)}
 
 
-def is_comparison(file):
-    """Return whether a file is the .json file of a comparison."""
-    with contextlib.suppress(Exception):  # a file of another program can raise anything
-        content = json.loads(file.read_bytes())
-        return content.keys() >= {"definitions", "columns", "baselines"}
-    return False
-
-
 def output_files(output):
     """Return the .png, .md and .json files to write. Raise OSError or UserError if not possible."""
-    path = Path(output)
+    path, ours = Path(output), False
     if path.is_dir():
         path /= "comparison"
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
     check_place(path)
-    ours = is_comparison(files[-1])
+    with contextlib.suppress(Exception):  # a file of another program can raise anything
+        ours = json.loads(files[-1].read_bytes()).keys() >= {"definitions", "columns", "baselines"}
     for file in files:
         if file.exists() and not (file.is_file() and ours):
             raise UserError(f"{file} is not from a comparison. Choose another --output.")
@@ -112,50 +104,42 @@ def compare(args):
         kept_result(run, args)  # reports an error before the measurements, which take long
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
-    firsts = first_of_each(runs)
-    references = functools.cache(
-        lambda key: read_reference(firsts[key].data(args.data_dir), firsts[key].folder.parent)
-    )
+    firsts, found, judges, shown = first_of_each(runs), {}, {}, []
     total = len(RECORDS) * (len(runs) + len(firsts) * len(BASELINES))
     with progress(total) as bar, sklearn.config_context(working_memory=64):  # MB
-        results = [measure(run, references(images_of(run)), args, bar) for run in runs]
-        found = {
-            run.title: baselines(run, references(key), stepper(bar, run))
+        references = {
+            key: read_reference(run.data(args.data_dir), run.folder.parent)
             for key, run in firsts.items()
         }
-    judges = {run.title: references(key).judge for key, run in firsts.items()}
-    judges = {title: judge.accuracy for title, judge in judges.items() if judge}
-    baseline_columns = {
-        f"{title}, {data}" if len(firsts) > 1 else title: values
-        for data, columns in found.items()
-        for title, values in columns.items()
-    }
-    columns, shown = by_setting(results), []
+        results = [measure(run, references[images_of(run)], args, bar) for run in runs]
+        for key, run in firsts.items():
+            values = baselines(run, references[key], functools.partial(show_step, bar, run))
+            data = f", {run.title}" * (len(firsts) > 1)
+            found |= {title + data: values[title] for title in values}
+            if judge := references[key].judge:
+                judges[run.title] = judge.accuracy
+    columns = by_setting(results)
     for title, group in columns.items():
         for run in [result.run for result in group if result.run.decoder][:1]:
-            data = references(images_of(run)).data
+            data = references[images_of(run)].data
             about = f"{run.title}, epoch {run.epochs}, seed {run.flags['seed']}"
             z, mean = run.draw(64), run.encode(data.test_images)
             shown.append(Column(title, about, run.decode, z, mean, data, run.centres()))
     with signals_wait():
-        write(files, (columns, baseline_columns, judges), shown, args)
+        write(files, (columns, found, judges), shown, args)
 
 
-def stepper(bar, run):
-    """Return a function that shows on a tqdm bar what is measured next."""
-
-    def step(text):
-        bar.set_description(f"{run.folder}: {text}")
-        bar.update()
-
-    return step
+def show_step(bar, run, text):
+    """Show on a tqdm bar what is measured next."""
+    bar.set_description(f"{run.folder}: {text}")
+    bar.update()
 
 
 def measure(run, reference, args, bar):
     """Return the Result of a run: a kept one, or a new one, which is kept."""
     judge = reference.judge and reference.judge.fingerprint
     if not (result := kept_result(run, args, judge)):
-        result = evaluate(run, reference, args, stepper(bar, run))
+        result = evaluate(run, reference, args, functools.partial(show_step, bar, run))
         keep(result, args, judge)
     return result
 
@@ -167,7 +151,7 @@ def write(files, found, shown, args):
     report.py, and `shown` the columns of the figure.
     """
     png, markdown, numbers = files
-    columns, baseline_columns, _ = found
+    columns, of_baselines, _ = found
     with contextlib.ExitStack() as stack:
         if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
@@ -176,13 +160,13 @@ def write(files, found, shown, args):
         file = stack.enter_context(replacing_unlocked(numbers))
         file.write_text(to_json(*found, args), encoding="utf-8")
     lettered = [title for title in columns if heading(title) != title]
-    for text in (summary(columns, baseline_columns), *lettered, tables(columns, baseline_columns)):
-        print(text, end="\n" if text else "")
-    print(remarks(*found))
-    print(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
+    texts = [summary(columns, of_baselines), *lettered, tables(columns, of_baselines)]
+    texts.append(remarks(*found))
+    texts.append(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
     old = f" {png} is from an earlier comparison." if png.exists() else ""
     none = f"There is no figure, because no run has models.{old}"
-    print(f"The figure is {png}." if shown else none, flush=True)
+    texts.append(f"The figure is {png}." if shown else none)
+    print("\n".join(filter(None, texts)), flush=True)
 
 
 def main(argv=None):

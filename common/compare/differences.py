@@ -7,7 +7,7 @@ is a dict from the title of each baseline to its values by name.
 import itertools
 import math
 
-from common.compare.records import GROUPS, METRICS
+from common.compare.records import DECODED, GROUPS, METRICS, RECORDS
 
 import numpy as np
 
@@ -37,9 +37,7 @@ def difference(name, ones, others):
     """Return the rounded means of a metric in two columns, or None if they hardly differ.
 
     They must differ by more than SPREAD pooled standard deviations (those of Student's t-test). If
-    no column has several runs, the rounded means must differ. With three runs per column, such a
-    difference means that all values of one column are beyond all of the other. By chance, that is
-    so in 2 of 100 rows.
+    no column has several runs, the rounded means must differ.
     """
     values = [[run[name] for run in runs if name in run] for runs in (ones, others)]
     if not all(values) or not all(np.isfinite(v).all() for v in values):
@@ -57,15 +55,15 @@ def uninformative(columns, baselines):
     There, noise, the untrained network, or the mean of a setting is better, because the judge
     knows too little, or because there are few test images.
     """
-    found = set()
-    decoded = [m for m in METRICS.values() if m.group in ("draws", "beyond the prior")]
+    found, signs = set(), {"higher": 1, "lower": -1}
+    decoded = [m for m in RECORDS if m.group in DECODED and m.better in signs]
     for title in [title for title in baselines if title.startswith("real images")]:
         data = title.removeprefix("real images")  # names the data set if there are several
         others = [[v] for t, v in baselines.items() if t.endswith(data) and t != title]
         for group in columns.values():
-            others.append([r.values for r in group if not data or data == f", {r.run.title}"])
-        for metric in [m for m in decoded if m.better in ("higher", "lower")]:
-            sign = 1 if metric.better == "higher" else -1
+            others.append([r.values for r in group if data in ("", f", {r.run.title}")])
+        for metric in decoded:
+            sign = signs[metric.better]
             best = sign * baselines[title].get(metric.name, sign * math.inf)
             means = [both[0] for runs in others if (both := summarize(metric.name, runs))]
             if any(sign * mean > best for mean in means):
@@ -114,8 +112,8 @@ def changes(columns):
     """
     if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
         return {}
-    compared, found = [m.name for m in METRICS.values() if not m.auxiliary], {}
+    found = {}
     for (a, ones), (b, others) in itertools.pairwise(values_by_title(columns, {}).items()):
-        pairs = {name: difference(name, ones, others) for name in compared}
+        pairs = {m.name: difference(m.name, ones, others) for m in RECORDS if not m.auxiliary}
         found[a, b] = {name: pair[1] - pair[0] for name, pair in pairs.items() if pair}
     return found

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from common.compare import metrics
-from common.compare.records import GROUPS, PRIOR_DRAWS, applicable
+from common.compare.records import DECODED, GROUPS, PRIOR_DRAWS, RECORDS
 from common.compare.reference import to_float32
 from common.data.batches import to_float
 from common.data.images import progress
@@ -40,16 +40,11 @@ class Result(NamedTuple):
 class Measured:
     """A run and the intermediate results of its metrics, most of them computed when first used.
 
-    Attributes:
-        mean, logvar, z: q(z|x) and a draw from it, (n, latent_dim). The MMD-VAE has only `mean`,
-            its code, and `z` is the same.
-        labels: the classes of the n test images, or None.
-        centre, covariance, sds: moments of z; the standard deviations along the principal axes.
-        mmd: the squared MMD between z and draws of the prior, and its standard error.
-        train_mean: the means of the training images.
-        reconstruction: as returned by `reconstruct`.
-        draws, own_draws, grid: reference.Seen of decoded draws of the prior, of draws of the
-            Gaussian with the moments of z, and of the latent grid.
+    `mean`, `logvar` and `z` are q(z|x) and a draw from it for each test image, (n, latent_dim). The
+    MMD-VAE has only `mean`, its code, and `z` is the same. `centre` and `covariance` are moments of
+    z, and `sds` its standard deviations along the principal axes. `draws`, `own_draws` and `grid`
+    are what is Seen of decoded draws of the prior, of decoded draws of the Gaussian with the
+    moments of z, and of the latent grid.
     """
 
     def __init__(self, run, reference, args=None):
@@ -72,26 +67,26 @@ class Measured:
     def _see(self, z):
         return self.reference.look(map(self.run.decode, slices(z)))
 
-    def _own_gaussian(self):
-        flags = self.run.flags
-        normal = StandardNormal().sample(PRIOR_DRAWS, flags["latent_dim"], 0, flags["dtype"])
-        return metrics.to_gaussian(normal.numpy(), self.centre, self.covariance)
-
     mmd = cached_property(lambda m: metrics.unbiased_mmd(m.z, m.run.draw(len(m.z))))
     train_mean = cached_property(lambda m: m.run.encode(m.reference.data.train_images))
     reconstruction = cached_property(
         lambda m: reconstruct(m.reference.images, m.run.decode, m.mean)
     )
     draws = cached_property(lambda m: m._see(m.run.draw(PRIOR_DRAWS)))
-    own_draws = cached_property(lambda m: m._see(m._own_gaussian()))
     grid = cached_property(lambda m: m._see(latent_plane(m.mean)[1](latent_grid())))
 
     @cached_property
-    def bounds(self):
-        """Return lower bounds of log p(x) in nats per image, and their parts.
+    def own_draws(self):
+        flags = self.run.flags
+        normal = StandardNormal().sample(PRIOR_DRAWS, flags["latent_dim"], 0, flags["dtype"])
+        return self._see(metrics.to_gaussian(normal.numpy(), self.centre, self.covariance))
 
-        `elbo` and `kl` are those of all test images. `bound`, and the number `effective` of its
-        samples, are those of the first --iw-images.
+    @cached_property
+    def bounds(self):
+        """Return `elbo` and `kl` of the test images, and `bound` of the first --iw-images.
+
+        They are arrays in nats per image. `effective` is the effective number of the bound's
+        samples.
         """
         run, images, some = self.run, self.reference.images, slice(self.args.iw_images)
         mean, logvar, prior = self.mean, self.logvar, run.mixture()
@@ -137,13 +132,14 @@ def reconstruct(images, decode, mean):
 def values_of(measured, groups, step):
     """Return the values of all metrics of some groups by name.
 
-    `measured` has those attributes of Measured that these metrics use. `step` is a function that is
-    called with the name of each metric before it is computed.
+    `measured` has those attributes of Measured that these metrics use. `step` is called with the
+    name of each metric before it is computed.
     """
     values = {}
-    for metric in applicable(groups, measured.reference.judge):
-        step(metric.name)
-        values[metric.name] = float(metric.function(measured))
+    for metric in RECORDS:
+        if metric.group in groups and (measured.reference.judge or not metric.classes):
+            step(metric.name)
+            values[metric.name] = float(metric.function(measured))
     return values
 
 
@@ -164,18 +160,17 @@ def baselines(run, reference, step):
         return reference.look(map(to_float32, slices(data.train_images[:n])))
 
     def noise(n):
-        sizes = map(len, slices(range(n)))
-        return reference.look(rng.random((k, *data.image_shape), "float32") for k in sizes)
+        shapes = [(len(batch), *data.image_shape) for batch in slices(range(n))]
+        return reference.look(rng.random(shape, "float32") for shape in shapes)
 
     draws = real(PRIOR_DRAWS)
     photos = SimpleNamespace(reference=reference, draws=draws, own_draws=draws, grid=real(256))
     photos.reconstruction = reconstruct(images, to_float32, images)
     pixels = SimpleNamespace(reference=reference, draws=noise(PRIOR_DRAWS))
     pixels.own_draws, pixels.grid = noise(PRIOR_DRAWS), noise(256)
-    decoded = ("draws", "beyond the prior")
     return {
-        "real images": values_of(photos, ("reconstruction", *decoded), step),
-        "white noise": values_of(pixels, decoded, step),
+        "real images": values_of(photos, ("reconstruction", *DECODED), step),
+        "white noise": values_of(pixels, DECODED, step),
         "untrained": evaluate(before_training(run, data), reference, None, step).values,
     }
 
@@ -185,6 +180,5 @@ def before_training(run, data):
     script, flags = SCRIPTS[run.model], run.flags
     with set_up(flags["seed"], flags["dtype"]):
         models = untrained(script, flags, data.image_shape)
-        if number := flags.get("vamp_prior"):
-            models["prior"] = make_prior(number, data.train_images, flags["seed"])
+        models["prior"] = make_prior(flags.get("vamp_prior"), data.train_images, flags["seed"])
     return Trained(run.folder, run.settings, models, script.encode, script.decode)

@@ -46,13 +46,11 @@ def read_judge(data, folder, seed=0):
     make = functools.partial(_make, name, data.image_shape, len(data.class_names), seed)
     with keras_in("float32"):
         model = _load(file, make())
-    if model is None:
-        with keras_in("float32"):
-            model = _train(make(), data, seed)
-        partial = replacing_unlocked(file)
-        with contextlib.suppress(OSError), signals_wait(), partial as path:  # only saves time
-            model.name = f"{name}_{fingerprint(model.weights)}"
-            model.save(path)
+        if model is None:
+            model, partial = _train(make(), data, seed), replacing_unlocked(file)
+            with contextlib.suppress(OSError), signals_wait(), partial as path:  # only saves time
+                model.name = f"{name}_{fingerprint(model.weights)}"
+                model.save(path)
 
     both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))
 
@@ -68,10 +66,7 @@ def read_judge(data, folder, seed=0):
 
 
 def _load(file, untrained):
-    """Return the untrained judge with the weights of a file; None if the file is unsuitable.
-
-    The name in the file must be the name of the judge with the fingerprint of the weights.
-    """
+    """Return the untrained judge with the weights of a file, or None if its name does not fit."""
     with contextlib.suppress(Exception):  # damaged files raise many kinds of exceptions
         with zipfile.ZipFile(file) as parts:
             name = json.loads(parts.read("config.json"))["config"]["name"]
@@ -81,12 +76,12 @@ def _load(file, untrained):
 
 
 def _train(model, data, seed):
-    """Train the untrained judge on the training images and labels of a Dataset, and return it."""
+    """Train a judge on the training images and labels of a Dataset, and return it."""
     n = len(data.train_images)
     batches = [shuffled_batches(n, min(BATCH, n), seed, epoch) for epoch in range(1, EPOCHS + 1)]
     batches = tf.concat(batches, axis=0)[:MOST_BATCHES]
-    falling = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, len(batches))
-    optimizer = keras.optimizers.Adam(falling)
+    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, len(batches))
+    optimizer = keras.optimizers.Adam(schedule)
     optimizer.build(model.trainable_variables)
     rng, labels = tf.random.Generator.from_seed(seed), tf.constant(data.train_labels)
     with progress(len(batches), f"{data.title}: training the judge (once)") as bar:
@@ -119,9 +114,9 @@ def train_step(batch, images, labels, judge, optimizer, rng):
     """Train the judge on one batch, given as the numbers of its images.
 
     Half of the images are blended with a shuffled copy of their own pixels, by a random share p.
-    Their labels are blended with equal probabilities for all classes, by the same share. A
-    classifier without this training is as sure of noise as of images. It combines mixup (Zhang et
-    al. 2018) with outlier exposure (Hendrycks et al. 2019).
+    Their labels are blended with equal probabilities for all classes, by the same share. Otherwise
+    the judge would be as sure of noise as of images. This combines mixup (Zhang et al. 2018) with
+    outlier exposure (Hendrycks et al. 2019).
     """
     x = to_float(gather_images(images, batch), "float32")
     n, height, width, channels = x.shape

@@ -1,8 +1,7 @@
 """The formulas of the comparison's metrics, as functions of arrays and tensors.
 
-Images and reconstructions are tensors (n, height, width, channels) of intensities in [0, 1], and
-the results are (n,), one number per image. Decoded images are compared as points (n, dim) in the
-space of a judge's features.
+Images `x` and reconstructions `preds` are tensors (n, height, width, channels) of intensities in
+[0, 1], and the results are (n,), one number per image. `points` are (n, dim).
 """
 
 import math
@@ -34,7 +33,7 @@ def binary_crossentropy(x, preds):
 
 
 def edges(x, preds):
-    """Return two sums over pixels: of the product of both gradients, and of the square of x's.
+    """Return the sums over pixels of the product of both gradients, and of the square of x's.
 
     Their quotient is the slope of the regression of the gradients, without an intercept.
     """
@@ -56,15 +55,12 @@ def bernoulli_loglik(x, logits):
 
 
 def normal_kl(mean, logvar):
-    """Return KL(N(mean, exp(logvar)) || N(0, I)) in nats per image, a tensor (n,).
-
-    Source: Kingma & Welling (2013), appendix B. Both arguments have the shape (n, latent_dim).
-    """
+    """Return KL(N(mean, exp(logvar)) || N(0, I)) in nats per image, for (n, latent_dim) each."""
     return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
 
 
 def log_weight(z, mean, logvar, logpx_z, prior):
-    """Return the log of an importance weight, log p(x, z) - log q(z|x), in nats per image (n,).
+    """Return log p(x, z) - log q(z|x) in nats per image (n,), the log of an importance weight.
 
     `z` are draws of q(z|x) = N(mean, exp(logvar)), (n, latent_dim) each, `logpx_z` is (n,), and
     `prior` is a StandardNormal or a Mixture (common.objectives.priors).
@@ -88,10 +84,7 @@ def importance_weighted_bound(draw, samples):
 
 
 def gaussian_kl(mean, covariance):
-    """Return KL(N(mean, covariance) || N(0, I)) in nats, infinity if the covariance is singular.
-
-    The formula is (tr C + |m|^2 - dim - log det C) / 2, for m (dim,) and C (dim, dim).
-    """
+    """Return KL(N(mean, covariance) || N(0, I)) in nats, infinity if the covariance is singular."""
     sign, logdet = np.linalg.slogdet(covariance)
     if sign <= 0:
         return math.inf
@@ -134,7 +127,7 @@ def unbiased_mmd(x, y):
 
 
 def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
-    """Return the share of test points (m, dim) that their `k` nearest training points classify."""
+    """Return the share of test points (m, dim) that the `k` nearest training points classify."""
     k = min(k, len(train))
     return float(KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels))
 
@@ -153,7 +146,7 @@ class Manifold(NamedTuple):
 
 
 def manifold(points, k=3):
-    """Return balls around points (n, dim), each of which reaches to the k-th nearest neighbour.
+    """Return balls around points, each of which reaches to the k-th nearest neighbour.
 
     Source: Kynkäänniemi et al. (2019), equation 1.
     """
@@ -172,16 +165,12 @@ def pruned(around):
 
 
 def precision(points, around):
-    """Return the share of points (n, dim) in at least one ball of the manifold `around`.
+    """Return the share of points in at least one ball of the manifold `around`.
 
     Source: Kynkäänniemi et al. (2019), equation 2.
     """
-
-    def in_a_ball(distances, _):
-        return (distances <= around.radii).any(axis=1)
-
-    chunks = pairwise_distances_chunked(points, around.points, reduce_func=in_a_ball)
-    return float(np.concatenate([*chunks]).mean())
+    chunks = pairwise_distances_chunked(points, around.points)
+    return float(np.concatenate([(c <= around.radii).any(axis=1) for c in chunks]).mean())
 
 
 def coverage(points, around):
@@ -194,15 +183,12 @@ def coverage(points, around):
 
 
 def frechet_distance(x, y):
-    """Return the squared Fréchet distance between two Gaussians: those with the moments of x and y.
+    """Return the squared Fréchet distance between Gaussians with the moments of points x and y.
 
-    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), Dowson & Landau (1982). The points x (n, dim)
-    and y (m, dim) are features, and the unit is that of their square.
+    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), Dowson & Landau (1982).
     """
-    (mean_x, c_x), (mean_y, c_y) = (
-        (p.mean(axis=0, dtype=float), np.atleast_2d(np.cov(p, rowvar=False, dtype=float)))
-        for p in (x, y)
-    )
+    mean_x, mean_y = (points.mean(axis=0, dtype=float) for points in (x, y))
+    c_x, c_y = (np.atleast_2d(np.cov(p, rowvar=False, dtype=float)) for p in (x, y))
     variances, axes = np.linalg.eigh(c_x)
     root = (axes * np.sqrt(variances.clip(0))) @ axes.T  # C_x^(1/2)
     # (C_x C_y)^(1/2) has the trace of (C_x^(1/2) C_y C_x^(1/2))^(1/2), which is symmetric
@@ -213,9 +199,8 @@ def frechet_distance(x, y):
 def sure_classes(p, least):
     """Return the effective number of classes, and the share of images of which a judge is sure.
 
-    It is sure of an image if the largest probability is at least `least`. The number of classes is
-    exp(share * entropy), with the entropy of the classes of the images of which it is sure. `p`
-    are the probabilities (n, classes) that it gives.
+    The judge gives the probabilities `p` (n, classes), and is sure if one is at least `least`. The
+    number of classes is exp(share * entropy), with the entropy of the classes of these images.
     """
     labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

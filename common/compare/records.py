@@ -13,6 +13,7 @@ PRIOR_DRAWS = 10_000  # decoded images per run
 SURE = 0.9  # the judge is sure of a class from this probability on
 # The groups of rows, in the order of the table. Only the CVAE has a likelihood
 GROUPS = ("reconstruction", "likelihood", "latent space", "draws", "beyond the prior")
+DECODED = GROUPS[3:]  # the rows about images decoded from random latent vectors
 
 
 class Metric(NamedTuple):
@@ -131,16 +132,11 @@ RECORDS = (  # in the order of the table
 METRICS = {m.name: m for m in RECORDS}
 
 
-def applicable(groups, classes):
-    """Return the records of some groups for images with or without classes."""
-    return [m for m in RECORDS if m.group in groups and (classes or not m.classes)]
-
-
 def definitions(iw_samples, iw_images):
     """Return the definition of each metric by name, for values of the flags of common.compare."""
     goals = {None: "", "higher": " Higher is better.", "lower": " Lower is better."}
     flags = {"iw_samples": f"{iw_samples:,}", "iw_images": f"{iw_images:,}"}
     return {
-        name: m.definition.format(**flags) + goals.get(m.better, f" The target is {m.better}.")
-        for name, m in METRICS.items()
+        m.name: m.definition.format(**flags) + goals.get(m.better, f" The target is {m.better}.")
+        for m in RECORDS
     }

@@ -56,14 +56,12 @@ def read_reference(data, folder):
 def principal_components(images):
     """Return a function from images to the first 50 principal components of their pixels.
 
-    As the function of a judge does, it also returns probabilities, but of no classes.
+    Like Judge.look, it also returns probabilities, but without columns.
     """
-    pixels = images.reshape(len(images), -1)
-    if pixels.shape[1] <= MOST_PIXELS:
-        pca = PCA(min(50, *pixels.shape), svd_solver="covariance_eigh")
-    else:  # bounds the memory
-        pixels = pixels[:2000]
-        pca = PCA(min(50, *pixels.shape), svd_solver="randomized", random_state=0)
+    pixels, solver = images.reshape(len(images), -1), "covariance_eigh"
+    if pixels.shape[1] > MOST_PIXELS:
+        pixels, solver = pixels[:2000], "randomized"  # bounds the memory
+    pca = PCA(min(50, *pixels.shape), svd_solver=solver, random_state=0)
     pca.fit(pixels / np.float32(255))
     return lambda found: (pca.transform(found.reshape(len(found), -1)), np.zeros((len(found), 0)))
 

@@ -8,14 +8,8 @@ import itertools
 import json
 import re
 
-from common.compare.differences import (
-    SPREAD,
-    changes,
-    summarize,
-    summary,
-    uninformative,
-    values_by_title,
-)
+from common.compare import differences
+from common.compare.differences import changes, summarize, uninformative, values_by_title
 from common.compare.evaluate import BASELINES
 from common.compare.records import METRICS, definitions
 from common.load import SCRIPTS
@@ -40,28 +34,22 @@ def tables(columns, baselines):
     The columns and the baselines share a table, or have one each if there are more than
     MOST_PLAIN columns. Between them is the table of `changes`, if there are any.
     """
-    of_columns, of_baselines = (
-        {heading(t): {name: _cell(name, runs) for name in METRICS} for t, runs in found.items()}
-        for found in (values_by_title(columns, {}), values_by_title({}, baselines))
-    )
-    of_changes = {
-        f"{heading(a)} to {heading(b)}": {
-            k: f"{v:+.{METRICS[k].places}f}" for k, v in found.items()
-        }
-        for (a, b), found in changes(columns).items()
-    }
-    if len(columns) <= MOST_PLAIN:
-        of_columns, of_baselines = of_columns | of_baselines, {}
+    of_columns, of_changes = {}, {}
+    for title, runs in values_by_title(columns, baselines).items():
+        of_columns[heading(title)] = {name: _cell(name, runs) for name in METRICS}
+    for (a, b), found in changes(columns).items():
+        cells = {name: f"{change:+.{METRICS[name].places}f}" for name, change in found.items()}
+        of_changes[f"{heading(a)} to {heading(b)}"] = cells
+    of_baselines = {}
+    if len(columns) > MOST_PLAIN:
+        of_baselines = {title: of_columns.pop(title) for title in baselines}
     ignored = uninformative(columns, baselines)
     found = [_aligned(cells, ignored) for cells in (of_columns, of_changes, of_baselines) if cells]
     return "\n\n".join(found)
 
 
 def _cell(name, runs):
-    """Return the mean of a metric, and its standard deviation if there is one.
-
-    Small standard deviations are written as 2e-4, so that six columns fit on a screen.
-    """
+    """Return the mean of a metric, and the standard deviation, which is 2e-4 if it is small."""
     mean, sd = summarize(name, runs) or (None, None)
     places = METRICS[name].places
     cell = "" if mean is None else f"{mean:.{places}f}"
@@ -103,20 +91,19 @@ def to_markdown(columns, baselines, judges, args, figure):
     if figure:
         lines += [f"![The first run of each column that has models]({figure})", ""]
     for title, group in columns.items():
-        for result in group:
-            run = result.run
+        for run, _, *moments in group:
             lines.append(f"- {title}: `{run.folder.as_posix()}`, {run.title}, {_flags(run)}")
-            if len(result.latent_mean) <= 3:  # few numbers
-                moments = [result.latent_mean, *result.latent_covariance]
-                mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in moments)
+            if len(moments[0]) <= 3:  # few numbers
+                rows = [moments[0], *moments[1]]
+                mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in rows)
                 lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
-    lines += ["", *(f"- {line}" for line in summary(columns, baselines).splitlines())]
-    lines += ["", tables(columns, baselines), ""]
+    summary = differences.summary(columns, baselines).splitlines()
+    lines += ["", *(f"- {line}" for line in summary), "", tables(columns, baselines), ""]
     if any(len(group) > 1 for group in columns.values()):
         what = "Where a column has several runs, its cells are mean±standard deviation (n - 1)"
         lines += [f"{what}; 2e-4 is 0.0002.", ""]
     if changes(columns):
-        what = f"differences of more than {SPREAD} pooled standard deviations"
+        what = f"differences of more than {differences.SPREAD} pooled standard deviations"
         lines += [f"The table of changes contains {what} from each column to the next.", ""]
     lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
     lines += [f"- **{title}**: {about}" for title, about in BASELINES.items()]
@@ -129,12 +116,9 @@ def to_markdown(columns, baselines, judges, args, figure):
 
 def _flags(run):
     """Return the epochs and the seed of a run, and its other flags that are not the default."""
-    default = vars(SCRIPTS[run.model].get_args([]))
-    more = {
-        name: value
-        for name, value in given(run.flags).items()
-        if name not in FREE_FLAGS | {"seed"} and value != default[name]
-    }
+    usual, flags = vars(SCRIPTS[run.model].get_args([])), given(run.flags)
+    more = [name for name in flags if flags[name] != usual[name]]
+    more = {name: flags[name] for name in more if name not in FREE_FLAGS | {"seed"}}
     more = [f"`--{word}`" for word in words(more)]
     epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
     return ", ".join([epochs, f"seed {run.flags['seed']}", *more])
@@ -142,27 +126,22 @@ def _flags(run):
 
 def to_json(columns, baselines, judges, args):
     """Return the text of comparison.json: unrounded numbers of each run, null if not finite."""
-
-    def of_run(result):
-        run, values, mean, covariance = result
-        about = {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
-        return about | {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
-
-    def of_column(title, group):
+    content = {"definitions": definitions(args.iw_samples, args.iw_images), "columns": []}
+    for title, group in columns.items():
         found = {name: summarize(name, [result.values for result in group]) for name in METRICS}
-        return {
+        column = {
             "title": title,
             "mean": {name: both[0] for name, both in found.items() if both},
             "standard_deviation": {name: both[1] for name, both in found.items() if both},
-            "runs": [of_run(result) for result in group],
+            "runs": [],
         }
-
-    content = {
-        "definitions": definitions(args.iw_samples, args.iw_images),
-        "columns": [of_column(title, group) for title, group in columns.items()],
-        "baselines": {"definitions": BASELINES, "columns": baselines},
-        "left_out": sorted(uninformative(columns, baselines)),
-        "judges": judges,
-    }
+        for run, values, mean, covariance in group:
+            about = {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
+            numbers = {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
+            column["runs"].append(about | numbers)
+        content["columns"].append(column)
+    content["baselines"] = {"definitions": BASELINES, "columns": baselines}
+    content["left_out"] = sorted(uninformative(columns, baselines))
+    content["judges"] = judges
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no Infinity
     return json.dumps(finite, indent=2) + "\n"
