@@ -31,7 +31,6 @@ if __name__ == "__main__":
     start(get_args)
 
 import contextlib
-import functools
 import json
 from pathlib import Path
 from string import ascii_uppercase
@@ -40,7 +39,6 @@ from common.compare.differences import summary
 from common.compare.evaluate import BASELINES, baselines, evaluate
 from common.compare.figure import Column, show_comparison
 from common.compare.kept import keep, kept_result
-from common.compare.records import RECORDS
 from common.compare.reference import read_reference
 from common.compare.report import MOST_PLAIN, heading, remarks, tables, to_json, to_markdown
 from common.data.images import progress
@@ -104,20 +102,23 @@ def compare(args):
         kept_result(run, args)  # reports an error before the measurements, which take long
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
-    firsts, found, judges, shown = first_of_each(runs), {}, {}, []
-    total = len(RECORDS) * (len(runs) + len(firsts) * len(BASELINES))
-    with progress(total) as bar, sklearn.config_context(working_memory=64):  # MB
+    firsts, results, found, judges, shown = first_of_each(runs), [], {}, {}, []
+    with progress(len(runs) + len(firsts)) as bar, sklearn.config_context(working_memory=64):  # MB
         references = {
             key: read_reference(run.data(args.data_dir), run.folder.parent)
             for key, run in firsts.items()
         }
-        results = [measure(run, references[images_of(run)], args, bar) for run in runs]
+        for run in runs:
+            bar.set_description(f"{run.folder}")
+            results.append(measure(run, references[images_of(run)], args))
+            bar.update()
         for key, run in firsts.items():
-            values = baselines(run, references[key], functools.partial(show_step, bar, run))
+            bar.set_description(f"{run.title}: {', '.join(BASELINES)}")
             data = f", {run.title}" * (len(firsts) > 1)
-            found |= {title + data: values[title] for title in values}
+            found |= {k + data: values for k, values in baselines(run, references[key]).items()}
             if judge := references[key].judge:
                 judges[run.title] = judge.accuracy
+            bar.update()
     columns = by_setting(results)
     for title, group in columns.items():
         for run in [result.run for result in group if result.run.decoder][:1]:
@@ -129,18 +130,11 @@ def compare(args):
         write(files, (columns, found, judges), shown, args)
 
 
-def show_step(bar, run, text):
-    """Show on a tqdm bar what is measured next."""
-    bar.set_description(f"{run.folder}: {text}")
-    bar.update()
-
-
-def measure(run, reference, args, bar):
+def measure(run, reference, args):
     """Return the Result of a run: a kept one, or a new one, which is kept."""
     judge = reference.judge and reference.judge.fingerprint
     if not (result := kept_result(run, args, judge)):
-        result = evaluate(run, reference, args, functools.partial(show_step, bar, run))
-        keep(result, args, judge)
+        keep(result := evaluate(run, reference, args), args, judge)
     return result
 
 

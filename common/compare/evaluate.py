@@ -1,6 +1,5 @@
 """Measure trained runs, real images, noise and untrained networks."""
 
-from functools import cached_property
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -37,79 +36,77 @@ class Result(NamedTuple):
     latent_covariance: list[list[float]]
 
 
-class Measured:
-    """A run and the intermediate results of its metrics, most of them computed when first used.
+def evaluate(run, reference, args=None):
+    """Return the Result of a run. Without `args`, the flags, it has no bounds, which take long."""
+    images, data, flags = reference.images, reference.data, run.flags
+    rng = tf.random.Generator.from_seed(0)
+    if run.model == "cvae":
+        mean, logvar = in_batches(lambda x: run.encoder(to_float(x, flags["dtype"])), images)
+        z = reparameterize(tf.constant(mean), logvar, rng).numpy()
+    else:
+        mean = z = run.encode(images)
+    check_codes(run, z)
+    centre, covariance = z.mean(axis=0, dtype=float), np.atleast_2d(np.cov(z, rowvar=False))
+    normal = StandardNormal().sample(PRIOR_DRAWS, flags["latent_dim"], 0, flags["dtype"]).numpy()
 
-    `mean`, `logvar` and `z` are q(z|x) and a draw from it for each test image, (n, latent_dim). The
-    MMD-VAE has only `mean`, its code, and `z` is the same. `centre` and `covariance` are moments of
-    z, and `sds` its standard deviations along the principal axes. `draws`, `own_draws` and `grid`
-    are what is Seen of decoded draws of the prior, of decoded draws of the Gaussian with the
-    moments of z, and of the latent grid.
+    def see(z):
+        return reference.look(map(run.decode, slices(z)))
+
+    measured = SimpleNamespace(
+        run=run, args=args, reference=reference, data=data, mean=mean,
+        labels=data.test_labels[: len(images)] if data.class_names else None,
+        centre=centre, covariance=covariance,
+        sds=np.sqrt(np.linalg.eigvalsh(covariance).clip(0)),  # ascending
+        mmd=metrics.unbiased_mmd(z, run.draw(len(z))),
+        reconstruction=reconstruct(images, run.decode, mean),
+        draws=see(run.draw(PRIOR_DRAWS)),
+        own_draws=see(metrics.to_gaussian(normal, centre, covariance)),
+        grid=see(latent_plane(mean)[1](latent_grid())),
+    )  # fmt: skip
+    groups = set(GROUPS)
+    if args and run.model == "cvae":
+        measured.bounds = bounds(run, images, args, mean, logvar, z, rng)
+    else:
+        groups.remove("likelihood")
+    return Result(run, values_of(measured, groups), centre.tolist(), covariance.tolist())
+
+
+def values_of(measured, groups):
+    """Return the values of all metrics of some groups by name.
+
+    `measured` has those attributes that the functions of these metrics use.
     """
+    records = [m for m in RECORDS if measured.reference.judge or not m.classes]
+    return {m.name: float(m.function(measured)) for m in records if m.group in groups}
 
-    def __init__(self, run, reference, args=None):
-        """Encode the test images of a Reference. Without `args`, the flags, there are no bounds."""
-        self.run, self.reference, self.args = run, reference, args
-        self.rng = tf.random.Generator.from_seed(0)
-        images, data, dtype = reference.images, reference.data, run.flags["dtype"]
-        self.labels = data.test_labels[: len(images)] if data.class_names else None
-        if run.model == "cvae":
-            encoded = in_batches(lambda x: run.encoder(to_float(x, dtype)), images)
-            self.mean, self.logvar = encoded
-            self.z = reparameterize(tf.constant(self.mean), self.logvar, self.rng).numpy()
-        else:
-            self.mean = self.z = run.encode(images)
-        check_codes(run, self.z)
-        self.centre = self.z.mean(axis=0, dtype=float)
-        self.covariance = np.atleast_2d(np.cov(self.z, rowvar=False))
-        self.sds = np.sqrt(np.linalg.eigvalsh(self.covariance).clip(0))  # ascending
 
-    def _see(self, z):
-        return self.reference.look(map(self.run.decode, slices(z)))
+def bounds(run, images, args, mean, logvar, z, rng):
+    """Return lower bounds of log p(x), in nats per image, and their parts.
 
-    mmd = cached_property(lambda m: metrics.unbiased_mmd(m.z, m.run.draw(len(m.z))))
-    train_mean = cached_property(lambda m: m.run.encode(m.reference.data.train_images))
-    reconstruction = cached_property(
-        lambda m: reconstruct(m.reference.images, m.run.decode, m.mean)
-    )
-    draws = cached_property(lambda m: m._see(m.run.draw(PRIOR_DRAWS)))
-    grid = cached_property(lambda m: m._see(latent_plane(m.mean)[1](latent_grid())))
+    `elbo` and `kl` are those of all images. `bound`, and the number `effective` of its samples, are
+    those of the first --iw-images. `z` are draws of q(z|x) = N(mean, exp(logvar)).
+    """
+    some, prior = slice(args.iw_images), run.mixture()
 
-    @cached_property
-    def own_draws(self):
-        flags = self.run.flags
-        normal = StandardNormal().sample(PRIOR_DRAWS, flags["latent_dim"], 0, flags["dtype"])
-        return self._see(metrics.to_gaussian(normal.numpy(), self.centre, self.covariance))
+    @tf.function(autograph=False)
+    def loglik(images, z):
+        x = to_float(images, run.decoder.compute_dtype)
+        return metrics.bernoulli_loglik(x, in_parts(run.decoder)(z))
 
-    @cached_property
-    def bounds(self):
-        """Return `elbo` and `kl` of the test images, and `bound` of the first --iw-images.
+    def draw():
+        bar.update()
+        z = reparameterize(mean[some], logvar[some], rng)
+        logpx_z = in_batches(loglik, images[some], z)
+        return metrics.log_weight(z, mean[some], logvar[some], logpx_z, prior)
 
-        They are arrays in nats per image. `effective` is the effective number of the bound's
-        samples.
-        """
-        run, images, some = self.run, self.reference.images, slice(self.args.iw_images)
-        mean, logvar, prior = self.mean, self.logvar, run.mixture()
-
-        @tf.function(autograph=False)
-        def loglik(images, z):
-            x = to_float(images, run.decoder.compute_dtype)
-            return metrics.bernoulli_loglik(x, in_parts(run.decoder)(z))
-
-        def draw():
-            bar.update()
-            z = reparameterize(mean[some], logvar[some], self.rng)
-            logpx_z = in_batches(loglik, images[some], z)
-            return metrics.log_weight(z, mean[some], logvar[some], logpx_z, prior)
-
-        with progress(self.args.iw_samples, f"{run.folder}: importance-weighted bound") as bar:
-            bound, effective = metrics.importance_weighted_bound(draw, self.args.iw_samples)
-        if isinstance(prior, StandardNormal):
-            kl = metrics.normal_kl(mean, logvar).numpy()
-        else:  # has no closed form
-            kl = -metrics.log_weight(self.z, mean, logvar, 0.0, prior).numpy()
-        elbo = in_batches(loglik, images, self.z) - kl
-        return SimpleNamespace(elbo=elbo, kl=kl, bound=bound, effective=effective)
+    with progress(args.iw_samples, f"{run.folder}: importance-weighted bound") as bar:
+        bound, effective = metrics.importance_weighted_bound(draw, args.iw_samples)
+    if isinstance(prior, StandardNormal):
+        kl = metrics.normal_kl(mean, logvar).numpy()
+    else:  # has no closed form
+        kl = -metrics.log_weight(z, mean, logvar, 0.0, prior).numpy()
+    elbo = in_batches(loglik, images, z) - kl
+    return SimpleNamespace(elbo=elbo, kl=kl, bound=bound, effective=effective)
 
 
 def reconstruct(images, decode, mean):
@@ -129,30 +126,7 @@ def reconstruct(images, decode, mean):
     return SimpleNamespace(error=error, crossentropy=crossentropy, edges=edges)
 
 
-def values_of(measured, groups, step):
-    """Return the values of all metrics of some groups by name.
-
-    `measured` has those attributes of Measured that these metrics use. `step` is called with the
-    name of each metric before it is computed.
-    """
-    values = {}
-    for metric in RECORDS:
-        if metric.group in groups and (measured.reference.judge or not metric.classes):
-            step(metric.name)
-            values[metric.name] = float(metric.function(measured))
-    return values
-
-
-def evaluate(run, reference, args, step):
-    """Return the Result of a run. Without `args`, the flags, it has no bounds, which take long."""
-    measured = Measured(run, reference, args)
-    bounded = args and run.model == "cvae"
-    groups = [group for group in GROUPS if group != "likelihood" or bounded]
-    values = values_of(measured, groups, step)
-    return Result(run, values, measured.centre.tolist(), measured.covariance.tolist())
-
-
-def baselines(run, reference, step):
+def baselines(run, reference):
     """Return the values of each of the BASELINES by title. `run` is also measured untrained."""
     data, images, rng = reference.data, reference.images, np.random.default_rng(0)
 
@@ -169,9 +143,9 @@ def baselines(run, reference, step):
     pixels = SimpleNamespace(reference=reference, draws=noise(PRIOR_DRAWS))
     pixels.own_draws, pixels.grid = noise(PRIOR_DRAWS), noise(256)
     return {
-        "real images": values_of(photos, ("reconstruction", *DECODED), step),
-        "white noise": values_of(pixels, DECODED, step),
-        "untrained": evaluate(before_training(run, data), reference, None, step).values,
+        "real images": values_of(photos, ("reconstruction", *DECODED)),
+        "white noise": values_of(pixels, DECODED),
+        "untrained": evaluate(before_training(run, data), reference).values,
     }
 
 

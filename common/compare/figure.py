@@ -49,8 +49,7 @@ def show_comparison(columns):
     titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns]
     titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
     abouts = [textwrap.wrap(column.about, int(room / 10)) for column in columns]
-    classes = dict.fromkeys(column.data.class_names for column in columns)
-    classes = [names for names in classes if names]
+    classes = [n for n in dict.fromkeys(column.data.class_names for column in columns) if n]
     ticks, square = 50 * zoom, [(side, side)] * len(columns)
     most_rows = max([-(-min(len(n), plotting.MOST_NAMES) // 5) for n in classes], default=0)
     legend = 26 * most_rows * zoom

@@ -127,9 +127,9 @@ def unbiased_mmd(x, y):
 
 
 def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
-    """Return the share of test points (m, dim) that the `k` nearest training points classify."""
-    k = min(k, len(train))
-    return float(KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels))
+    """Return the share of test points that the `k` nearest training points classify correctly."""
+    classifier = KNeighborsClassifier(min(k, len(train))).fit(train, train_labels)
+    return classifier.score(test, test_labels)
 
 
 def silhouette(points, labels):

@@ -23,7 +23,7 @@ class Metric(NamedTuple):
     group: str  # one of GROUPS
     places: int  # decimal places in tables
     better: str | float | None  # "higher", "lower", a target value, or None
-    function: Callable  # from an evaluate.Measured to a number
+    function: Callable  # from what evaluate.py has measured to a number
     definition: str  # {iw_samples} and {iw_images} stand for the flags of these names
     classes: bool = False  # whether it requires images with classes
     auxiliary: bool = False  # whether it only helps to judge another row
@@ -84,7 +84,7 @@ RECORDS = (  # in the order of the table
         "(Burda, Grosse & Salakhutdinov 2015). The other dimensions have collapsed to the prior."),
     Metric("15 neighbours' accuracy", "latent space", 3, "higher",
         lambda m: metrics.neighbour_accuracy(
-            m.train_mean, m.reference.data.train_labels, m.mean, m.labels),
+            m.run.encode(m.data.train_images), m.data.train_labels, m.mean, m.labels),
         "Share of the test images classified correctly by a vote of the 15 training images with "
         "the nearest means (scikit-learn's KNeighborsClassifier).", classes=True),
     Metric("silhouette", "latent space", 3, "higher",
