@@ -35,12 +35,11 @@ import json
 from pathlib import Path
 from string import ascii_uppercase
 
-from common.compare.differences import summary
+from common.compare import report
 from common.compare.evaluate import BASELINES, baselines, evaluate
 from common.compare.figure import Column, show_comparison
+from common.compare.judge import read_reference
 from common.compare.kept import keep, kept_result
-from common.compare.reference import read_reference
-from common.compare.report import MOST_PLAIN, heading, remarks, tables, to_json, to_markdown
 from common.data.images import progress
 from common.devices.determinism import set_up
 from common.load import has_models, load_run, read_run
@@ -68,13 +67,13 @@ def read(folder):
 def by_setting(results):
     """Return a dict from the title of each column to its results.
 
-    The titles of more than MOST_PLAIN columns are long, and each gets a letter in front.
+    The titles of more than report.MOST_PLAIN columns are long, and each gets a letter in front.
     """
     columns = {}
     names = titles([result.run for result in results], FREE_IN_COLUMN)
     for title, result in zip(names, results, strict=True):
         columns.setdefault(title, []).append(result)
-    if not MOST_PLAIN < len(columns) <= len(ascii_uppercase):
+    if not report.MOST_PLAIN < len(columns) <= len(ascii_uppercase):
         return columns
     return {f"{ascii_uppercase[i]}: {title}": columns[title] for i, title in enumerate(columns)}
 
@@ -150,12 +149,12 @@ def write(files, found, shown, args):
         if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
         file = stack.enter_context(replacing_unlocked(markdown))
-        file.write_text(to_markdown(*found, args, shown and png.name), encoding="utf-8")
+        file.write_text(report.to_markdown(*found, args, shown and png.name), encoding="utf-8")
         file = stack.enter_context(replacing_unlocked(numbers))
-        file.write_text(to_json(*found, args), encoding="utf-8")
-    lettered = [title for title in columns if heading(title) != title]
-    texts = [summary(columns, of_baselines), *lettered, tables(columns, of_baselines)]
-    texts.append(remarks(*found))
+        file.write_text(report.to_json(*found, args), encoding="utf-8")
+    lettered = [title for title in columns if report.heading(title) != title]
+    texts = [report.summary(columns, of_baselines), *lettered, report.tables(columns, of_baselines)]
+    texts.append(report.remarks(*found))
     texts.append(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
     old = f" {png} is from an earlier comparison." if png.exists() else ""
     none = f"There is no figure, because no run has models.{old}"

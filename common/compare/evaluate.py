@@ -4,8 +4,8 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from common.compare import metrics
+from common.compare.judge import to_float32
 from common.compare.records import DECODED, GROUPS, PRIOR_DRAWS, RECORDS
-from common.compare.reference import to_float32
 from common.data.batches import to_float
 from common.data.images import progress
 from common.devices.determinism import set_up

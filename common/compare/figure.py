@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-# The labels of latent space and latent grid by latent_dim; for 3 and more, principal components
-DIRECTIONS = {1: ("V1 right", "V1, row by row"), 2: ("V1 right, V2 up", "V1 right, V2 down")}
-PRINCIPAL_DIRECTIONS = ("PC 1 right, 2 up", "PC 1 right, 2 down")
+# The labels of latent space and latent grid for 1, 2 and more latent dimensions
+SPACE = ("V1 right", "V1 right, V2 up", "PC 1 right, 2 up")
+GRID = ("V1, row by row", "V1 right, V2 down", "PC 1 right, 2 down")
 
 
 class Column(NamedTuple):
@@ -40,12 +40,12 @@ def show_comparison(columns):
     have the same range, which up to 0.1 % of the points exceed at each end. Circles are 1, 2 and 3
     standard deviations of N(0, I). Crosses are the means of a VampPrior's Gaussians.
     """
-    side = 448 if len(columns) < 4 else 224  # a grid of 28 x 28 images needs 448 or 224 pixels
+    side, size = (448, 15) if len(columns) < 4 else (224, 13)  # 448 = 16 x 28, for the latent grid
     left, gap, right = 52, 26, 12
     places = [left + i * (side + gap) for i in range(len(columns))]
     width = places[-1] + side + right
     zoom = min(max(1, width / 990), 1.5)  # enlarges text, because a page shrinks wide figures
-    room, size = (side + gap) / zoom, 15 if len(columns) < 4 else 13
+    room = (side + gap) / zoom
     titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns]
     titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
     abouts = [textwrap.wrap(column.about, int(room / 10)) for column in columns]
@@ -53,7 +53,6 @@ def show_comparison(columns):
     ticks, square = 50 * zoom, [(side, side)] * len(columns)
     most_rows = max([-(-min(len(n), plotting.MOST_NAMES) // 5) for n in classes], default=0)
     legend = 26 * most_rows * zoom
-    legends = len(classes) * legend
     contents = [_contents(column) for column in columns]
     sizes = [[_panel(canvas, side) for canvas in found[3:]] for found in contents]
     clothes, grids, pairs = zip(*sizes, strict=True)
@@ -62,7 +61,7 @@ def show_comparison(columns):
     prior, name = ", ".join(prior), "" if any(mixed) else " N(0, I)"
     rows = (  # title, sizes of the panels, space below
         (f"Decoded draws of the prior{name}, each in full contrast", clothes, 8 * zoom),
-        (f"Means of the test images; {prior}", square, ticks + legends),
+        (f"Means of the test images; {prior}", square, ticks + len(classes) * legend),
         ("Decoded points of the latent plane", grids, ticks),
         ("Test images above their reconstructions", pairs, 12 * zoom),
     )
@@ -111,10 +110,7 @@ def _panel(canvas, side):
 
 
 def _contents(column):
-    """Return points, marks and ends of the latent space (see `in_plane`) and three canvases.
-
-    The canvases show decoded draws, the latent grid, and ten test images with reconstructions.
-    """
+    """Return points, marks and ends of `in_plane`, and canvases of draws, grid and test images."""
     labels, names = column.data.test_labels, column.data.class_names
     points, marks, ends, lift, _ = in_plane(column.mean, labels, names, column.centres)
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
@@ -145,6 +141,6 @@ def _fill_column(panels, column, contents, limits, zoom):
     clothes.set_axis_off()
     pairs.set_axis_off()
     grid.set(xticks=[], yticks=[])
-    directions = DIRECTIONS.get(column.mean.shape[1], PRINCIPAL_DIRECTIONS)
-    space.set_xlabel(directions[0], size=11 * zoom)
-    grid.set_xlabel(directions[1], size=11 * zoom)
+    kind = min(column.mean.shape[1], 3) - 1
+    space.set_xlabel(SPACE[kind], size=11 * zoom)
+    grid.set_xlabel(GRID[kind], size=11 * zoom)

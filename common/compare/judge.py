@@ -1,4 +1,8 @@
-"""The judge: a small classifier. Images are compared in the space of its features."""
+"""The test images as points, with which all runs on a data set are compared.
+
+The points are the features of the judge, a small classifier. For images without classes, they are
+principal components of the pixels.
+"""
 
 import contextlib
 import functools
@@ -9,10 +13,13 @@ import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
 
+from common.compare import metrics
+from common.compare.records import MOST_IMAGES
 from common.data.batches import gather_images, shuffled_batches, to_float
 from common.data.images import progress
+from common.data.sources import Dataset
 from common.devices.determinism import keras_in
-from common.devices.parts import compiled, in_batches, in_parts
+from common.devices.parts import compiled, in_batches, in_parts, slices
 from common.program.files import replacing_unlocked
 from common.program.signals import signals_wait
 from common.trained import fingerprint
@@ -21,10 +28,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from sklearn.decomposition import PCA
 
 VERSION = 2  # of the model and its training; a judge of another version is replaced
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
 MOST_BATCHES = 6_000  # for large data sets; 6 epochs of 60,000 images have 5,625
+MOST_PIXELS = 1_024  # of images whose principal components are computed exactly
 
 
 class Judge(NamedTuple):
@@ -33,6 +42,59 @@ class Judge(NamedTuple):
     look: Callable  # from images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
     accuracy: float  # share of the test images that it classifies correctly
     fingerprint: str  # hexadecimal digest of its weights
+
+
+class Seen(NamedTuple):
+    """What is known of n images."""
+
+    points: np.ndarray  # (n, dim), features
+    p: np.ndarray  # (n, classes), the judge's probabilities; no columns without a judge
+    edges: np.ndarray  # (n,), mean lengths of the gradients
+
+
+class Reference(NamedTuple):
+    """A data set and the points of its test images."""
+
+    data: Dataset
+    images: np.ndarray  # test images, uint8 (n, height, width, channels)
+    look: Callable  # from an iterable of batches of images in [0, 1] to their Seen
+    around: metrics.Manifold  # of the test images
+    narrow: metrics.Manifold  # the smaller half of its balls
+    edges: float  # mean length of the gradients in them
+    judge: Judge | None  # None without classes
+
+
+def read_reference(data, folder):
+    """Return the Reference of a Dataset, whose judge is read from `folder`, or trained."""
+    images = data.test_images[:MOST_IMAGES]
+    judge = read_judge(data, folder) if data.class_names else None
+    look_at = judge.look if judge else principal_components(images)
+
+    def look(batches):
+        found = [(*look_at(batch), metrics.gradient_length(batch)) for batch in batches]
+        return Seen(*map(np.concatenate, zip(*found, strict=True)))
+
+    points, _, edges = look(map(to_float32, slices(images)))
+    around, edges = metrics.manifold(points), float(edges.mean(dtype=float))
+    return Reference(data, images, look, around, metrics.pruned(around), edges, judge)
+
+
+def principal_components(images):
+    """Return a function from images to the first 50 principal components of their pixels.
+
+    Like Judge.look, it also returns probabilities, but without columns.
+    """
+    pixels, solver = images.reshape(len(images), -1), "covariance_eigh"
+    if pixels.shape[1] > MOST_PIXELS:
+        pixels, solver = pixels[:2000], "randomized"  # bounds the memory
+    pca = PCA(min(50, *pixels.shape), svd_solver=solver, random_state=0)
+    pca.fit(pixels / np.float32(255))
+    return lambda found: (pca.transform(found.reshape(len(found), -1)), np.zeros((len(found), 0)))
+
+
+def to_float32(images):
+    """Return the intensities in [0, 1] of uint8 images as a NumPy array."""
+    return to_float(images, "float32").numpy()
 
 
 def read_judge(data, folder, seed=0):
@@ -51,7 +113,6 @@ def read_judge(data, folder, seed=0):
             with contextlib.suppress(OSError), signals_wait(), partial as path:  # only saves time
                 model.name = f"{name}_{fingerprint(model.weights)}"
                 model.save(path)
-
     both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))
 
     @compiled

@@ -24,19 +24,13 @@ def mean_squared_error(x, preds):
 
 
 def binary_crossentropy(x, preds):
-    """Return -sum_pixels x log preds + (1 - x) log(1 - preds) in nats per image.
-
-    Keras clips `preds` to [1e-7, 1 - 1e-7].
-    """
+    """Return the cross entropy in nats per image. Keras clips `preds` to [1e-7, 1 - 1e-7]."""
     by_pixel = keras.losses.binary_crossentropy(x, preds)  # mean over channels
     return tf.reduce_sum(by_pixel, axis=(1, 2)) * x.shape[3]
 
 
 def edges(x, preds):
-    """Return the sums over pixels of the product of both gradients, and of the square of x's.
-
-    Their quotient is the slope of the regression of the gradients, without an intercept.
-    """
+    """Return two sums, whose quotient is the slope of the regression of preds' gradients on x's."""
     pairs = zip(*map(tf.image.image_gradients, (x, preds)), strict=True)
     products = [(d * e, d * d) for d, e in pairs]
     return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))
@@ -69,11 +63,11 @@ def log_weight(z, mean, logvar, logpx_z, prior):
 
 
 def importance_weighted_bound(draw, samples):
-    """Return a lower bound of log p(x) and the effective number of samples, both float64 (n,).
+    """Return log (1/K) sum_k w_k and the effective number of samples, both float64 (n,).
 
-    The bound is log (1/K) sum_k w_k in nats per image, with w_k = p(x, z_k) / q(z_k|x). Source:
-    Burda, Grosse & Salakhutdinov (2015), equation 8. The effective number is (sum w)^2 / sum w^2,
-    from 1 to K (Kong 1992). `draw()` draws z ~ q(z|x) and returns its `log_weight`; `samples` is K.
+    The first is a lower bound of log p(x) in nats per image, with w_k = p(x, z_k) / q(z_k|x)
+    (Burda, Grosse & Salakhutdinov 2015, equation 8). The second is (sum w)^2 / sum w^2, from 1 to K
+    (Kong 1992). `draw()` draws z ~ q(z|x) and returns its `log_weight`. `samples` is K.
     """
     log_sum = log_sum_of_squares = -np.inf
     for _ in range(samples):
@@ -146,10 +140,7 @@ class Manifold(NamedTuple):
 
 
 def manifold(points, k=3):
-    """Return balls around points, each of which reaches to the k-th nearest neighbour.
-
-    Source: Kynkäänniemi et al. (2019), equation 1.
-    """
+    """Return balls around points to their k-th nearest neighbours (Kynkäänniemi et al. 2019)."""
     distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()  # without the point
     return Manifold(points, distances[:, -1])
 
@@ -165,19 +156,13 @@ def pruned(around):
 
 
 def precision(points, around):
-    """Return the share of points in at least one ball of the manifold `around`.
-
-    Source: Kynkäänniemi et al. (2019), equation 2.
-    """
+    """Return the share of points in at least one of the balls (Kynkäänniemi et al. 2019)."""
     chunks = pairwise_distances_chunked(points, around.points)
     return float(np.concatenate([(c <= around.radii).any(axis=1) for c in chunks]).mean())
 
 
 def coverage(points, around):
-    """Return the share of the balls of the manifold `around` with at least one of the points.
-
-    Source: Naeem et al. (2020). The large balls of outliers do no harm here: each counts once.
-    """
+    """Return the share of the balls with at least one of the points (Naeem et al. 2020)."""
     distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(around.points)
     return float((distances[:, 0] <= around.radii).mean())
 

@@ -1,17 +1,17 @@
-"""The tables of a comparison, comparison.md and comparison.json.
+"""What a comparison says: differences between columns, tables, comparison.md and comparison.json.
 
-`columns` and `baselines` are those of differences.py. `judges` is a dict from the title of each
+`columns` is a dict from the title of each column to the evaluate.Results of its runs, `baselines`
+one from the title of each baseline to its values by name, and `judges` one from the title of each
 data set to the accuracy of its judge.
 """
 
 import itertools
 import json
+import math
 import re
 
-from common.compare import differences
-from common.compare.differences import changes, summarize, uninformative, values_by_title
 from common.compare.evaluate import BASELINES
-from common.compare.records import METRICS, definitions
+from common.compare.records import DECODED, GROUPS, METRICS, RECORDS, definitions
 from common.load import SCRIPTS
 from common.program.flags import given
 from common.runs import words
@@ -21,6 +21,112 @@ import numpy as np
 
 MOST_PLAIN = 3  # columns with full titles and baselines beside them in one table
 MOST_PLACES = 3  # of a standard deviation in decimal notation
+SPREAD = 3  # pooled standard deviations; a larger difference is more than chance between seeds
+LEAST_SEEDS = 3  # runs per column, for a table of changes
+
+
+def values_by_title(columns, baselines):
+    """Return a dict from the title of each column and baseline to the values of its runs."""
+    columns = {title: [result.values for result in group] for title, group in columns.items()}
+    return columns | {title: [values] for title, values in baselines.items()}
+
+
+def summarize(name, runs):
+    """Return mean and standard deviation (n - 1) of a metric over runs; None if no run has it.
+
+    The standard deviation is None for one value, and if a value is infinite.
+    """
+    values = [values[name] for values in runs if name in values]
+    if not values:
+        return None
+    with_sd = len(values) > 1 and np.isfinite(values).all()
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
+
+
+def difference(name, ones, others):
+    """Return the rounded means of a metric in two columns, or None if they hardly differ.
+
+    They must differ by more than SPREAD pooled standard deviations (those of Student's t-test). If
+    no column has several runs, the rounded means must differ.
+    """
+    values = [[run[name] for run in runs if name in run] for runs in (ones, others)]
+    if not all(values) or not all(np.isfinite(v).all() for v in values):
+        return None
+    means = [float(np.mean(v)) for v in values]
+    freedom = max(1, sum(map(len, values)) - 2)
+    pooled = math.sqrt(sum(len(v) * np.var(v) for v in values) / freedom)
+    x, y = (round(mean, METRICS[name].places) for mean in means)
+    return (x, y) if x != y and abs(means[0] - means[1]) > SPREAD * pooled else None
+
+
+def uninformative(columns, baselines):
+    """Return the rows about decoded images in which real images are not the best.
+
+    There, noise, the untrained network, or the mean of a setting is better, because the judge
+    knows too little, or because there are few test images.
+    """
+    found, signs = set(), {"higher": 1, "lower": -1}
+    decoded = [m for m in RECORDS if m.group in DECODED and m.better in signs]
+    for title in [title for title in baselines if title.startswith("real images")]:
+        data = title.removeprefix("real images")  # names the data set if there are several
+        others = [[v] for t, v in baselines.items() if t.endswith(data) and t != title]
+        for group in columns.values():
+            others.append([r.values for r in group if data in ("", f", {r.run.title}")])
+        for metric in decoded:
+            sign = signs[metric.better]
+            best = sign * baselines[title].get(metric.name, sign * math.inf)
+            means = [both[0] for runs in others if (both := summarize(metric.name, runs))]
+            if any(sign * mean > best for mean in means):
+                found.add(metric.name)
+    return found
+
+
+def of_several(columns):
+    """Return whether the runs of the columns are of several data sets."""
+    return len({result.run.title for group in columns.values() for result in group}) > 1
+
+
+def summary(columns, baselines):
+    """Return up to three lines: the row that differs most in each of three groups of rows.
+
+    A single column is compared with the real images, without its reconstructions. A `difference`
+    is relative to the span of all columns and baselines, or to the larger of its two values if
+    that is more. Runs of several data sets are not compared.
+    """
+    if of_several(columns):
+        return ""
+    alone, everything = len(columns) == 1, values_by_title(columns, baselines)
+    real = {title: values for title, values in baselines.items() if title == "real images"}
+    settings = values_by_title(columns, real if alone else {})
+    ignored = uninformative(columns, baselines)
+    most = dict.fromkeys(GROUPS, (0.0, ""))
+    for name, metric in METRICS.items():
+        if metric.auxiliary or name in ignored or (alone and metric.group == "reconstruction"):
+            continue
+        means = [both[0] for runs in everything.values() if (both := summarize(name, runs))]
+        means = [mean for mean in means if np.isfinite(mean)]
+        for a, b in itertools.combinations(settings, 2):
+            if both := difference(name, settings[a], settings[b]):
+                x, y = both
+                share = abs(x - y) / max(max(means) - min(means), abs(x), abs(y))
+                values = f"{x:.{metric.places}f} ({a}), {y:.{metric.places}f} ({b})"
+                line = f"{metric.group}: {name} differs most, {values}"
+                most[metric.group] = max(most[metric.group], (share, line))
+    return "\n".join(line for share, line in sorted(most.values(), reverse=True)[:3] if share)
+
+
+def changes(columns):
+    """Return a dict from pairs of adjacent titles to the `difference` of each row that has one.
+
+    It is empty if a column has fewer than LEAST_SEEDS runs, or the runs are of several data sets.
+    """
+    if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
+        return {}
+    found = {}
+    for (a, ones), (b, others) in itertools.pairwise(values_by_title(columns, {}).items()):
+        pairs = {m.name: difference(m.name, ones, others) for m in RECORDS if not m.auxiliary}
+        found[a, b] = {name: pair[1] - pair[0] for name, pair in pairs.items() if pair}
+    return found
 
 
 def heading(title):
@@ -97,13 +203,13 @@ def to_markdown(columns, baselines, judges, args, figure):
                 rows = [moments[0], *moments[1]]
                 mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in rows)
                 lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
-    summary = differences.summary(columns, baselines).splitlines()
-    lines += ["", *(f"- {line}" for line in summary), "", tables(columns, baselines), ""]
+    lines += ["", *(f"- {line}" for line in summary(columns, baselines).splitlines())]
+    lines += ["", tables(columns, baselines), ""]
     if any(len(group) > 1 for group in columns.values()):
         what = "Where a column has several runs, its cells are mean±standard deviation (n - 1)"
         lines += [f"{what}; 2e-4 is 0.0002.", ""]
     if changes(columns):
-        what = f"differences of more than {differences.SPREAD} pooled standard deviations"
+        what = f"differences of more than {SPREAD} pooled standard deviations"
         lines += [f"The table of changes contains {what} from each column to the next.", ""]
     lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
     lines += [f"- **{title}**: {about}" for title, about in BASELINES.items()]
