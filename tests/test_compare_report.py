@@ -4,10 +4,9 @@ import math
 from unittest.mock import Mock
 
 from common.compare import __main__ as compare
-from common.compare.differences import changes, difference, summarize, summary
 from common.compare.evaluate import Result
 from common.compare.records import METRICS, definitions
-from common.compare.report import remarks, tables
+from common.compare.report import changes, difference, remarks, summarize, summary, tables
 
 import numpy as np
 import pytest

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import common.data.batches
 from common.compare.evaluate import reconstruct, values_of
-from common.compare.records import RECORDS
-from common.compare.reference import read_reference
+from common.compare.judge import read_reference
+from common.compare.records import DECODED, RECORDS
 from common.data.batches import to_float
 from common.data.sources import load_dataset
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from support import ROOT
 
-OF_IMAGES = ("reconstruction", "draws", "beyond the prior")  # groups
+OF_IMAGES = ("reconstruction", *DECODED)  # groups
 ROWS = [m for m in RECORDS if m.group in OF_IMAGES and m.name != "edges of draws"]
 real_data = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="no TFDS_DATA_DIR")
 
@@ -53,7 +53,7 @@ def check_blends(reference, kind):
             seen = dict.fromkeys(("draws", "own_draws", "grid"), reference.look([images]))
             seen["reconstruction"] = reconstruct(reference.images, lambda i: i, back[step])
             measured = SimpleNamespace(reference=reference, **seen)
-            found.append(values_of(measured, OF_IMAGES, lambda _: None))
+            found.append(values_of(measured, OF_IMAGES))
     for metric in ROWS:
         name, lower = metric.name, metric.better == "lower"
         values = np.array([one[name] for one in found]).reshape(3, 5)
