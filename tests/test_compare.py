@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import common.data.batches
 import common.trained
@@ -23,13 +23,12 @@ from common.compare.judge import read_reference, to_float32
 from common.compare.kept import keep, kept_result
 from common.compare.records import DECODED, METRICS
 from common.data.batches import to_float
-from common.devices.determinism import set_up
-from common.load import load_run, read_run, untrained
+from common.load import load_run, read_run
 from common.losses import normal_loglik
 from common.plotting import latent_grid
 from common.program.errors import UserError
 from common.program.files import write_json
-from common.trained import Trained, fingerprint
+from common.trained import Trained
 
 import keras
 import numpy as np
@@ -50,38 +49,29 @@ QUICK = ("--iw-samples", "4", "--iw-images", "30")
 FILES = ["comparison.json", "comparison.md", "comparison.png"]
 
 
-def relative(place, **flags):
-    """Write an untrained run like that in `place`, but with other flags. Return its folder."""
-    model = place.name
-    other = place.parents[2] / "-".join(map(str, [model, *flags.values()])) / "digits" / model
-    other.mkdir(parents=True)
-    settings = json.loads((place / "settings.json").read_text())
-    settings["flags"] |= flags
-    seed, dtype, latent_dim = (settings["flags"][key] for key in ("seed", "dtype", "latent_dim"))
-    with set_up(seed, dtype):
-        models = untrained(SCRIPTS[model], {"latent_dim": latent_dim}, (28, 28, 1))
-        for name, network in models.items():
-            network.save(other / f"{name}.keras")
-        weights = (network.weights for network in models.values())
-        settings["models"] = fingerprint(itertools.chain(*weights))
-    write_json(other / "settings.json", settings)
-    return other
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with a run of each script, trained for one epoch."""
-    out = tmp_path_factory.mktemp("trained") / "out"
+def train(out, model, *flags):
+    """Train a run for one epoch and return its folder."""
     tf.config.run_functions_eagerly(True)  # faster for three batches
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common.data.batches, "EPOCH", 300)
         patch.setattr("common.training.exports.draw_figures", lambda *_: {})
-        for script in SCRIPTS.values():
-            patch.setattr(script, "load_data", some_digits)
-            script.main(["--dataset", "digits", "--epochs", "1", "--output-dir", str(out)])
+        patch.setattr(SCRIPTS[model], "load_data", some_digits)
+        arguments = ["--dataset", "digits", "--epochs", "1", "--output-dir", str(out), *flags]
+        SCRIPTS[model].main(arguments)
+    tf.config.run_functions_eagerly(False)
+    return out / "digits" / model
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run of each script, trained for one epoch, and a judge."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    for model in SCRIPTS:
+        train(out, model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common.data.batches, "EPOCH", 300)
         patch.setattr(judge, "EPOCHS", 1)
         judge.read_judge(some_digits(), out / "digits")
-    tf.config.run_functions_eagerly(False)
     return out / "digits"
 
 
@@ -145,15 +135,8 @@ def check_error(outcome, *words):
         assert str(word) in error
 
 
-# Measurements -----------------------------------------------------------------
-
-
 def hand_made(model, images):
-    """Return a run whose codes are far from the prior.
-
-    It encodes two weighted sums of pixels, and decodes a blend of those of `images` whose codes
-    are near. So some decoded images are like real ones, and others are not.
-    """
+    """Return a run with codes far from the prior, which decodes real and strange images."""
     weights = tf.random.stateless_normal((784, 2), (1, 1)) @ [[0.1, 0.1], [0.0, 0.1]]
 
     def mean_of(x):
@@ -172,9 +155,8 @@ def hand_made(model, images):
 
     flags, script = {"latent_dim": 2, "dtype": "float32"}, SCRIPTS[model]
     settings = {"model": model, "flags": flags, "dataset": {"name": "digits", "title": "digits"}}
-    nets = keras.layers.Lambda(encode), keras.layers.Lambda(decode)
-    nets[1].image_shape = (28, 28, 1)
-    nets = dict(zip(("encoder", "decoder"), nets, strict=True))
+    nets = {"encoder": keras.layers.Lambda(encode), "decoder": keras.layers.Lambda(decode)}
+    nets["decoder"].image_shape = (28, 28, 1)
     return Trained(Path("out", model), settings, nets, script.encode, script.decode)
 
 
@@ -213,12 +195,10 @@ def by_hand(run, data, args, look, draws):
             weight = normal_loglik(draw, 0.0, 0.0) - normal_loglik(draw, mean[:n], logvar[:n])
             weights.append(weight - crossentropy(x[:n], decode(draw)))
         total, squares = (logsumexp(k * np.array(weights, dtype=float), axis=0) for k in (1, 2))
-        values = {
-            "ELBO": elbo.mean(), "ELBO, fewer images": elbo[:n].mean(),
-            "KL part of the ELBO": kl.mean(),
-            "importance-weighted bound": (total - np.log(args.iw_samples)).mean(),
-            "its effective samples": np.median(np.exp(2 * total - squares)),
-        }  # fmt: skip
+        values["ELBO"], values["ELBO, fewer images"] = elbo.mean(), elbo[:n].mean()
+        values["KL part of the ELBO"] = kl.mean()
+        values["importance-weighted bound"] = (total - np.log(args.iw_samples)).mean()
+        values["its effective samples"] = np.median(np.exp(2 * total - squares))
     mean, train, z = mean.numpy(), train.numpy(), z.numpy().astype(float)
     centre, covariance = z.mean(axis=0), np.cov(z, rowvar=False)
     variances, directions = np.linalg.eigh(covariance)
@@ -237,10 +217,10 @@ def by_hand(run, data, args, look, draws):
     preds, fakes, own, grid = map(decode, (mean, drawn, own, latent_grid()))
     values["mean squared error"] = ((x - preds) ** 2).mean()
     values["cross entropy"] = crossentropy(x, preds).mean()
-    along, there = map(np.sum, metrics.edges(tf.constant(x), tf.constant(preds)))
-    values["edges kept"] = along / there
-    lengths = [metrics.gradient_length(images).mean() for images in (fakes, x)]
-    values["edges of draws"] = lengths[0] / lengths[1]
+    values["edges kept"] = np.divide(
+        *map(np.sum, metrics.edges(tf.constant(x), tf.constant(preds)))
+    )
+    values["edges of draws"] = np.divide(*(metrics.gradient_length(i).mean() for i in (fakes, x)))
 
     def places(images):
         return look(images)[0].astype(float)
@@ -259,11 +239,8 @@ def test_images_without_classes_are_compared_by_principal_components(tmp_path):
     fakes = np.random.default_rng(0).random((50, *data.image_shape), "float32")
     x, y = (some.reshape(len(some), -1) for some in (data.test_images / 255, fakes))
     axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:50]
-    places, p, _ = reference.look([fakes[:20], fakes[20:]])
-    assert p.shape == (50, 0)
-    expected = np.abs((y - x.mean(axis=0)) @ axes.T)
-    np.testing.assert_allclose(np.abs(places)[:, :30], expected[:, :30], rtol=1e-3, atol=1e-4)
-    seen, real = reference.look([fakes]), reference.look([to_float32(data.test_images)])
+    seen = reference.look([fakes[:20], fakes[20:]])
+    real = reference.look([to_float32(data.test_images)])
     measured = SimpleNamespace(reference=reference, draws=real, own_draws=seen, grid=seen)
     values = evaluate.values_of(measured, DECODED)
     real, fakes = ((some - x.mean(axis=0)) @ axes.T for some in (x, y))
@@ -275,29 +252,19 @@ def test_images_without_classes_are_compared_by_principal_components(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    """The folder of a judge with 40 epochs, which both models share."""
-    return tmp_path_factory.mktemp("judge")
-
-
-@pytest.mark.parametrize("model", SCRIPTS)
-def test_values_of_hand_made_models_against_numpy(model, monkeypatch, judged):
+@both
+def test_values_of_hand_made_models_against_numpy(model, monkeypatch, tmp_path):
     monkeypatch.setattr(judge, "EPOCHS", 40)
     monkeypatch.setattr(records, "SURE", 0.4)
     data, args = some_digits(), compare.get_args([*QUICK])
     run = hand_made(model, to_float(data.test_images[:40], "float32"))
-    reference = read_reference(some_digits(), judged)
+    reference = read_reference(data, tmp_path)
     found = evaluate.evaluate(run, reference, args)
     values, mean, covariance = by_hand(run, data, args, reference.judge.look, draws=300)
     assert set(METRICS) == set(values) | (CVAE_ALONE if model == "mmd" else set())
     shares = [value for name, value in values.items() if "prec" in name or "cover" in name]
     assert 0.005 < min(shares) < max(shares) < 0.98, shares
     assert 1.5 < values["classes"] < 9.5
-    if model == "cvae":
-        assert values["KL part of the ELBO"] > 1
-        assert values["importance-weighted bound"] > values["ELBO, fewer images"] + 1
-        assert 1.05 < values["its effective samples"] < args.iw_samples - 0.5
     assert found.values == pytest.approx(values, rel=2e-4)
     np.testing.assert_allclose(found.latent_mean, mean, rtol=1e-4)
     np.testing.assert_allclose(found.latent_covariance, covariance, rtol=1e-4, atol=1e-5)
@@ -367,11 +334,8 @@ def test_the_judge_is_trained_once_per_data_set_and_always_the_same(monkeypatch,
     assert len(trainings) == 5
 
 
-# Files ------------------------------------------------------------------------
-
-
-def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_path):
-    places = [runs / "cvae", runs / "mmd", relative(runs / "mmd", seed=1)]
+def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, drawn, tmp_path):
+    places = [runs / "cvae", runs / "mmd", train(tmp_path / "1", "mmd", "--seed=1")]
     folder = tmp_path / "new"
     status, out, _ = call(*places, *QUICK, "--output", folder / "three.md")
     assert status == 0
@@ -406,24 +370,20 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, tmp_p
         assert len(spread) <= len("2e-4") or digits <= 3
     assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
 
-
-def test_all_columns_of_the_figure_have_the_same_draws_and_images(runs, call, drawn):
-    other = relative(runs / "mmd", seed=4)
-    assert call(runs, other, *QUICK)[0] == 0  # a folder with two runs, and a run
-    (columns,), images = drawn, some_digits().test_images
-    for column, model in zip(columns, SCRIPTS, strict=True):
+    images = some_digits().test_images
+    for column, place in zip(*drawn, places[:2], strict=True):
         assert column.about == "digits (scikit-learn), epoch 1, seed 0"
-        np.testing.assert_array_equal(column.random_vector, columns[0].random_vector)
+        np.testing.assert_array_equal(column.random_vector, drawn[0][0].random_vector)
         np.testing.assert_array_equal(column.data.test_images, images)
-        run = load_run(runs / model)
+        run = load_run(place)
         np.testing.assert_allclose(column.mean, run.encode(images), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(column.decode(column.mean), run.decode(column.mean), atol=1e-5)
 
 
 @pytest.mark.slow
 def test_other_flags_and_the_same_files_each_time(runs, call, tmp_path):
-    other, line = {"latent_dim": 3, "dtype": "float64", "beta": 2.0}, {"latent_dim": 1}
-    places = [runs / "mmd", relative(runs / "cvae", **other), relative(runs / "mmd", **line)]
+    other = train(tmp_path / "3", "cvae", "--latent-dim=3", "--dtype=float64", "--beta=2")
+    places = [runs / "mmd", other, train(tmp_path / "1", "mmd", "--latent-dim=1")]
     for name in ("a", "b"):
         for place in places:
             (place / "metrics.json").unlink(missing_ok=True)
@@ -459,7 +419,8 @@ def test_a_run_is_measured_once_until_its_models_or_the_flags_change(runs, call,
     assert evaluated == ["mmd", "cvae"]
     assert written[0] == written[1]
 
-    shutil.copytree(relative(runs / "mmd", seed=5), runs / "mmd", dirs_exist_ok=True)
+    other = train(runs.parent / "5", "mmd", "--seed=5")
+    shutil.copytree(other, runs / "mmd", dirs_exist_ok=True)
     assert call(runs, *QUICK)[0] == 0
     assert evaluated[2:] == ["mmd"]
     assert call(runs, "--iw-samples", 2, *QUICK[2:])[0] == 0
@@ -538,18 +499,13 @@ def test_without_arguments_the_two_runs_in_outputs(runs, tmp_path):
     assert imread(folder / "comparison.png").shape[1] > 1800
 
 
-STEMS = {"new/x": "new/x", "x.PNG": "x", "x.y": "x.y", ".": "comparison", "a": "a/comparison"}
-
-
-@pytest.mark.parametrize(("output", "stem"), STEMS.items())
-def test_names_of_the_output_files(output, stem, tmp_path, monkeypatch):
+def test_names_of_the_output_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
-    files = [str(file) for file in compare.output_files(output)]
-    assert files == [f"{stem}.png", f"{stem}.md", f"{stem}.json"]
-
-
-# Error messages ---------------------------------------------------------------
+    stems = {"new/x": "new/x", "x.PNG": "x", "x.y": "x.y", ".": "comparison", "a": "a/comparison"}
+    for output, stem in stems.items():
+        files = [str(file) for file in compare.output_files(output)]
+        assert files == [f"{stem}.png", f"{stem}.md", f"{stem}.json"]
 
 
 def test_missing_runs(runs, call, tmp_path, monkeypatch):
@@ -591,12 +547,9 @@ def test_unsuitable_output_files_and_flags(runs, call, tmp_path):
     for suffix in (".md", ".json"):
         (runs / f"mine{suffix}").write_text("[]")
     check_error(call(runs, "--output", runs / "mine"), runs / "mine.md")
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "comparison.md").write_text("mine")
-    check_error(call(runs, "--output", tmp_path / "report"), "comparison.md")
     for flag in ("--epochs", "--iw-samples"):
         check_error(call(runs, flag, "0"), flag)
-    assert [file.read_text() for file in tmp_path.rglob("*comparison*")] == ["mine"]
+    assert comparisons(runs) == []
     (runs / "comparison.md").mkdir()
     check_error(call(runs), runs / "comparison.md")
 
@@ -606,13 +559,11 @@ def test_a_full_disk_or_a_signal_leaves_no_partial_files(runs, call, monkeypatch
     for file in FILES:
         (runs / file).write_text(earlier)
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     def interrupted(*_):
         os.kill(os.getpid(), signal.SIGINT)
         return "a table"
 
+    full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr(report, "to_markdown", full)
     check_error(call(runs, *QUICK), runs / "comparison.md", "No space left on device")
     assert {(runs / file).read_text() for file in FILES} == {earlier}

@@ -18,9 +18,6 @@ def draws(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-# Reconstruction ---------------------------------------------------------------
-
-
 def test_reconstruction_and_log_density_against_numpy():
     x, logits = np.random.default_rng(0).random((3, 8, 12, 3)), draws(3, 8, 12, 3)
     preds = 1 / (1 + np.exp(-logits))
@@ -31,9 +28,6 @@ def test_reconstruction_and_log_density_against_numpy():
     np.testing.assert_allclose(metrics.binary_crossentropy(x, preds), -loglik, rtol=1e-5)
     bits = (x > 0.5).astype("float32")
     np.testing.assert_allclose(metrics.binary_crossentropy(bits, bits), 0, atol=1e-3)
-
-
-# Bounds -----------------------------------------------------------------------
 
 
 def test_kl_to_the_prior_against_quadrature():
@@ -89,9 +83,6 @@ def test_the_bound_of_weights_that_exp_cannot_represent():
     np.testing.assert_allclose(effective_samples, [16 / 6, 1])
 
 
-# Aggregate posterior ----------------------------------------------------------
-
-
 def test_to_gaussian_has_its_mean_and_covariance():
     mean, root = np.array([1.0, -2.0, 0.5]), draws(3, 3)
     for covariance in (root @ root.T, np.diag([4.0, 1.0, 0.0])):
@@ -136,9 +127,6 @@ def test_unbiased_mmd_and_its_error_against_repeated_draws(distance, variance, d
     assert 0.85 < math.sqrt(np.mean(errors**2)) / spread < most
 
 
-# Manifolds --------------------------------------------------------------------
-
-
 def test_manifold_reaches_to_the_kth_neighbour():
     points = np.array([[0.0], [1.0], [3.0], [7.0]])
     np.testing.assert_allclose(manifold(points, k=2).radii, [3, 2, 3, 6])
@@ -154,21 +142,6 @@ def test_manifold_reaches_to_the_kth_neighbour():
         assert coverage(np.array(others), around) == share
 
 
-def test_precision_and_coverage_of_good_and_bad_decoders():
-    left, right = draws(200, 5), draws(200, 5, seed=1) + 100
-    real = manifold(np.concatenate([left, right]))
-    one = left[0] + 1e-3 * draws(50, 5, seed=2)  # almost the same image 50 times
-    for fakes, precise, covered in [
-        (real.points + 1e-6, 1, 1),
-        (one, 1, None),
-        (np.full((50, 5), 50.0), 0, 0),  # in no ball
-        (left, 1, 0.5),  # one of two kinds
-        (np.concatenate([left, left + 1000]), 0.5, 0.5),
-    ]:
-        assert precision(fakes, real) == precise
-        assert covered in (None, coverage(fakes, real))
-
-
 def test_pruned_removes_the_balls_of_outliers():
     points = np.concatenate([draws(99, 3), [[1000.0, 0, 0]]])
     around, middle = manifold(points), np.array([[500.0, 0, 0]])  # only in the largest ball
@@ -178,9 +151,6 @@ def test_pruned_removes_the_balls_of_outliers():
     kept = around.radii <= np.median(around.radii)
     assert kept.sum() == 50
     np.testing.assert_array_equal(narrow.points, points[kept])
-
-
-# A judge's features -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -219,9 +189,6 @@ def test_sure_classes():
     information = (joint[where] * np.log(joint[where] / apart[where])).sum()
     seven, three = np.eye(3)[[0] * 14 + [1] * 7 + [2] * 7], np.tile(prior, (12, 1))
     assert found(seven, three) == (pytest.approx(np.exp(information)), 0.7)
-
-
-# Edges ------------------------------------------------------------------------
 
 
 def test_edges_give_the_slope_of_a_regression():

@@ -17,7 +17,9 @@ from support import ROOT
 
 OF_IMAGES = ("reconstruction", *DECODED)  # groups
 ROWS = [m for m in RECORDS if m.group in OF_IMAGES and m.name != "edges of draws"]
-real_data = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="no TFDS_DATA_DIR")
+REAL = [pytest.mark.soak, pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="no data")]
+NAMES = [pytest.param(name, marks=REAL) for name in ("mnist", "fashion_mnist")]
+NAMES.append(pytest.param("digits", marks=pytest.mark.slow))
 
 
 def blends(images, kind, rng):
@@ -27,13 +29,7 @@ def blends(images, kind, rng):
     return [images + most * step * (other - images) for step in np.linspace(0, 1, 5)]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("digits", marks=pytest.mark.slow),
-        *(pytest.param(n, marks=[pytest.mark.soak, real_data]) for n in ("mnist", "fashion_mnist")),
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_more_blended_images_have_worse_values(name, tmp_path, monkeypatch):
     if name == "digits":
         monkeypatch.setattr(common.data.batches, "EPOCH", 6_000)
