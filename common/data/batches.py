@@ -13,12 +13,9 @@ def passes_per_epoch(n):
 def shuffled_batches(n, batch_size, seed, epoch):
     """Return the batches of one epoch over `n` images, in an order set by `seed` and `epoch`.
 
-    An epoch has `passes_per_epoch(n)` passes. Each pass is a full shuffle, like R's
-    dataset_shuffle(60000), without the last short batch. The original's 60,000 images make 600
-    batches of 100. Epochs count from 1.
-
-    Returns:
-        An int64 tensor (number of batches, batch_size) of indices of images.
+    The batches are rows of an int64 tensor (n_batches, batch_size) of indices. Each pass over the
+    images is a full shuffle, like R's dataset_shuffle(60000), without the last short batch. The
+    original's 60,000 images make 600 batches of 100. Epochs count from 1.
     """
     # int64, because TensorFlow slices int32 on the host even if there is a GPU
     indices = tf.range(n, dtype=tf.int64)
@@ -47,10 +44,5 @@ def gather_images(images, indices):
 
 
 def reader(images, dtype):
-    """Return a function that maps indices (n,) to images (n, height, width, channels) in [0, 1].
-
-    Args:
-        images: tensor of uint8 images (n, height, width, channels).
-        dtype: dtype of the result.
-    """
+    """Return a function from indices (n,) to a tensor (n, ...) of these uint8 images in [0, 1]."""
     return tf.function(lambda indices: to_float(gather_images(images, indices), dtype))

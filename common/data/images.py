@@ -20,8 +20,7 @@ def choose_size(sizes, image_size):
     """Return the (height, width) for images of the set `sizes`, and a note if they are resized.
 
     Both sides are from SMALLEST to LARGEST, and multiples of 4, because the encoder halves them
-    twice. `image_size` is the user's "HxW". If it is None, the images keep their size or get the
-    nearest valid one, and images of several sizes get MIXED_SIZE.
+    twice. `image_size` is the user's "HxW" or None.
     """
     (height, width), *others = sorted(sizes)
     if image_size:
@@ -41,8 +40,8 @@ def choose_size(sizes, image_size):
 def fit(image, size, channels):
     """Return a PIL image as a uint8 array (height, width, channels).
 
-    The image is scaled (bicubic, without aliasing) until it covers `size`, (height, width), and its
-    centre is cut out. Transparent pixels become white. `channels` is 1 or 3.
+    The image is scaled without aliasing until it covers `size`, (height, width), and its centre is
+    cut out. Transparent pixels become white. `channels` is 1 or 3.
     """
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
@@ -67,35 +66,28 @@ def check_memory(n, image_shape, what):
 
 
 def read_split(batches, n, image_shape, hold_out=False):
-    """Return all images of a stream in one array. Raise ValueError unless there are `n` of them.
+    """Return the images and labels of a stream as a list of one pair or two pairs of arrays.
 
-    With `hold_out`, there are two arrays, and every HELD_OUT-th image is in the second one.
-
-    Args:
-        batches: iterator of uint8 images (k, height, width, channels) and k labels or None.
-        image_shape: (height, width, channels).
-
-    Returns:
-        A list of one or two pairs: aligned uint8 images, and int64 labels or None.
+    `batches` yields uint8 images (k, height, width, channels) and k labels, or None without
+    classes. With `hold_out`, every HELD_OUT-th image is in the second pair. The images are aligned
+    for TensorFlow, and the labels int64. Raise ValueError unless there are `n` images.
     """
-    counts = [n - n // HELD_OUT, n // HELD_OUT] if hold_out else [n]
-    parts = [(_aligned((count, *image_shape)), []) for count in counts]
-    read, filled = 0, [0, 0]  # images of the stream, images in each part
-    for images, labels in batches:
-        held_out = np.arange(read, read + len(images)) % HELD_OUT == HELD_OUT - 1
-        masks = [~held_out, held_out] if hold_out else [slice(None)]
-        for i, (mask, (array, found)) in enumerate(zip(masks, parts, strict=True)):
-            chosen = images[mask]
-            array[filled[i] : filled[i] + len(chosen)] = chosen
-            filled[i] += len(chosen)
-            if labels is not None:
-                found.append(labels[mask])
+    held_out = np.arange(n) % HELD_OUT == HELD_OUT - 1
+    masks = [~held_out, held_out] if hold_out else [np.ones(n, bool)]
+    arrays = [_aligned((mask.sum(), *image_shape)) for mask in masks]
+    labels, read = [], 0
+    for images, some in batches:
+        for mask, array in zip(masks, arrays, strict=True):
+            chosen, first = images[mask[read : read + len(images)]], np.count_nonzero(mask[:read])
+            array[first : first + len(chosen)] = chosen
+        labels.append(some)
         read += len(images)
     if read != n:
         raise ValueError(f"it has {read:,} images instead of {n:,}")
-    return [
-        (array, np.concatenate(found).astype(np.int64) if found else None) for array, found in parts
-    ]
+    if labels[0] is None:
+        return [(array, None) for array in arrays]
+    labels = np.concatenate(labels).astype(np.int64)
+    return [(array, labels[mask]) for array, mask in zip(arrays, masks, strict=True)]
 
 
 def _aligned(shape):

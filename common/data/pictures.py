@@ -1,6 +1,5 @@
 """A folder of pictures."""
 
-import contextlib
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +34,8 @@ def load(folder, image_size=None):
         uint8 (n, height, width, channels). Labels are int64 (n,), or None without classes.
 
     Raises:
-        UserError: the folder does not exist or contains no pictures, a picture cannot be read, the
-            names of two classes are too similar, or the pictures do not fit in memory.
+        UserError: the folder, a picture or the names of the classes must be corrected, or the
+            pictures do not fit in memory.
         OSError: a folder cannot be read.
     """
     folder = Path(folder)
@@ -44,8 +43,9 @@ def load(folder, image_size=None):
         raise UserError(f"The folder {folder} does not exist. Correct the path after --images.")
     with ThreadPoolExecutor(cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what is reported or repaired below
-        found, skipped = _find_sets(folder, pool)
-        split = len(found) > 1
+        split = [folder / "train", folder / "test"]
+        hold_out = not all(part.is_dir() for part in split)
+        found = [_find(part, pool) for part in ([folder] if hold_out else split)]
         class_names = _class_names(folder, found)
         headers = [header for pictures in found for *_, header in pictures]
         size, note = choose_size({size for size, _ in headers}, image_size)
@@ -55,61 +55,54 @@ def load(folder, image_size=None):
         with progress(len(headers), f"reading {folder.name}") as bar:
             for pictures in found:
                 batches = _read(pictures, class_names, shape, pool, bar)
-                sets += read_split(batches, len(pictures), shape, hold_out=not split)
-    if shape[2] == 3 and all(_is_grey(images) for images, _ in sets):
+                sets += read_split(batches, len(pictures), shape, hold_out)
+    if shape[2] == 3 and all((image == image[..., :1]).all() for x, _ in sets for image in x):
         sets = [(_first_channel(images), labels) for images, labels in sets]
     notes = [note] if note else []
-    if skipped:
+    if skipped := len(_files(folder)) - len(headers):
         notes.append(f"files skipped (not a picture, or in no class or set): {skipped:,}")
-    if not split:
+    if hold_out:
         notes.append("every 7th picture is held out for testing")
     return *sets, class_names, notes
 
 
-def _find_sets(folder, pool):
-    """Return the pictures of one or two sets, as from `_find`, and the number of other files."""
-    parts = [folder / "train", folder / "test"]
-    found, skipped = [], 0
-    if all(part.is_dir() for part in parts):
-        beside = [entry for entry in _entries(folder) if entry not in parts]
-        skipped = sum(_count(entry) if entry.is_dir() else 1 for entry in beside)
-    else:
-        parts = [folder]
-    for part in parts:
-        pictures, others, deeper = _find(part, pool)
-        if not pictures:
-            raise _without_pictures(part, others, deeper)
-        found.append(pictures)
-        skipped += others + deeper
-    return found, skipped
-
-
 def _find(folder, pool):
-    """Return the pictures of one set, the number of other files, and that of deeper files.
+    """Return the pictures of one set, sorted by class and file.
 
-    A picture is (class name or None, file, header as from `_header`). They are sorted by name.
+    A picture is (class name or None, file, header as from `_header`).
     """
-    entries = _entries(folder)
-    loose = [entry for entry in entries if not entry.is_dir()]
-    pictures, classes, n, deeper = [], {}, len(loose), 0
-    for entry in [entry for entry in entries if entry.is_dir()]:
-        files = _entries(entry)
-        deeper += sum(_count(file) for file in files if file.is_dir())
-        files = [file for file in files if not file.is_dir()]
-        n += len(files)
-        name = unicodedata.normalize("NFC", entry.name).strip()
-        if of_class := _pictures(name, files, pool):
-            if name in classes:
-                raise _same_name(folder, classes[name], entry.name)
-            classes[name] = entry.name
-            pictures += of_class
-    pictures = pictures or _pictures(None, loose, pool)
-    return pictures, n - len(pictures), deeper
+    files = _files(folder)
+    depths = [len(file.relative_to(folder).parts) for file in files]
+    loose, inner = ([f for f, d in zip(files, depths, strict=True) if d == i] for i in (1, 2))
+    pictures, folders = [], {}  # from class names to folders
+    for file, header in zip(inner, pool.map(_header, inner), strict=True):
+        if header:
+            name = unicodedata.normalize("NFC", file.parent.name).strip()
+            if folders.setdefault(name, file.parent) != file.parent:
+                raise _same_name(folder, folders[name].name, file.parent.name)
+            pictures.append((name, file, header))
+    if not pictures:
+        headers = zip(loose, pool.map(_header, loose), strict=True)
+        pictures = [(None, file, header) for file, header in headers if header]
+    if pictures:
+        return pictures
+    if deeper := len(files) - len(loose) - len(inner):
+        raise UserError(
+            f"{folder} and its sub-folders contain no pictures, but deeper folders contain files: "
+            f"{deeper:,}.\nGive a folder whose sub-folders are the classes. The two sets, if any, "
+            "must be called train and test, in small letters."
+        )
+    aside = f", but other files: {len(files):,}" * bool(files)
+    raise UserError(
+        f"{folder} contains no pictures{aside}.\nGive a folder of {', '.join(FORMATS)} files, or a "
+        "folder with one sub-folder of such files per class."
+    )
 
 
-def _pictures(name, files, pool):
-    headers = pool.map(_header, files)
-    return [(name, file, header) for file, header in zip(files, headers, strict=True) if header]
+def _files(folder):
+    """Return the files in a folder and its sub-folders that are not hidden, sorted by path."""
+    entries = sorted(f for f in folder.iterdir() if not f.name.startswith((".", "__MACOSX")))
+    return [f for entry in entries for f in (_files(entry) if entry.is_dir() else [entry])]
 
 
 def _class_names(folder, found):
@@ -133,85 +126,51 @@ def _same_name(folder, name, other):
     )
 
 
-def _without_pictures(folder, others, deeper):
-    if deeper:
-        return UserError(
-            f"{folder} and its sub-folders contain no pictures, but deeper folders contain files: "
-            f"{deeper:,}.\nGive a folder whose sub-folders are the classes. The two sets, if any, "
-            "must be called train and test, in small letters."
-        )
-    aside = f", but other files: {others:,}" * bool(others)
-    return UserError(
-        f"{folder} contains no pictures{aside}.\nGive a folder of {', '.join(FORMATS)} files, or a "
-        "folder with one sub-folder of such files per class."
-    )
+def _opened(file, read):
+    """Return `read(image)` for the picture in a file, or None for a file that is not a picture.
 
-
-def _count(folder):
-    """Return the number of files in a folder and its sub-folders."""
-    return sum(file.is_file() for file in folder.rglob("*"))
-
-
-def _entries(folder):
-    """Return what is in a folder and not hidden, sorted by name."""
-    return sorted(f for f in folder.iterdir() if not f.name.startswith((".", "__MACOSX")))
-
-
-@contextlib.contextmanager
-def _naming(file):
-    """Turn the exceptions of Pillow into a UserError that names the file."""
+    Raise UserError if the picture cannot be read, or if only the file's name is that of a picture.
+    """
     try:
-        yield
-    except (UserError, MemoryError):
-        raise
+        with Image.open(file, formats=FORMATS) as image:
+            return read(image)
     except Exception as error:  # damaged files raise many kinds of exceptions
         why = getattr(error, "strerror", None) or reason(error)
+        if isinstance(error, UnidentifiedImageError):
+            if Image.registered_extensions().get(file.suffix.lower()) not in FORMATS:
+                return None
+            why = "it is not a complete picture"
         message = f"{file} cannot be read: {why}.\nFix it, or remove it from the folder."
         raise UserError(message) from error
 
 
 def _header(file):
-    """Return the (height, width) of a picture as it is displayed, and its mode.
+    """Return the (height, width) of a picture as it is displayed, and its mode; or None."""
 
-    Return None for a file that is not a picture. Raise UserError if its name is that of a picture.
-    """
-    if not file.is_file():  # reading from a named pipe would block
-        return None
-    with _naming(file):
-        try:
-            with Image.open(file, formats=FORMATS) as image:
-                width, height = image.size
-                turned = image.getexif().get(0x0112, 1) > 4  # the tag "Orientation"
-                return (width, height) if turned else (height, width), image.mode
-        except UnidentifiedImageError:
-            if Image.registered_extensions().get(file.suffix.lower()) in FORMATS:
-                raise ValueError("it is not a complete picture") from None
-            return None
+    def read(image):
+        turned = image.getexif().get(0x0112, 1) > 4  # the tag "Orientation"
+        return image.size if turned else image.size[::-1], image.mode
+
+    return _opened(file, read) if file.is_file() else None  # it may be a broken link
 
 
 def _read(pictures, class_names, image_shape, pool, bar):
     """Yield arrays of images and of their labels, or None without classes, BATCH at a time."""
     *size, channels = image_shape
 
-    def read(file):
-        with _naming(file), Image.open(file, formats=FORMATS) as image:
-            image.draft(None, (2 * max(size), 2 * max(size)))  # decodes a large JPEG faster
-            return fit(ImageOps.exif_transpose(image), tuple(size), channels)
+    def read(image):
+        image.draft(None, (2 * max(size), 2 * max(size)))  # decodes a large JPEG faster
+        return fit(ImageOps.exif_transpose(image), tuple(size), channels)
 
     for batch in slices(pictures, BATCH):
-        images = np.stack([*pool.map(read, [file for _, file, _ in batch])])
+        images = np.stack([*pool.map(lambda picture: _opened(picture[1], read), batch)])
         bar.update(len(batch))
         yield images, np.array([class_names.index(c) for c, *_ in batch]) if class_names else None
 
 
-def _is_grey(images):
-    return all((image == image[..., :1]).all() for image in images)
-
-
 def _first_channel(images):
     """Return the first channel of images (n, height, width, 3), in the same memory."""
-    n, height, width, _ = images.shape
-    grey = images.reshape(-1)[: n * height * width].reshape(n, height, width, 1)
+    grey = images.reshape(-1)[: images[..., 0].size].reshape(*images.shape[:3], 1)
     for target, image in zip(grey, images, strict=True):  # only overwrites what has been copied
         target[:] = image[..., :1]
     return grey

@@ -57,16 +57,13 @@ class Dataset:
 
 
 def load_data(args):
-    """Return the Dataset for the flags of a script.
+    """Return the Dataset for the flags of a script. Raise the errors of `load_dataset`.
 
     Without --dataset and --images, it is Fashion-MNIST. If that is not available and the user has
     named no folder of data sets, it is the digits, and a message on stderr says so.
-
-    Raises:
-        UserError, OSError: as `load_dataset`.
     """
+    name = args.dataset or "fashion_mnist"
     try:
-        name = args.dataset or "fashion_mnist"
         return load_dataset(name, args.data_dir, args.images, args.image_size)
     except tfds.UnavailableError as error:
         if args.dataset or tfds.named_folder(args.data_dir):
