@@ -313,10 +313,6 @@ def test_the_digits_are_used_if_nothing_is_named_and_fashion_mnist_is_missing(
     capsys.readouterr()
     assert load_by_flags().name == "fashion_mnist"
     assert capsys.readouterr().err == ""
-    folder.rename(tmp_path / "elsewhere")
-    folder.touch()
-    with pytest.raises(UserError, match="not a folder"):
-        load_by_flags()
 
 
 def put_mnist(folder, pattern, name):
@@ -344,13 +340,12 @@ DAMAGES = {
     "drop last record": drop_last_record,
     "overwrite": lambda file: file.write_bytes(b"{\n"),
     "remove": os.unlink,
-    "pipe": lambda file: file.unlink() or os.mkfifo(file),
     "records of mnist": lambda file: put_mnist(file.parent, "*.tfrecord*", "fashion_mnist"),
     "all of mnist": lambda file: put_mnist(file.parent, "*", "mnist"),
 }
 METADATA = ("label.labels.txt", "dataset_info.json", "features.json")
 CASES = [("*-train.tf*", damage) for damage in DAMAGES] + [("*-test.tf*", "drop last record")]
-CASES += itertools.product(METADATA, ["remove", "pipe", "overwrite"])
+CASES += itertools.product(METADATA, ["remove", "overwrite"])
 
 
 @pytest.mark.parametrize(("pattern", "damage"), CASES)
@@ -376,13 +371,6 @@ def test_a_copy_that_cannot_be_read_is_not_called_damaged(error, prepared, monke
     message = capsys.readouterr().err
     assert "Fault" in message
     assert "damaged" not in message
-
-
-@pytest.mark.parametrize("folder", ["/tmp/\udcff", "~no_one/a"])
-def test_an_invalid_folder_in_the_environment_is_an_error(folder, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", folder)
-    with pytest.raises(UserError, match=r"udcff|no_one"):
-        load_dataset("fashion_mnist")
 
 
 def test_an_epoch_is_as_close_to_the_originals_as_whole_passes_allow():

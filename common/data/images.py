@@ -20,7 +20,7 @@ def choose_size(sizes, image_size):
     """Return the (height, width) for images of the set `sizes`, and a note if they are resized.
 
     Both sides are from SMALLEST to LARGEST, and multiples of 4, because the encoder halves them
-    twice. `image_size` is the user's "HxW" or None.
+    twice. `image_size` is the user's "HxW" or None, as for `sources.load_dataset`.
     """
     (height, width), *others = sorted(sizes)
     if image_size:
@@ -29,8 +29,7 @@ def choose_size(sizes, image_size):
         size = MIXED_SIZE
     else:
         shrink = min(1, LARGEST / max(height, width))
-        nearest = (4 * round(side * shrink / 4) for side in (height, width))
-        size = tuple(min(LARGEST, max(SMALLEST, side)) for side in nearest)
+        size = tuple(max(SMALLEST, 4 * round(side * shrink / 4)) for side in (height, width))
     if sizes == {size}:
         return size, None
     what = "images of several sizes" if others else f"images of {height} x {width}"
@@ -40,8 +39,8 @@ def choose_size(sizes, image_size):
 def fit(image, size, channels):
     """Return a PIL image as a uint8 array (height, width, channels).
 
-    The image is scaled without aliasing until it covers `size`, (height, width), and its centre is
-    cut out. Transparent pixels become white. `channels` is 1 or 3.
+    The image is scaled without aliasing until it covers `size`, (height, width), and cropped to its
+    centre. Transparent pixels become white. `channels` is 1 or 3.
     """
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))

@@ -23,20 +23,12 @@ def load(folder, image_size=None):
 
     The classes are the sub-folders that contain pictures. If the folder has sub-folders `train` and
     `test`, these are the two sets. Otherwise every 7th picture, in the order of the file names, is
-    held out for testing. The images are grey if all pictures are grey, else RGB.
-
-    Args:
-        folder: its path.
-        image_size: "HxW", or None as for `images.choose_size`.
+    held out for testing. The images are grey if all pictures are grey, else RGB. `image_size` is
+    "HxW" or None, as for `sources.load_dataset`, which also lists the exceptions.
 
     Returns:
         (train images, labels), (test images, labels), class names, notes for the user. Images are
         uint8 (n, height, width, channels). Labels are int64 (n,), or None without classes.
-
-    Raises:
-        UserError: the folder, a picture or the names of the classes must be corrected, or the
-            pictures do not fit in memory.
-        OSError: a folder cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The data set of a run: loaded from scikit-learn, TFDS or a folder of pictures."""
+"""The data set of a run, from scikit-learn, TFDS or a folder of pictures."""
 
 import functools
 import hashlib
@@ -78,15 +78,16 @@ def load_dataset(name, data_dir=None, images=None, image_size=None):
     Args:
         name: "digits", or a data set of TFDS with images, such as "fashion_mnist" or
             "emnist/letters", which TFDS downloads if it is missing. Ignored with `images`.
-        data_dir: the folder of TFDS; else the environment's TFDS_DATA_DIR, else
+        data_dir: the folder of TFDS. The default is the environment's TFDS_DATA_DIR, or else
             ~/tensorflow_datasets.
         images: a folder of pictures to load instead.
-        image_size: "HxW", the size to resize images to; None as for `images.choose_size`.
+        image_size: "HxW", the size to resize images to. If it is None, images keep their size or
+            get the nearest valid one, and images of several sizes get 64 x 64.
 
     Raises:
         UserError: the folder or the data set does not exist, cannot be downloaded, is damaged,
             cannot be used for training, or does not fit in memory.
-        OSError: a file cannot be read.
+        OSError: a folder or a file cannot be read.
     """
     if images:
         title, loaded = Path(images).resolve().name, pictures.load(images, image_size)
@@ -101,16 +102,13 @@ def load_dataset(name, data_dir=None, images=None, image_size=None):
 
 
 def _to_tensor(images):
-    """Return images as a tensor. On a CPU, it shares their memory if that is aligned."""
+    """Return images as a tensor, which shares their memory on a CPU if that is aligned."""
     if on_gpu() or images.ctypes.data % ALIGNMENT:
         return tf.constant(images)
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 
 def path_name(name):
-    """Return a name that is safe in paths.
-
-    It consists of letters, digits, "_", "-" and ".", and does not start with "-" or ".".
-    """
+    """Return a name of letters, digits, "_", "-" and ".", which does not start with "-" or "."."""
     safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).lstrip("-.")
     return safe.encode()[:LONGEST_NAME].decode(errors="ignore") or "images"
