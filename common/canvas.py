@@ -6,28 +6,18 @@ LONGEST = 1000  # pixels of a canvas's longer side in a figure; up to twice that
 
 
 def scale_each(images):
-    """Return images (n, ...), each scaled to [0, 1] from its darkest to its brightest pixel.
-
-    An image of one intensity becomes 0.
-    """
+    """Return images (n, ...), each scaled to [0, 1] from its darkest to its brightest pixel."""
     axes = tuple(range(1, images.ndim))
     low = images.min(axis=axes, keepdims=True)
     span = images.max(axis=axes, keepdims=True) - low
-    return (images - low) / np.where(span > 0, span, 1)
+    return (images - low) / np.where(span > 0, span, 1)  # an image of one intensity becomes 0
 
 
 def tile(images, columns, by_column=False, gutter=0):
-    """Return one canvas with images (n, height, width, channels) side by side.
+    """Return a canvas (height, width, channels) of images (n, height, width, channels) in [0, 1].
 
-    Args:
-        images: the intensities, in [0, 1].
-        columns: the number of images per row.
-        by_column: fill the canvas column by column instead of row by row.
-        gutter: the number of white pixels between neighbouring images.
-
-    Returns:
-        An array (rows * height + (rows - 1) * gutter, columns * width + (columns - 1) * gutter,
-        channels). Places without an image are 1, which is white.
+    The images are side by side, with `columns` images per row and `gutter` pixels between them.
+    Gutters and places without an image are 1, which is white.
     """
     rows = -(-len(images) // columns)
     pads = ((0, rows * columns - len(images)), (gutter, 0), (gutter, 0), (0, 0))
@@ -38,10 +28,9 @@ def tile(images, columns, by_column=False, gutter=0):
 
 
 def zoom(height, width):
-    """Return how many pixels of a figure show one pixel of a canvas.
+    """Return how many pixels of a figure show one pixel of a canvas: a whole number if possible.
 
-    It is the largest whole number that keeps the longer side within LONGEST, but at least 1. A
-    canvas of more than 2 * LONGEST pixels is shrunk to that size.
+    The longer side is at most LONGEST pixels, or 2 * LONGEST if the canvas is larger than LONGEST.
     """
     longest = max(height, width)
     return max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest

@@ -14,19 +14,12 @@ GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 inc
 
 
 def latent_grid():
-    """Return the points (256, 2) of the 16 x 16 latent grid, in the order of `canvas.tile`.
-
-    V1 increases from left to right and varies fastest. V2 increases from top to bottom. Both go
-    from -4 to 4.
-    """
+    """Return the points (256, 2) of the grid, row by row. V1 increases to the right, V2 down."""
     return np.array([(v1, v2) for v2 in GRID for v1 in GRID])
 
 
 def latent_plane(mean):
-    """Return the plane for a latent space.
-
-    Args:
-        mean: (n, latent_dim) means of the test images.
+    """Return the plane for the means (n, latent_dim) of the test images.
 
     Returns:
         points: (n, 2) the means in the plane.
@@ -39,7 +32,7 @@ def latent_plane(mean):
         # Each row of the grid continues where the row above ends, so V2 counts 16 times as much
         weights = np.array([[1], [len(GRID)]]) / (len(GRID) + 1)
         labels = "V1, the only latent dimension", ""
-        return _along_v1(mean), lambda points: points @ weights, labels
+        return np.pad(mean, ((0, 0), (0, 1))), lambda points: points @ weights, labels
     if latent_dim == 2:
         return mean, lambda points: points, ("V1", "V2")
     with np.errstate(invalid="ignore"):  # if all means are equal, the variance is divided by zero
@@ -48,14 +41,10 @@ def latent_plane(mean):
     return pca.transform(mean), pca.inverse_transform, labels
 
 
-def _along_v1(z):
-    return np.pad(z, ((0, 0), (0, 1)))  # (n, 1) to (n, 2)
-
-
 def project(z, lift):
     """Return the points (n, 2) of latent vectors (n, latent_dim) in the plane of `lift`."""
     if z.shape[1] == 1:
-        return _along_v1(z)
+        return np.pad(z, ((0, 0), (0, 1)))  # (n, 1) to (n, 2)
     origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
     return (z - origin) @ (np.array(ends) - origin).T
 
@@ -78,11 +67,8 @@ def strips(points, labels, class_names, height=1):
 def in_plane(mean, labels, class_names, centres=None):
     """Return a latent space in its plane, for a display beside other latent spaces.
 
-    Args:
-        mean: (n, latent_dim) means of the test images.
-        labels: (n,) integers into class_names, or None without classes.
-        class_names: tuple of names, empty without classes.
-        centres: (K, latent_dim) means of the Gaussians of a VampPrior; None for N(0, I).
+    The arguments are those of `plotting.show_latent_space`. If `centres` is None, the prior is
+    N(0, I).
 
     Returns:
         points: (n, 2) the means in the plane. With one latent dimension, they are in strips with a

@@ -56,9 +56,7 @@ def generate_random_clothes(decode, random_vector, title):
     The 8 x 8 images are filled in column by column, with white gutters. Each image is scaled to its
     own darkest and brightest pixel.
     """
-    figure, axes = _image_figure(title, clothes_canvas(decode, random_vector))
-    axes.set_axis_off()
-    return figure
+    return _image_figure(title, clothes_canvas(decode, random_vector))[0]
 
 
 @matplotlib_defaults()
@@ -129,15 +127,18 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     """Return the figure of the first 8 test images per class, each above its reconstruction.
 
     The first ten classes are shown, two per row, in the order of `class_names`. Without classes,
-    the first 80 images are shown. Places without an image stay white. Intensities are absolute.
-
-    Args:
-        images: uint8 (n, height, width, channels), the test images.
-        decode, mean, labels, class_names, title: as in all functions here.
+    the first 80 images are shown. `images` are uint8 (n, height, width, channels). Places without
+    an image stay white. Intensities are absolute.
     """
-    indices = first_of_each_class(labels if class_names else len(images), len(class_names))
+    if not class_names:
+        labels = np.arange(len(images)) // 8  # as if each row were a class
+    n = min(len(class_names) or -(-len(images) // 8), MOST_BLOCKS)
+    indices = np.full((n, 8), -1)  # of the images in each row
+    for label in range(n):
+        found = np.flatnonzero(labels == label)[:8]
+        indices[label, : len(found)] = found
     present, chosen = indices >= 0, indices[indices >= 0]
-    rows = np.ones((len(indices), 2, 8, *images.shape[1:]))
+    rows = np.ones((n, 2, 8, *images.shape[1:]))
     rows[:, 0][present] = images[chosen] / 255
     rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))
     gutter, blocks = 6, [tile(np.concatenate(row), columns=8) for row in rows]
@@ -147,9 +148,8 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0), (0, 0)), constant_values=1)
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
-    axes.set_axis_off()
     down, across = np.add(blocks.shape[1:3], gutter)  # to the next block
-    for i, name in enumerate(class_names[: len(rows)]):
+    for i, name in enumerate(class_names[:n]):
         x, y = i % 2 * across, i // 2 * down + heading
         axes.text(x, y - 6 * pixel, shorten(name, 40), size=12, va="baseline")
     height, width, _ = canvas.shape
@@ -164,18 +164,13 @@ def show_pseudo_inputs(pseudo_inputs, title):
 
     Intensities are absolute.
     """
-    figure, axes = _image_figure(title, tile(np.asarray(pseudo_inputs)[:64], columns=8, gutter=6))
-    axes.set_axis_off()
-    return figure
+    return _image_figure(title, tile(np.asarray(pseudo_inputs)[:64], columns=8, gutter=6))[0]
 
 
 def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_inputs=None):
-    """Return the figures of an epoch as a dict from kind to figure.
+    """Return the figures of an epoch on a Dataset, as a dict from kind to figure.
 
-    Args:
-        data: common.data.sources.Dataset.
-        centres, pseudo_inputs: those of a VampPrior, which has a figure more; else None.
-        decode, mean, random_vector, title: as in all functions here.
+    A VampPrior has `centres` and `pseudo_inputs`, which give one more figure.
     """
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
     figures = {
@@ -201,28 +196,6 @@ def clothes_canvas(decode, random_vector):
 def grid_canvas(decode, lift):
     """Return the canvas of `show_grid`."""
     return tile(np.asarray(decode(lift(latent_grid()))), columns=len(GRID))
-
-
-def first_of_each_class(labels, classes, n=8):
-    """Return the indices (rows, n) of the first `n` images of each class, filled up with -1.
-
-    There is one row per class, and at most MOST_BLOCKS rows. Without classes, the rows contain the
-    first images in their order.
-
-    Args:
-        labels: (m,) the labels of m images; without classes, the number m.
-        classes: the number of classes, or 0.
-        n: the number of images per row.
-    """
-    if not classes:
-        indices = np.arange(MOST_BLOCKS * n).reshape(-1, n)
-        return np.where(indices < labels, indices, -1)[: -(-labels // n)]
-    classes = min(classes, MOST_BLOCKS)
-    indices = np.full((classes, n), -1)
-    for label in range(classes):
-        found = np.flatnonzero(labels == label)[:n]
-        indices[label, : len(found)] = found
-    return indices
 
 
 def class_colors(class_names):
@@ -268,10 +241,12 @@ def scatter(axes, points, labels, class_names, s):
 
 
 def _image_figure(title, canvas, extent=None, **around):
-    """Return a figure that shows one canvas, and its axes. `around` is as for `_new_figure`."""
+    """Return a figure of one canvas, and its axes, which are hidden if they have no `extent`."""
     size = [round(zoom(*canvas.shape[:2]) * side) for side in canvas.shape[1::-1]]
     figure, axes = _new_figure(title, *size, **around)
     show(axes, canvas, extent)
+    if extent is None:
+        axes.set_axis_off()
     return figure, axes
 
 
