@@ -64,14 +64,10 @@ def train(out, model, *flags):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a run of each script, trained for one epoch, and a judge."""
+    """A folder with a run of each script, trained for one epoch."""
     out = tmp_path_factory.mktemp("trained") / "out"
     for model in SCRIPTS:
         train(out, model)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(common.data.batches, "EPOCH", 300)
-        patch.setattr(judge, "EPOCHS", 1)
-        judge.read_judge(some_digits(), out / "digits")
     return out / "digits"
 
 
@@ -217,9 +213,8 @@ def by_hand(run, data, args, look, draws):
     preds, fakes, own, grid = map(decode, (mean, drawn, own, latent_grid()))
     values["mean squared error"] = ((x - preds) ** 2).mean()
     values["cross entropy"] = crossentropy(x, preds).mean()
-    values["edges kept"] = np.divide(
-        *map(np.sum, metrics.edges(tf.constant(x), tf.constant(preds)))
-    )
+    along, there = map(np.sum, metrics.edges(tf.constant(x), tf.constant(preds)))
+    values["edges kept"] = along / there
     values["edges of draws"] = np.divide(*(metrics.gradient_length(i).mean() for i in (fakes, x)))
 
     def places(images):
@@ -265,6 +260,7 @@ def test_values_of_hand_made_models_against_numpy(model, monkeypatch, tmp_path):
     shares = [value for name, value in values.items() if "prec" in name or "cover" in name]
     assert 0.005 < min(shares) < max(shares) < 0.98, shares
     assert 1.5 < values["classes"] < 9.5
+    assert model == "mmd" or 1.05 < values["its effective samples"] < args.iw_samples - 0.5
     assert found.values == pytest.approx(values, rel=2e-4)
     np.testing.assert_allclose(found.latent_mean, mean, rtol=1e-4)
     np.testing.assert_allclose(found.latent_covariance, covariance, rtol=1e-4, atol=1e-5)
@@ -387,8 +383,8 @@ def test_other_flags_and_the_same_files_each_time(runs, call, tmp_path):
     for name in ("a", "b"):
         for place in places:
             (place / "metrics.json").unlink(missing_ok=True)
-        status, out, error = call(*places, *QUICK, "--output", tmp_path / name / "same")
-        assert (status, error) == (0, "")
+        status, out, _ = call(*places, *QUICK, "--output", tmp_path / name / "same")
+        assert status == 0
     assert rows(out)[""] == [
         "MMD-VAE, latent-dim 2, dtype float32",
         "CVAE, latent-dim 3, dtype float64, beta 2",
@@ -408,9 +404,7 @@ def test_a_run_is_measured_once_until_its_models_or_the_flags_change(runs, call,
         return evaluate.evaluate(run, *args)
 
     monkeypatch.setattr(compare, "evaluate", counted)
-    status, out, _ = call(runs / "mmd", *QUICK)
-    assert status == 0
-    assert rows(out)[""] == ["MMD-VAE", *BASELINES]
+    assert call(runs / "mmd", *QUICK)[0] == 0
     assert comparisons(runs) == FILES
     written = []
     for _ in range(2):
@@ -418,7 +412,6 @@ def test_a_run_is_measured_once_until_its_models_or_the_flags_change(runs, call,
         written.append([(runs / file).read_bytes() for file in FILES])
     assert evaluated == ["mmd", "cvae"]
     assert written[0] == written[1]
-
     other = train(runs.parent / "5", "mmd", "--seed=5")
     shutil.copytree(other, runs / "mmd", dirs_exist_ok=True)
     assert call(runs, *QUICK)[0] == 0
@@ -433,21 +426,16 @@ def test_damaged_or_outdated_measurements_are_not_used(runs):
     reference = read_reference(some_digits(), runs)
     judged = reference.judge.fingerprint
     keep(measured := evaluate.evaluate(run, reference, args), args, judged)
-    for one in (run, alone):
-        assert kept_result(one, args, judged)[1:] == measured[1:]
-    assert kept_result(alone, args)[1:] == measured[1:]
+    for found in (kept_result(run, args, judged), kept_result(alone, args)):
+        assert found[1:] == measured[1:]
     assert kept_result(run, args, "another judge") is None
     with pytest.raises(UserError, match=r"judge\.keras"):
         kept_result(alone, args, "another judge")
     kept = json.loads(file.read_text())
     edited = json.dumps(kept | {"latent_mean": [0.0, 0.0]})
     others = {"version": 1}, {"epochs": 9}, {"models": "0" * 64}, {"iw": [5, 30]}
-    for content in (
-        edited,
-        edited[:99],
-        "",
-        *(kept | {"basis": kept["basis"] | o} for o in others),
-    ):
+    others = (kept | {"basis": kept["basis"] | other} for other in others)
+    for content in (edited, edited[:99], "", *others):
         write = write_json if isinstance(content, dict) else Path.write_text
         write(file, content)
         assert kept_result(run, args, judged) is None, content
@@ -544,9 +532,8 @@ def test_unsuitable_output_files_and_flags(runs, call, tmp_path):
         (runs / name).write_text("mine")
         check_error(call(runs, "--output", runs / Path(name).stem), runs / name, "--output")
         assert (runs / name).read_text() == "mine"
-    for suffix in (".md", ".json"):
-        (runs / f"mine{suffix}").write_text("[]")
-    check_error(call(runs, "--output", runs / "mine"), runs / "mine.md")
+    (runs / "package.json").write_text("[]")
+    check_error(call(runs, "--output", runs / "package"), runs / "package.json")
     for flag in ("--epochs", "--iw-samples"):
         check_error(call(runs, flag, "0"), flag)
     assert comparisons(runs) == []
