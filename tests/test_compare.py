@@ -270,7 +270,7 @@ def test_baselines(trained, tmp_path):
     run, reference = load_run(trained / "cvae"), read_reference(some_digits(), tmp_path)
     columns, data = evaluate.baselines(run, reference), some_digits()
     assert columns.keys() == BASELINES.keys()
-    real, noise, before = columns.values()
+    real, noise, before = (result.values for result in columns.values())
     x = to_float(data.test_images, "float64").numpy()
     assert (real["mean squared error"], real["edges kept"]) == (0, 1)
     assert real["cross entropy"] == pytest.approx(crossentropy(x, x).mean(), rel=1e-3)

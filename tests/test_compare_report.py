@@ -1,7 +1,7 @@
 """The tables and the summary of a comparison, and its README's list of metrics."""
 
 import math
-from unittest.mock import Mock
+from types import SimpleNamespace
 
 from common.compare import __main__ as compare
 from common.compare.evaluate import Result
@@ -13,7 +13,7 @@ from support import ROOT
 
 
 def column(*values, of="t"):
-    return [Result(Mock(title=of), one, [], []) for one in values]
+    return [Result(SimpleNamespace(title=of), one) for one in values]
 
 
 def cells(table):
@@ -40,7 +40,7 @@ def test_more_than_three_columns_have_letters(monkeypatch):
         monkeypatch.setattr(compare, "titles", lambda *_, n=n: names[:n])
         columns = compare.by_setting(results[:n])
         assert [*columns] == expected
-        found = tables(columns, {"untrained": {"sure": 0}}).split("\n\n")
+        found = tables(columns, {"untrained": column({"sure": 0})}).split("\n\n")
         heads = [cells(one)[0][1:] for one in found]
         assert heads == ([[*top, "untrained"]] if n == 3 else [[*top], ["untrained"]])
 
@@ -62,7 +62,7 @@ def test_changes_are_larger_than_the_spread():
 
 def test_chance_makes_a_difference_in_two_rows_of_a_hundred():
     draws = np.random.default_rng(0).normal(scale=1e4, size=(20_000, 2, 3))
-    runs = [[[{"classes": value} for value in values] for values in pair] for pair in draws]
+    runs = [[column(*({"classes": v} for v in values)) for values in pair] for pair in draws]
     found = [draws[i] for i, (a, b) in enumerate(runs) if difference("classes", a, b)]
     assert 0.018 < len(found) / len(draws) < 0.025
     assert all(a.min() > b.max() or b.min() > a.max() for a, b in found)
@@ -78,7 +78,8 @@ def test_the_summary_names_differences_beyond_the_spread():
         assert word in line
     columns["B"][0].values["sure"] = columns["B"][1].values["sure"] = 0.8
     assert "0.200 (A), 0.800 (B)" in summary(columns, {})
-    alone = summary({"A": columns["A"]}, {"real images": {"sure": 0.8}, "white noise": {"sure": 0}})
+    baselines = {"real images": column({"sure": 0.8}), "white noise": column({"sure": 0})}
+    alone = summary({"A": columns["A"]}, baselines)
     assert "sure" in alone
     assert "0.800 (real images)" in alone
     assert "edges kept" not in alone
@@ -88,7 +89,7 @@ def test_a_row_is_left_out_if_real_images_are_not_the_best():
     good = {"sure": 0.8, "precision": 0.5, "Fréchet distance": 1.0, "classes": 9.0}
     noise, model = dict.fromkeys(good, 0.0), dict.fromkeys(good, 0.4)
     noise["Fréchet distance"] = model["Fréchet distance"] = 100.0
-    baselines = {"real images": good, "white noise": noise, "untrained": noise}
+    baselines = {"real images": column(good), "white noise": column(noise)}
     columns = {"A": column(model)}
     assert "precision" in tables(columns, baselines)
     assert not any(name in remarks(columns, baselines, {"t": 0.9}) for name in good)
@@ -107,4 +108,4 @@ def test_a_row_is_left_out_if_real_images_are_not_the_best():
 
 def test_infinite_values_have_no_standard_deviation():
     for n in (1, 2):
-        assert summarize("silhouette", [{"silhouette": np.inf}] * n) == (np.inf, None)
+        assert summarize("silhouette", column({"silhouette": np.inf}) * n) == (np.inf, None)

@@ -114,7 +114,7 @@ def compare(args):
         for key, run in firsts.items():
             bar.set_description(f"{run.title}: {', '.join(BASELINES)}")
             data = f", {run.title}" * (len(firsts) > 1)
-            found |= {k + data: values for k, values in baselines(run, references[key]).items()}
+            found |= {k + data: [one] for k, one in baselines(run, references[key]).items()}
             if judge := references[key].judge:
                 judges[run.title] = judge.accuracy
             bar.update()

@@ -28,12 +28,12 @@ BASELINES = {
 
 
 class Result(NamedTuple):
-    """The measurements of a run."""
+    """The measurements of a run or a baseline."""
 
     run: Trained
     values: dict[str, float]  # by the name of the metric
-    latent_mean: list[float]  # of one z ~ q(z|x) per test image; of the MMD-VAE's codes
-    latent_covariance: list[list[float]]
+    latent_mean: list[float] = ()  # of one z ~ q(z|x) per test image; of the MMD-VAE's codes
+    latent_covariance: list[list[float]] = ()
 
 
 def evaluate(run, reference, args=None):
@@ -127,7 +127,7 @@ def reconstruct(images, decode, mean):
 
 
 def baselines(run, reference):
-    """Return the values of each of the BASELINES by title. `run` is also measured untrained."""
+    """Return the Result of each of the BASELINES by title. `run` is also measured untrained."""
     data, images, rng = reference.data, reference.images, np.random.default_rng(0)
 
     def real(n):
@@ -143,9 +143,9 @@ def baselines(run, reference):
     pixels = SimpleNamespace(reference=reference, draws=noise(PRIOR_DRAWS))
     pixels.own_draws, pixels.grid = noise(PRIOR_DRAWS), noise(256)
     return {
-        "real images": values_of(photos, ("reconstruction", *DECODED)),
-        "white noise": values_of(pixels, DECODED),
-        "untrained": evaluate(before_training(run, data), reference).values,
+        "real images": Result(run, values_of(photos, ("reconstruction", *DECODED))),
+        "white noise": Result(run, values_of(pixels, DECODED)),
+        "untrained": Result(run, evaluate(before_training(run, data), reference).values),
     }
 
 

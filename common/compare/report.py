@@ -1,8 +1,7 @@
 """What a comparison says: differences between columns, tables, comparison.md and comparison.json.
 
-`columns` is a dict from the title of each column to the evaluate.Results of its runs, `baselines`
-one from the title of each baseline to its values by name, and `judges` one from the title of each
-data set to the accuracy of its judge.
+`columns` and `baselines` are dicts from a title to evaluate.Results: of all runs of a column, or of
+one baseline. `judges` is a dict from the title of each data set to the accuracy of its judge.
 """
 
 import itertools
@@ -25,19 +24,17 @@ SPREAD = 3  # pooled standard deviations; a larger difference is more than chanc
 LEAST_SEEDS = 3  # runs per column, for a table of changes
 
 
-def values_by_title(columns, baselines):
-    """Return a dict from the title of each column and baseline to the values of its runs."""
-    columns = {title: [result.values for result in group] for title, group in columns.items()}
-    return columns | {title: [values] for title, values in baselines.items()}
+def values_of(name, group):
+    """Return the values of a metric for those of the Results that have it."""
+    return [result.values[name] for result in group if name in result.values]
 
 
-def summarize(name, runs):
-    """Return mean and standard deviation (n - 1) of a metric over runs; None if no run has it.
+def summarize(name, group):
+    """Return mean and standard deviation (n - 1) of a metric over Results; None if none has it.
 
     The standard deviation is None for one value, and if a value is infinite.
     """
-    values = [values[name] for values in runs if name in values]
-    if not values:
+    if not (values := values_of(name, group)):
         return None
     with_sd = len(values) > 1 and np.isfinite(values).all()
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
@@ -49,7 +46,7 @@ def difference(name, ones, others):
     They must differ by more than SPREAD pooled standard deviations (those of Student's t-test). If
     no column has several runs, the rounded means must differ.
     """
-    values = [[run[name] for run in runs if name in run] for runs in (ones, others)]
+    values = values_of(name, ones), values_of(name, others)
     if not all(values) or not all(np.isfinite(v).all() for v in values):
         return None
     means = [float(np.mean(v)) for v in values]
@@ -66,18 +63,14 @@ def uninformative(columns, baselines):
     knows too little, or because there are few test images.
     """
     found, signs = set(), {"higher": 1, "lower": -1}
-    decoded = [m for m in RECORDS if m.group in DECODED and m.better in signs]
-    for title in [title for title in baselines if title.startswith("real images")]:
-        data = title.removeprefix("real images")  # names the data set if there are several
-        others = [[v] for t, v in baselines.items() if t.endswith(data) and t != title]
-        for group in columns.values():
-            others.append([r.values for r in group if data in ("", f", {r.run.title}")])
-        for metric in decoded:
-            sign = signs[metric.better]
-            best = sign * baselines[title].get(metric.name, sign * math.inf)
-            means = [both[0] for runs in others if (both := summarize(metric.name, runs))]
-            if any(sign * mean > best for mean in means):
-                found.add(metric.name)
+    for real in [group[0] for title, group in baselines.items() if title.startswith("real")]:
+        groups = [*columns.values(), *baselines.values()]
+        groups = [[one for one in group if one.run.title == real.run.title] for group in groups]
+        for m in [m for m in RECORDS if m.group in DECODED and m.better in signs]:
+            sign = signs[m.better]
+            means = [sign * both[0] for group in groups if (both := summarize(m.name, group))]
+            if means and max(means) > sign * real.values.get(m.name, sign * math.inf):
+                found.add(m.name)
     return found
 
 
@@ -95,18 +88,17 @@ def summary(columns, baselines):
     """
     if of_several(columns):
         return ""
-    alone, everything = len(columns) == 1, values_by_title(columns, baselines)
-    real = {title: values for title, values in baselines.items() if title == "real images"}
-    settings = values_by_title(columns, real if alone else {})
+    alone, everything = len(columns) == 1, columns | baselines
+    compared = [*columns, "real images"] if alone else columns
     ignored = uninformative(columns, baselines)
     most = dict.fromkeys(GROUPS, (0.0, ""))
     for name, metric in METRICS.items():
         if metric.auxiliary or name in ignored or (alone and metric.group == "reconstruction"):
             continue
-        means = [both[0] for runs in everything.values() if (both := summarize(name, runs))]
+        means = [both[0] for group in everything.values() if (both := summarize(name, group))]
         means = [mean for mean in means if np.isfinite(mean)]
-        for a, b in itertools.combinations(settings, 2):
-            if both := difference(name, settings[a], settings[b]):
+        for a, b in itertools.combinations(compared, 2):
+            if both := difference(name, everything[a], everything[b]):
                 x, y = both
                 share = abs(x - y) / max(max(means) - min(means), abs(x), abs(y))
                 values = f"{x:.{metric.places}f} ({a}), {y:.{metric.places}f} ({b})"
@@ -123,7 +115,7 @@ def changes(columns):
     if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
         return {}
     found = {}
-    for (a, ones), (b, others) in itertools.pairwise(values_by_title(columns, {}).items()):
+    for (a, ones), (b, others) in itertools.pairwise(columns.items()):
         pairs = {m.name: difference(m.name, ones, others) for m in RECORDS if not m.auxiliary}
         found[a, b] = {name: pair[1] - pair[0] for name, pair in pairs.items() if pair}
     return found
@@ -141,8 +133,8 @@ def tables(columns, baselines):
     MOST_PLAIN columns. Between them is the table of `changes`, if there are any.
     """
     of_columns, of_changes = {}, {}
-    for title, runs in values_by_title(columns, baselines).items():
-        of_columns[heading(title)] = {name: _cell(name, runs) for name in METRICS}
+    for title, group in (columns | baselines).items():
+        of_columns[heading(title)] = {name: _cell(name, group) for name in METRICS}
     for (a, b), found in changes(columns).items():
         cells = {name: f"{change:+.{METRICS[name].places}f}" for name, change in found.items()}
         of_changes[f"{heading(a)} to {heading(b)}"] = cells
@@ -154,9 +146,9 @@ def tables(columns, baselines):
     return "\n\n".join(found)
 
 
-def _cell(name, runs):
+def _cell(name, group):
     """Return the mean of a metric, and the standard deviation, which is 2e-4 if it is small."""
-    mean, sd = summarize(name, runs) or (None, None)
+    mean, sd = summarize(name, group) or (None, None)
     places = METRICS[name].places
     cell = "" if mean is None else f"{mean:.{places}f}"
     if sd is None:
@@ -213,9 +205,9 @@ def to_markdown(columns, baselines, judges, args, figure):
         lines += [f"The table of changes contains {what} from each column to the next.", ""]
     lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
     lines += [f"- **{title}**: {about}" for title, about in BASELINES.items()]
-    present = set().union(*itertools.chain(*values_by_title(columns, baselines).values()))
+    everything, about = (columns | baselines).values(), definitions(args.iw_samples, args.iw_images)
+    present = set().union(*(result.values for group in everything for result in group))
     present -= uninformative(columns, baselines)
-    about = definitions(args.iw_samples, args.iw_images)
     lines += ["", *(f"- **{name}**: {about[name]}" for name in METRICS if name in present)]
     return "\n".join(lines) + "\n"
 
@@ -234,7 +226,7 @@ def to_json(columns, baselines, judges, args):
     """Return the text of comparison.json: unrounded numbers of each run, null if not finite."""
     content = {"definitions": definitions(args.iw_samples, args.iw_images), "columns": []}
     for title, group in columns.items():
-        found = {name: summarize(name, [result.values for result in group]) for name in METRICS}
+        found = {name: summarize(name, group) for name in METRICS}
         column = {
             "title": title,
             "mean": {name: both[0] for name, both in found.items() if both},
@@ -246,7 +238,8 @@ def to_json(columns, baselines, judges, args):
             numbers = {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
             column["runs"].append(about | numbers)
         content["columns"].append(column)
-    content["baselines"] = {"definitions": BASELINES, "columns": baselines}
+    values = {title: result.values for title, (result,) in baselines.items()}
+    content["baselines"] = {"definitions": BASELINES, "columns": values}
     content["left_out"] = sorted(uninformative(columns, baselines))
     content["judges"] = judges
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no Infinity
