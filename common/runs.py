@@ -11,9 +11,8 @@ NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
 
 def find_runs(folders):
-    """Return the folders of the runs that are, or are in, the given folders.
+    """Return the folders of runs that are, or are in, the given folders. By default, use outputs/.
 
-    Without any, return the runs on Fashion-MNIST in outputs/, or those on the only data set there.
     Raise UserError if a run is given twice, or if it is unclear which data set is meant.
     """
     if not folders:
@@ -69,10 +68,7 @@ def words(flags):
 
 
 def titles(runs, ignored):
-    """Return a title per run: the name of its model, and the data set and flags that differ.
-
-    The flags whose names are in `ignored` are not part of the titles.
-    """
+    """Return a title per run: its model, and data set and flags that differ, except `ignored`."""
     found = []
     for run in runs:
         flags = {name: value for name, value in given(run.flags).items() if name not in ignored}

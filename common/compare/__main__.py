@@ -65,10 +65,7 @@ def read(folder):
 
 
 def by_setting(results):
-    """Return a dict from the title of each column to its results.
-
-    The titles of more than report.MOST_PLAIN columns are long, and each gets a letter in front.
-    """
+    """Return a dict from the title of each column to its results. Many titles get letters."""
     columns = {}
     names = titles([result.run for result in results], FREE_IN_COLUMN)
     for title, result in zip(names, results, strict=True):
@@ -138,13 +135,8 @@ def measure(run, reference, args):
 
 
 def write(files, found, shown, args):
-    """Write the tables, and the figure if a run has models. Print the tables.
-
-    `files` are the .png, .md and .json files, `found` the columns, baselines and judges as in
-    report.py, and `shown` the columns of the figure.
-    """
-    png, markdown, numbers = files
-    columns, of_baselines, _ = found
+    """Write the columns, baselines and judges in `found`, and a figure of the columns `shown`."""
+    (png, markdown, numbers), (columns, of_baselines, _) = files, found
     with contextlib.ExitStack() as stack:
         if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
@@ -158,8 +150,7 @@ def write(files, found, shown, args):
     texts.append(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
     old = f" {png} is from an earlier comparison." if png.exists() else ""
     none = f"There is no figure, because no run has models.{old}"
-    texts.append(f"The figure is {png}." if shown else none)
-    print("\n".join(filter(None, texts)), flush=True)
+    print(*filter(None, texts), f"The figure is {png}." if shown else none, sep="\n", flush=True)
 
 
 def main(argv=None):

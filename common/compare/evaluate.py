@@ -72,19 +72,15 @@ def evaluate(run, reference, args=None):
 
 
 def values_of(measured, groups):
-    """Return the values of all metrics of some groups by name.
-
-    `measured` has those attributes that the functions of these metrics use.
-    """
+    """Return the values of the metrics of some groups by name. `measured` is as in `evaluate`."""
     records = [m for m in RECORDS if measured.reference.judge or not m.classes]
     return {m.name: float(m.function(measured)) for m in records if m.group in groups}
 
 
 def bounds(run, images, args, mean, logvar, z, rng):
-    """Return lower bounds of log p(x), in nats per image, and their parts.
+    """Return `elbo` and `kl` of all images, and `bound` of the first --iw-images, for q(z|x) and z.
 
-    `elbo` and `kl` are those of all images. `bound`, and the number `effective` of its samples, are
-    those of the first --iw-images. `z` are draws of q(z|x) = N(mean, exp(logvar)).
+    They are in nats per image. `effective` is the effective number of samples of the bound.
     """
     some, prior = slice(args.iw_images), run.mixture()
 
@@ -110,17 +106,14 @@ def bounds(run, images, args, mean, logvar, z, rng):
 
 
 def reconstruct(images, decode, mean):
-    """Return the average `error`, `crossentropy` and `edges` of reconstructions, `decode(mean)`.
-
-    The images are uint8 (n, height, width, channels), and `mean` has n rows.
-    """
+    """Return the averages `error`, `crossentropy` and `edges` of `decode(mean)` of uint8 images."""
 
     def by_image(images, mean):
         x, preds = to_float(images, "float32"), tf.cast(decode(mean), "float32")
         errors = metrics.mean_squared_error(x, preds), metrics.binary_crossentropy(x, preds)
         return *errors, *metrics.edges(x, preds)
 
-    found = [each.mean(dtype=float) for each in in_batches(by_image, images, mean)]
+    found = (each.mean(dtype=float) for each in in_batches(by_image, images, mean))
     error, crossentropy, kept, total = found
     edges = kept / total if total else 1.0
     return SimpleNamespace(error=error, crossentropy=crossentropy, edges=edges)

@@ -36,9 +36,8 @@ class Column(NamedTuple):
 def show_comparison(columns):
     """Return the matplotlib Figure of several `Column`s.
 
-    The rows are decoded draws, latent space, latent grid and reconstructions. All latent spaces
-    have the same range, which up to 0.1 % of the points exceed at each end. Circles are 1, 2 and 3
-    standard deviations of N(0, I). Crosses are the means of a VampPrior's Gaussians.
+    All latent spaces have the same range, which up to 0.1 % of the points exceed at each end.
+    Circles are 1, 2 and 3 standard deviations of N(0, I), and crosses are a VampPrior's means.
     """
     side, size = (448, 15) if len(columns) < 4 else (224, 13)  # 448 = 16 x 28, for the latent grid
     left, gap, right = 52, 26, 12
@@ -94,9 +93,8 @@ def show_comparison(columns):
     longest = max(side // 32, int(width / 42 / zoom) - 4)  # characters of a class, five in a row
     for i, class_names in enumerate(classes):
         figure.legend(
-            handles=plotting.class_handles(class_names, longest), ncols=5,
-            fontsize=11 * zoom, frameon=False,
-            loc="upper center", bbox_to_anchor=(0.5, under - i * legend / height),
+            handles=plotting.class_handles(class_names, longest), ncols=5, loc="upper center",
+            bbox_to_anchor=(0.5, under - i * legend / height), fontsize=11 * zoom, frameon=False,
             handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
         )  # fmt: skip
     return figure

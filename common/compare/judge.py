@@ -1,8 +1,4 @@
-"""The test images as points, with which all runs on a data set are compared.
-
-The points are the features of the judge, a small classifier. For images without classes, they are
-principal components of the pixels.
-"""
+"""The judge, a small classifier, and the test images as points in the space of its features."""
 
 import contextlib
 import functools
@@ -80,10 +76,7 @@ def read_reference(data, folder):
 
 
 def principal_components(images):
-    """Return a function from images to the first 50 principal components of their pixels.
-
-    Like Judge.look, it also returns probabilities, but without columns.
-    """
+    """Return a function like Judge.look, but to 50 principal components and no probabilities."""
     pixels, solver = images.reshape(len(images), -1), "covariance_eigh"
     if pixels.shape[1] > MOST_PIXELS:
         pixels, solver = pixels[:2000], "randomized"  # bounds the memory
@@ -98,10 +91,10 @@ def to_float32(images):
 
 
 def read_judge(data, folder, seed=0):
-    """Return the Judge of a common.data.sources.Dataset with labels.
+    """Return the Judge of a Dataset with labels, read from judge.keras in `folder`.
 
-    It is read from judge.keras in `folder`. If that is missing, damaged, or of other images, labels
-    or another seed, it is trained and written there. On one machine, the result is always the same.
+    If that is missing, damaged, or of other images, labels or another seed, the judge is trained
+    and written there. On one machine, the result is always the same.
     """
     digest = hashlib.sha256(repr((VERSION, seed, data.fingerprint)).encode())
     file, name = folder / "judge.keras", f"judge_{digest.hexdigest()}"

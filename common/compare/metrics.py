@@ -54,20 +54,15 @@ def normal_kl(mean, logvar):
 
 
 def log_weight(z, mean, logvar, logpx_z, prior):
-    """Return log p(x, z) - log q(z|x) in nats per image (n,), the log of an importance weight.
-
-    `z` are draws of q(z|x) = N(mean, exp(logvar)), (n, latent_dim) each, `logpx_z` is (n,), and
-    `prior` is a StandardNormal or a Mixture (common.objectives.priors).
-    """
+    """Return log p(x, z) - log q(z|x) in nats per image, for z ~ q(z|x) = N(mean, exp(logvar))."""
     return logpx_z + prior.log_prob(z) - normal_loglik(z, mean, logvar)
 
 
 def importance_weighted_bound(draw, samples):
-    """Return log (1/K) sum_k w_k and the effective number of samples, both float64 (n,).
+    """Return log mean w and the effective number of samples (sum w)^2 / sum w^2 (Kong 1992).
 
-    The first is a lower bound of log p(x) in nats per image, with w_k = p(x, z_k) / q(z_k|x)
-    (Burda, Grosse & Salakhutdinov 2015, equation 8). The second is (sum w)^2 / sum w^2, from 1 to K
-    (Kong 1992). `draw()` draws z ~ q(z|x) and returns its `log_weight`. `samples` is K.
+    The first is a lower bound of log p(x) in nats per image (Burda, Grosse & Salakhutdinov 2015,
+    equation 8). `draw()` draws z ~ q(z|x) and returns its `log_weight`, log w.
     """
     log_sum = log_sum_of_squares = -np.inf
     for _ in range(samples):
@@ -80,9 +75,8 @@ def importance_weighted_bound(draw, samples):
 def gaussian_kl(mean, covariance):
     """Return KL(N(mean, covariance) || N(0, I)) in nats, infinity if the covariance is singular."""
     sign, logdet = np.linalg.slogdet(covariance)
-    if sign <= 0:
-        return math.inf
-    return float(np.trace(covariance) + mean @ mean - len(mean) - logdet) / 2
+    kl = float(np.trace(covariance) + mean @ mean - len(mean) - logdet) / 2
+    return kl if sign > 0 else math.inf
 
 
 def to_gaussian(random_vector, mean, covariance):
@@ -92,13 +86,12 @@ def to_gaussian(random_vector, mean, covariance):
 
 
 def unbiased_mmd(x, y):
-    """Return the squared maximum mean discrepancy, estimated without bias, and its standard error.
+    """Return an unbiased estimate of the squared MMD of x and y (n, dim), and its standard error.
 
     The estimate is the mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) -
     k(x_j, y_i), where k is `compute_kernel` (Gretton et al. 2012, Lemma 6, equation 4). Its
     variance is (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the variance of the
-    mean of h_ij given i, and zeta_2 that of h_ij (Hoeffding 1948). For equal distributions, the
-    error is too large rather than too small. The arrays x and y are (n, dim), n > 2.
+    mean of h_ij given i, and zeta_2 that of h_ij (Hoeffding 1948).
     """
     x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
     n, dim = x.shape
@@ -111,7 +104,6 @@ def unbiased_mmd(x, y):
         h = tf.linalg.set_diag(h, tf.zeros(len(h), h.dtype), k=first)
         sums[some] = tf.reduce_sum(h, axis=1)
         squares += float(tf.reduce_sum(h**2))
-
     pairs = n * (n - 1)
     estimate = sums.sum() / pairs
     zeta_2 = squares / pairs - estimate**2
@@ -148,8 +140,8 @@ def manifold(points, k=3):
 def pruned(around):
     """Return the half of a manifold's balls whose radii are at most the median radius.
 
-    The balls of outliers are so large that they contain noise and blur. With all balls, those have
-    a higher precision than real images. Kynkäänniemi et al. (2019) prune for their realism score.
+    The balls of outliers are so large that they contain noise and blur, which would have a higher
+    precision than real images. Kynkäänniemi et al. (2019) prune for their realism score.
     """
     kept = around.radii <= np.median(around.radii)
     return Manifold(around.points[kept], around.radii[kept])
@@ -168,10 +160,7 @@ def coverage(points, around):
 
 
 def frechet_distance(x, y):
-    """Return the squared Fréchet distance between Gaussians with the moments of points x and y.
-
-    |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), Dowson & Landau (1982).
-    """
+    """Return |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) (Dowson & Landau 1982)."""
     mean_x, mean_y = (points.mean(axis=0, dtype=float) for points in (x, y))
     c_x, c_y = (np.atleast_2d(np.cov(p, rowvar=False, dtype=float)) for p in (x, y))
     variances, axes = np.linalg.eigh(c_x)
@@ -184,8 +173,7 @@ def frechet_distance(x, y):
 def sure_classes(p, least):
     """Return the effective number of classes, and the share of images of which a judge is sure.
 
-    The judge gives the probabilities `p` (n, classes), and is sure if one is at least `least`. The
-    number of classes is exp(share * entropy), with the entropy of the classes of these images.
+    The judge gives probabilities `p` (n, classes), and is sure if one is at least `least`.
     """
     labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

@@ -24,44 +24,29 @@ SPREAD = 3  # pooled standard deviations; a larger difference is more than chanc
 LEAST_SEEDS = 3  # runs per column, for a table of changes
 
 
-def values_of(name, group):
-    """Return the values of a metric for those of the Results that have it."""
-    return [result.values[name] for result in group if name in result.values]
-
-
 def summarize(name, group):
-    """Return mean and standard deviation (n - 1) of a metric over Results; None if none has it.
-
-    The standard deviation is None for one value, and if a value is infinite.
-    """
-    if not (values := values_of(name, group)):
+    """Return mean and standard deviation (n - 1) of a metric over Results; None if none has it."""
+    values = [result.values[name] for result in group if name in result.values]
+    if not values:
         return None
     with_sd = len(values) > 1 and np.isfinite(values).all()
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
 
 
 def difference(name, ones, others):
-    """Return the rounded means of a metric in two columns, or None if they hardly differ.
-
-    They must differ by more than SPREAD pooled standard deviations (those of Student's t-test). If
-    no column has several runs, the rounded means must differ.
-    """
-    values = values_of(name, ones), values_of(name, others)
+    """Return the rounded means of a metric in two columns, or None if they hardly differ."""
+    values = [[r.values[name] for r in group if name in r.values] for group in (ones, others)]
     if not all(values) or not all(np.isfinite(v).all() for v in values):
         return None
     means = [float(np.mean(v)) for v in values]
-    freedom = max(1, sum(map(len, values)) - 2)
+    freedom = max(1, sum(map(len, values)) - 2)  # as in Student's t-test
     pooled = math.sqrt(sum(len(v) * np.var(v) for v in values) / freedom)
     x, y = (round(mean, METRICS[name].places) for mean in means)
     return (x, y) if x != y and abs(means[0] - means[1]) > SPREAD * pooled else None
 
 
 def uninformative(columns, baselines):
-    """Return the rows about decoded images in which real images are not the best.
-
-    There, noise, the untrained network, or the mean of a setting is better, because the judge
-    knows too little, or because there are few test images.
-    """
+    """Return the rows about decoded images in which a baseline or a column beats real images."""
     found, signs = set(), {"higher": 1, "lower": -1}
     for real in [group[0] for title, group in baselines.items() if title.startswith("real")]:
         groups = [*columns.values(), *baselines.values()]
@@ -82,9 +67,7 @@ def of_several(columns):
 def summary(columns, baselines):
     """Return up to three lines: the row that differs most in each of three groups of rows.
 
-    A single column is compared with the real images, without its reconstructions. A `difference`
-    is relative to the span of all columns and baselines, or to the larger of its two values if
-    that is more. Runs of several data sets are not compared.
+    A single column is compared with the real images, without its reconstructions.
     """
     if of_several(columns):
         return ""
@@ -108,10 +91,7 @@ def summary(columns, baselines):
 
 
 def changes(columns):
-    """Return a dict from pairs of adjacent titles to the `difference` of each row that has one.
-
-    It is empty if a column has fewer than LEAST_SEEDS runs, or the runs are of several data sets.
-    """
+    """Return a dict from pairs of adjacent titles to the `difference` of each row that has one."""
     if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
         return {}
     found = {}
@@ -127,18 +107,13 @@ def heading(title):
 
 
 def tables(columns, baselines):
-    """Return aligned Markdown tables with one row per metric.
-
-    The columns and the baselines share a table, or have one each if there are more than
-    MOST_PLAIN columns. Between them is the table of `changes`, if there are any.
-    """
-    of_columns, of_changes = {}, {}
+    """Return aligned Markdown tables of the columns, their `changes`, and the baselines."""
+    of_columns, of_changes, of_baselines = {}, {}, {}
     for title, group in (columns | baselines).items():
         of_columns[heading(title)] = {name: _cell(name, group) for name in METRICS}
     for (a, b), found in changes(columns).items():
         cells = {name: f"{change:+.{METRICS[name].places}f}" for name, change in found.items()}
         of_changes[f"{heading(a)} to {heading(b)}"] = cells
-    of_baselines = {}
     if len(columns) > MOST_PLAIN:
         of_baselines = {title: of_columns.pop(title) for title in baselines}
     ignored = uninformative(columns, baselines)
@@ -204,11 +179,11 @@ def to_markdown(columns, baselines, judges, args, figure):
         what = f"differences of more than {SPREAD} pooled standard deviations"
         lines += [f"The table of changes contains {what} from each column to the next.", ""]
     lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
-    lines += [f"- **{title}**: {about}" for title, about in BASELINES.items()]
-    everything, about = (columns | baselines).values(), definitions(args.iw_samples, args.iw_images)
-    present = set().union(*(result.values for group in everything for result in group))
-    present -= uninformative(columns, baselines)
-    lines += ["", *(f"- **{name}**: {about[name]}" for name in METRICS if name in present)]
+    lines += [*(f"- **{title}**: {about}" for title, about in BASELINES.items()), ""]
+    ignored, everything = uninformative(columns, baselines), (columns | baselines).values()
+    for name, about in definitions(args.iw_samples, args.iw_images).items():
+        if name not in ignored and any(summarize(name, group) for group in everything):
+            lines.append(f"- **{name}**: {about}")
     return "\n".join(lines) + "\n"
 
 
@@ -226,17 +201,14 @@ def to_json(columns, baselines, judges, args):
     """Return the text of comparison.json: unrounded numbers of each run, null if not finite."""
     content = {"definitions": definitions(args.iw_samples, args.iw_images), "columns": []}
     for title, group in columns.items():
-        found = {name: summarize(name, group) for name in METRICS}
-        column = {
-            "title": title,
-            "mean": {name: both[0] for name, both in found.items() if both},
-            "standard_deviation": {name: both[1] for name, both in found.items() if both},
-            "runs": [],
-        }
-        for run, values, mean, covariance in group:
-            about = {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
-            numbers = {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
-            column["runs"].append(about | numbers)
+        found = {name: both for name in METRICS if (both := summarize(name, group))}
+        column = {"title": title, "mean": {name: mean for name, (mean, _) in found.items()}}
+        column["standard_deviation"] = {name: sd for name, (_, sd) in found.items()}
+        column["runs"] = [
+            {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
+            | {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
+            for run, values, mean, covariance in group
+        ]
         content["columns"].append(column)
     values = {title: result.values for title, (result,) in baselines.items()}
     content["baselines"] = {"definitions": BASELINES, "columns": values}
