@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import common.data.batches
 import common.data.tfds
 from common.data import TITLES
-from common.data.batches import gather_images, passes_per_epoch, shuffled_batches, to_float
+from common.data.batches import gather_images, passes_per_epoch, reader, shuffled_batches
 from common.data.sources import load_data, load_dataset
 from common.data.tfds import UnavailableError
 from common.program.errors import UserError
@@ -57,9 +57,9 @@ def image(*shape, dtype=np.uint8):
     return {"image": tfds.features.Image(shape=shape, dtype=dtype)}
 
 
-def prepare(data_dir, name="fashion_mnist", shape=(28, 28, 1), brightest=255):
+def prepare(data_dir, name="fashion_mnist", shape=(28, 28, 1)):
     """Write a TFDS data set with 40 training and 20 test images, and return all 60 images."""
-    images = np.random.default_rng(0).integers(0, brightest + 1, (60, *shape), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (60, *shape), np.uint8)
     names = CLASS_NAMES[name] if name == "fashion_mnist" else None  # MNIST has no file of names
     label = tfds.features.ClassLabel(names=names, num_classes=None if names else 10)
     labels = np.arange(40) % 10
@@ -224,32 +224,31 @@ def test_labels_are_ignored_if_they_are_not_classes_or_some_are_missing(tmp_path
     assert len(data.notes) == 1
 
 
-UNUSABLE = {  # what the message must name
-    "no image": ("`image`", "speech"),
-    "16 bits": ("`image`", "8 bits"),
-    "no train": ("`train`", "test"),
-    "by hand": ("manual", "Register, and wait"),
-    "a package": ("pip install nosuch",),
-}
+SPEECH, DEEP = {"speech": tfds.features.Scalar(np.int64)}, image(8, 8, 1, dtype=np.uint16)
+UNUSABLE = [  # split, features, a value, and what the message must name
+    ("train", SPEECH, 0, ("`image`", "speech")),
+    ("train", DEEP, np.zeros((8, 8, 1), np.uint16), ("`image`", "8 bits")),
+    ("test", image(8, 8, 1), np.zeros((8, 8, 1), np.uint8), ("`train`", "test")),
+]
 
 
-@pytest.mark.parametrize("case", UNUSABLE)
-def test_an_unusable_data_set_is_refused_with_a_reason(case, tmp_path, monkeypatch, offline):
-    register(monkeypatch, "some", MANUAL_DOWNLOAD_INSTRUCTIONS="Register, and\n  wait.")
-    features = image(8, 8, 1, dtype=np.uint16 if case == "16 bits" else np.uint8)
-    values = [np.zeros((8, 8, 1), features["image"].np_dtype)] * 9
-    if case == "no image":
-        features, values = {"speech": tfds.features.Scalar(np.int64)}, range(9)
-    if case in ("no image", "16 bits", "no train"):
-        splits = {"test" if case == "no train" else "train": (values,)}
-        store(tmp_path, "some", splits, features)
-    elif case == "a package":
-        error = ModuleNotFoundError("No module named 'nosuch'", name="nosuch")
-        monkeypatch.setattr(tfds, "builder_cls", Mock(side_effect=error))
+@pytest.mark.parametrize(("split", "features", "value", "parts"), UNUSABLE)
+def test_an_unusable_data_set_is_refused(split, features, value, parts, tmp_path, monkeypatch):
+    register(monkeypatch, "some")
+    store(tmp_path, "some", {split: ([value] * 9,)}, features)
     with pytest.raises(UserError) as error:
         load_dataset("some", tmp_path)
-    assert all(part in str(error.value) for part in ("some", *UNUSABLE[case]))
-    assert len(str(error.value).splitlines()) <= 2
+    assert all(part in str(error.value) for part in ("some", *parts))
+
+
+def test_the_user_is_told_what_a_download_requires(tmp_path, monkeypatch):
+    register(monkeypatch, "some", MANUAL_DOWNLOAD_INSTRUCTIONS="Register, and\n  wait.")
+    with pytest.raises(UserError, match=r"some .* manual.*\n.*Register, and wait"):
+        load_dataset("some", tmp_path)
+    error = ModuleNotFoundError("No module named 'nosuch'", name="nosuch")
+    monkeypatch.setattr(tfds, "builder_cls", Mock(side_effect=error))
+    with pytest.raises(UserError, match=r"some .*\n.*pip install nosuch"):
+        load_dataset("some", tmp_path)
 
 
 NEAR = {
@@ -267,9 +266,7 @@ def test_an_unknown_name_gets_suggestions(name, suggestion, tmp_path, offline):
 
 
 @pytest.mark.parametrize(("name", "silent"), [("fashion_mnist", False), ("mnist", True), (None, 0)])
-def test_without_a_network_the_error_comes_soon_and_names_the_flags(
-    name, silent, tmp_path, monkeypatch, offline
-):
+def test_without_a_network_the_error_comes_soon(name, silent, tmp_path, monkeypatch, offline):
     start = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as server:  # it never answers
         if silent:
@@ -277,18 +274,14 @@ def test_without_a_network_the_error_comes_soon_and_names_the_flags(
         with pytest.raises(UnavailableError) as error:  # also without a name: a folder is named
             load_by_flags("--data-dir", tmp_path, *["--dataset", name] * bool(name))
     assert time.monotonic() - start < 60
-    assert ("refused" in str(error.value)) != silent
-    folder = str(tmp_path / (name or "fashion_mnist"))
-    flags = "--data-dir", "TFDS_DATA_DIR", "--dataset digits"
-    assert all(part in str(error.value) for part in (folder, *flags))
+    named = tmp_path / (name or "fashion_mnist"), "--data-dir", "TFDS_DATA_DIR", "--dataset digits"
+    assert all(str(part) in str(error.value) for part in named)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["typo", "file"])
 @pytest.mark.parametrize("source", ["--data-dir", "TFDS_DATA_DIR"])
-def test_a_named_folder_must_exist(source, path, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    folder = str(tmp_path / path)
+def test_a_named_folder_must_exist(source, tmp_path, monkeypatch):
+    folder = str(tmp_path / "typo")
     monkeypatch.setenv("TFDS_DATA_DIR", "." if source == "--data-dir" else folder)
     with pytest.raises(UserError) as error:
         load_by_flags(*["--data-dir", folder] * (source == "--data-dir"))
@@ -315,13 +308,6 @@ def test_the_digits_are_used_if_nothing_is_named_and_fashion_mnist_is_missing(
     assert capsys.readouterr().err == ""
 
 
-def put_mnist(folder, pattern, name):
-    """Put files of a darker MNIST into a folder, with `name` in place of "mnist" in their names."""
-    prepare(folder.parents[1], "mnist", brightest=15)
-    for file in (folder.parents[1] / "mnist" / "3.0.1").glob(pattern):
-        file.replace(folder / file.name.replace("mnist", name))
-
-
 def drop_last_record(file):
     *records, _ = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
     with tf.io.TFRecordWriter(str(file)) as writer:
@@ -340,11 +326,9 @@ DAMAGES = {
     "drop last record": drop_last_record,
     "overwrite": lambda file: file.write_bytes(b"{\n"),
     "remove": os.unlink,
-    "records of mnist": lambda file: put_mnist(file.parent, "*.tfrecord*", "fashion_mnist"),
-    "all of mnist": lambda file: put_mnist(file.parent, "*", "mnist"),
 }
-METADATA = ("label.labels.txt", "dataset_info.json", "features.json")
 CASES = [("*-train.tf*", damage) for damage in DAMAGES] + [("*-test.tf*", "drop last record")]
+METADATA = ("label.labels.txt", "dataset_info.json", "features.json")
 CASES += itertools.product(METADATA, ["remove", "overwrite"])
 
 
@@ -360,8 +344,7 @@ def test_a_damaged_copy_is_an_error_and_is_not_replaced(pattern, damage, prepare
     assert len(str(error.value).splitlines()) == 2
 
 
-UNREADABLE = OSError(errno.EIO, "Fault", "a"), PermissionError(errno.EACCES, "Fault", "a")
-UNREADABLE += (tf.errors.PermissionDeniedError(None, None, "b; Fault"),)
+UNREADABLE = OSError(errno.EIO, "Fault", "a"), tf.errors.PermissionDeniedError(None, None, "Fault")
 
 
 @pytest.mark.parametrize("error", UNREADABLE)
@@ -399,12 +382,11 @@ def test_images_are_gathered_and_scaled(shape):
     images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)
     for indices in (np.zeros(0, int), np.array([8, 0, 0, 5])):
         gathered = gather_images(tf.constant(images), tf.constant(indices))
-        assert gathered.dtype == tf.uint8
         np.testing.assert_array_equal(gathered, images[indices])
-    for dtype in ("float32", "float64"):
-        x = to_float(gathered, dtype)
-        assert x.dtype == dtype
-        np.testing.assert_allclose(x, gathered.numpy() / 255, rtol=1e-6)
+        for dtype in ("float32", "float64"):
+            x = reader(tf.constant(images), dtype)(tf.constant(indices))
+            assert (gathered.dtype, x.dtype) == (tf.uint8, dtype)
+            np.testing.assert_allclose(x, images[indices] / 255, rtol=1e-6)
 
 
 def test_a_configuration_is_read_and_not_replaced_by_another(tmp_path, monkeypatch):
