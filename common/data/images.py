@@ -67,9 +67,9 @@ def check_memory(n, image_shape, what):
 def read_split(batches, n, image_shape, hold_out=False):
     """Return the images and labels of a stream as a list of one pair or two pairs of arrays.
 
-    `batches` yields uint8 images (k, height, width, channels) and k labels, or None without
-    classes. With `hold_out`, every HELD_OUT-th image is in the second pair. The images are aligned
-    for TensorFlow, and the labels int64. Raise ValueError unless there are `n` images.
+    `batches` yields uint8 images (k, height, width, channels) and k labels, or None. With
+    `hold_out`, every HELD_OUT-th image is in the second pair. The images are aligned for
+    TensorFlow, and the labels int64. Raise IndexError or ValueError unless `n` images are read.
     """
     held_out = np.arange(n) % HELD_OUT == HELD_OUT - 1
     masks = [~held_out, held_out] if hold_out else [np.ones(n, bool)]
