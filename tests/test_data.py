@@ -34,10 +34,7 @@ CLASS_NAMES = {name: tuple(names.split(",")) for name, names in CLASSES.items()}
 
 
 def store(data_dir, name, splits, features, **kwargs):
-    """Write a TFDS data set.
-
-    `features` is a dict of features. `splits` has one list of values per feature for each split.
-    """
+    """Write a TFDS data set. Each of the `splits` has one list of values per feature."""
     kind = tfds.features.FeaturesDict(features)
 
     def dataset(columns):
@@ -194,9 +191,8 @@ def test_images_of_several_sizes_get_one_and_every_seventh_is_held_out(tmp_path,
 
 @pytest.mark.parametrize(("stored", "channels"), [(1, 1), (3, 3), (4, 3)])
 def test_images_get_the_nearest_size_with_multiples_of_4(stored, channels, tmp_path, monkeypatch):
-    images = [np.full((30, 21, stored), 5 * k, np.uint8) for k in range(9)]
-    for one in images:
-        one[..., 3:] = 255  # opaque
+    images = np.repeat(5 * np.arange(9, dtype=np.uint8), 30 * 21 * stored).reshape(9, 30, 21, -1)
+    images[..., 3:] = 255  # opaque
     register(monkeypatch, "odd")
     splits = {"train": (images, range(9)), "test": (images[:3], range(3))}
     label = tfds.features.ClassLabel(names=[f"class {k}" for k in range(9)])
@@ -308,26 +304,13 @@ def test_the_digits_are_used_if_nothing_is_named_and_fashion_mnist_is_missing(
     assert capsys.readouterr().err == ""
 
 
-def drop_last_record(file):
-    *records, _ = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for record in records:
-            writer.write(record)
-
-
-def change_a_byte(file):
-    content = file.read_bytes()
-    file.write_bytes(content[:2000] + b"?" + content[2001:])
-
-
 DAMAGES = {
     "truncate": lambda file: os.truncate(file, file.stat().st_size - 500),
-    "change a byte": change_a_byte,
-    "drop last record": drop_last_record,
+    "change a byte": lambda file: file.write_bytes(file.read_bytes().replace(b"PNG", b"PMG", 1)),
     "overwrite": lambda file: file.write_bytes(b"{\n"),
     "remove": os.unlink,
 }
-CASES = [("*-train.tf*", damage) for damage in DAMAGES] + [("*-test.tf*", "drop last record")]
+CASES = [("*-train.tf*", damage) for damage in DAMAGES] + [("*-test.tf*", "truncate")]
 METADATA = ("label.labels.txt", "dataset_info.json", "features.json")
 CASES += itertools.product(METADATA, ["remove", "overwrite"])
 

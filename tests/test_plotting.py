@@ -249,14 +249,12 @@ def test_comparison_marks_the_gaussians_of_a_vamp_prior(latent_dim):
     assert np.abs(marks[9]).max() < circles.get_xlim()[1]
 
 
-TITLES = ["CVAE, latent-dim 2", "CVAE, latent-dim 10", "MMD-VAE, latent-dim 2, dtype float64"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "mixed"), [(2, 0), (3, 1), (6, 0), (8, 1)])
 def test_nothing_in_a_comparison_is_cut_off_or_covered(count, mixed):
     names = [tuple("abcdefghij"), ("T-shirt/top", *"ABCDEFGH", "Ankle boot")]
-    columns = [column(TITLES[i % 3], 1 + i, names=names[mixed * i % 2]) for i in range(count)]
+    titles = ["CVAE, latent-dim 2", "CVAE, latent-dim 10", "MMD-VAE, latent-dim 2, dtype float64"]
+    columns = [column(titles[i % 3], 1 + i, names=names[mixed * i % 2]) for i in range(count)]
     figure = show_comparison(columns)
     assert_nothing_is_cut_off_or_covered(figure)
     assert len(figure.legends) == 1 + mixed
@@ -302,18 +300,16 @@ def test_figures_do_not_depend_on_the_users_settings(caplog):
     assert "findfont" not in caplog.text
 
 
-SHAPES = [((64, 64, 3), 47), ((28, 20, 3), 1), ((128, 16, 3), 20), ((28, 20, 1), 0)]
-
-
-@pytest.mark.parametrize(("shape", "classes"), SHAPES)
-def test_figures_of_other_image_shapes_and_numbers_of_classes(shape, classes):
+@pytest.mark.parametrize("classes", [0, 1, 20, 47])
+def test_figures_of_other_image_shapes_and_numbers_of_classes(classes):
+    shape = (64, 64, 3) if classes % 2 else (28, 20, 1)
     rng, names = np.random.default_rng(0), tuple(f"class {i}" for i in range(classes))
     assert len(set(map(tuple, class_colors(names).values()))) == classes
     shown = column("a", names=names, shape=shape, decode=lambda z: rng.random((len(z), *shape)))
     figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, "t")
     for figure in figures.values():
         height, width, _ = imread(io.BytesIO(png(figure))).shape
-        assert 250 < min(height, width) <= max(height, width) < 2500
+        assert 200 < min(height, width) <= max(height, width) < 2500
     figures["comparison"] = show_comparison([shown])
     canvas = figures["clothes"].axes[0].images[0].get_array()
     assert canvas.shape[:2] == (8 * shape[0] + 42, 8 * shape[1] + 42)
@@ -321,8 +317,7 @@ def test_figures_of_other_image_shapes_and_numbers_of_classes(shape, classes):
     texts = [[text.get_text() for text in one.get_texts()] for one in legends if one]
     assert [len(found) for found in texts] == [min(classes, 20)] * (2 if classes else 0)
     assert all(found[0] == "class 0" for found in texts)
-    if classes == 47:
-        assert "20 of 47" in legends[0].get_title().get_text()
+    assert classes < 47 or "20 of 47" in legends[0].get_title().get_text()
     blocks = figures["reconstructions"].axes[0].texts[:-1]  # the last text is the legend
     assert [text.get_text() for text in blocks] == [f"class {i}" for i in range(min(classes, 10))]
 

@@ -21,18 +21,15 @@ LONGEST_NAME = 80  # bytes
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """A data set in memory: uint8 images (n, height, width, channels) and int64 labels (n,).
-
-    Without classes, the labels are None and class_names is empty.
-    """
+    """A data set in memory: uint8 images (n, height, width, channels) and int64 labels (n,)."""
 
     name: str  # in paths
     title: str  # in figures
     train_images: tf.Tensor  # on the GPU if there is one, and nowhere else
-    train_labels: np.ndarray | None  # indices into class_names
+    train_labels: np.ndarray | None  # indices into class_names; None without classes
     test_images: np.ndarray
     test_labels: np.ndarray | None
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # empty without classes
     notes: tuple[str, ...] = ()  # what was done to the images
 
     @property
