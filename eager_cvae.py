@@ -111,7 +111,7 @@ def compute_loss(x, encoder, decoder, rng):
     preds = decoder(z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-    # R: also summed over the batch, so the KL divergence has a weight of 1 / batch_size
+    # R: this sum is also over the batch, so the KL divergence has a weight of 1 / batch_size
     logpx_z = -tf.reduce_sum(crossentropy_loss)
     logpz = normal_loglik(z, 0.0, 0.0)
     logqz_x = normal_loglik(z, mean, logvar)
@@ -147,8 +147,8 @@ def train_step(x, loss_function, encoder, decoder, prior, optimizer, rng):
     variables += prior.trainable_variables
     with tf.GradientTape() as tape:
         loss, losses = loss_function(x, encoder, decoder, rng)
-    # R: a persistent tape is asked once per model, and the optimizer is applied to each model's
-    # gradients, so that it counts each batch twice
+    # R: computes and applies the gradients of each model separately, so that Adam counts each
+    # batch twice
     gradients = tape.gradient(loss, variables)
     optimizer.apply(gradients, variables)
     return losses

@@ -134,8 +134,8 @@ def train_step(x, loss_function, encoder, decoder, optimizer, rng):
     variables = encoder.trainable_variables + decoder.trainable_variables
     with tf.GradientTape() as tape:
         loss, losses = loss_function(x, encoder, decoder, rng)
-    # R: a persistent tape is asked once per model, and the optimizer is applied to each model's
-    # gradients, so that it counts each batch twice
+    # R: computes and applies the gradients of each model separately, so that Adam counts each
+    # batch twice
     gradients = tape.gradient(loss, variables)
     optimizer.apply(gradients, variables)
     return losses

@@ -40,7 +40,9 @@ def find_figures(folder):
     """
     model, figures = folder.resolve().name, {}
     if model not in MODELS or not folder.is_dir():
-        raise UserError(f"{folder} is not a folder of a run. Give OUTPUT_DIR/DATASET/cvae or mmd.")
+        raise UserError(
+            f"{folder} is not a run. Give OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd."
+        )
     for kind in (*FIGURES, PSEUDO_INPUTS):
         start = f"{model}_{kind}_epoch_"
         files = {file.stem.removeprefix(start): file for file in folder.glob(f"{start}*.png")}
@@ -49,7 +51,7 @@ def find_figures(folder):
             figures[kind] = [files[epoch] for epoch in epochs]
     if not figures:
         advice = "Retrain the run with a smaller --plot-every."
-        raise UserError(f"{folder} has fewer than two figures of each kind. {advice}")
+        raise UserError(f"{folder} does not contain two figures of the same kind. {advice}")
     return figures
 
 

@@ -20,7 +20,7 @@ def find_runs(folders):
         found = sorted({file.parents[1].name for file in files})
         if len(found) > 1 and "fashion_mnist" not in found:
             raise UserError(
-                f"outputs contains runs on {' and '.join(found)}. Give the folder of one data set."
+                f"The folder outputs contains runs on {' and '.join(found)}. Give the folder of one data set."
             )
         name = found[0] if len(found) == 1 else "fashion_mnist"
         return [Path("outputs", name, model) for model in MODELS]
@@ -40,7 +40,7 @@ def images_of(run):
 
 
 def first_of_each(runs):
-    """Return a dict from each data set, as in `images_of`, to the first of the runs on it."""
+    """Return a dict that maps each data set, a result of `images_of`, to the first run on it."""
     firsts = {}
     for run in runs:
         firsts.setdefault(images_of(run), run)
@@ -68,7 +68,10 @@ def words(flags):
 
 
 def titles(runs, ignored):
-    """Return a title per run: its model, and data set and flags that differ, except `ignored`."""
+    """Return a title per run: its model, its data set and its flags, if they differ between runs.
+
+    Flags in `ignored` are left out.
+    """
     found = []
     for run in runs:
         flags = {name: value for name, value in given(run.flags).items() if name not in ignored}
@@ -81,7 +84,7 @@ def titles(runs, ignored):
 
 
 def check_place(path):
-    """Create the folder of `path`. Raise OSError or UserError if nothing may be written there."""
+    """Create the parent folder of `path`. Raise OSError or UserError if nothing may be written there."""
     folder = path.parent
     if (folder / "settings.json").exists():
         raise UserError(f"{folder} is the folder of a run. Choose another --output.")

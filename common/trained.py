@@ -13,7 +13,7 @@ from common.program.errors import UserError
 import numpy as np
 import tensorflow as tf
 
-LARGEST_CODE = 1e15  # float32 loses precision when it sums millions of squares of larger numbers
+LARGEST_CODE = 1e15  # sums of squares of millions of larger numbers are inexact in float32
 
 
 class Trained:
@@ -144,7 +144,7 @@ class Trained:
         if data.fingerprint != self.settings["dataset"]["fingerprint"]:
             raise UserError(
                 f"The images of {self.title} have changed since the run in {self.folder} was "
-                "trained.\nGive the folder of the former images with --data-dir, or retrain it."
+                "trained.\nGive the folder of the original images with --data-dir, or retrain it."
             )
         return data
 

@@ -87,7 +87,7 @@ def output_files(output):
         ours = json.loads(files[-1].read_bytes()).keys() >= {"definitions", "columns", "baselines"}
     for file in files:
         if file.exists() and not (file.is_file() and ours):
-            raise UserError(f"{file} is not from a comparison. Choose another --output.")
+            raise UserError(f"{file} was not written by a comparison. Choose another --output.")
     return files
 
 
@@ -95,7 +95,7 @@ def compare(args):
     """Read the runs, measure them, and write the comparison."""
     runs = [read(folder) for folder in find_runs(args.runs)]
     for run in [run for run in runs if run.encoder is None]:
-        kept_result(run, args)  # reports an error before the measurements, which take long
+        kept_result(run, args)  # raises an error before the slow measurements start
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
     firsts, results, found, judges, shown = first_of_each(runs), [], {}, {}, []

@@ -31,7 +31,7 @@ class Result(NamedTuple):
     """The measurements of a run or a baseline."""
 
     run: Trained
-    values: dict[str, float]  # by the name of the metric
+    values: dict[str, float]  # a number for each name of a metric
     latent_mean: list[float] = ()  # of one z ~ q(z|x) per test image; of the MMD-VAE's codes
     latent_covariance: list[list[float]] = ()
 

@@ -7,7 +7,7 @@ from common.program.errors import UserError
 from common.program.files import read_json, replacing_unlocked, write_json
 from common.program.signals import signals_wait
 
-VERSION = 6  # of the metrics; measurements of another version are ignored
+VERSION = 6  # version of the metrics; measurements of another version are ignored
 
 
 def _basis(run, args, judge):
@@ -17,7 +17,7 @@ def _basis(run, args, judge):
 
 
 def keep(result, args, judge):
-    """Write a Result beside its run, if possible: it only saves time later."""
+    """Write a Result beside its run. If that fails, the next comparison only takes longer."""
     kept = {"basis": _basis(result.run, args, judge), **result._asdict()}
     file = replacing_unlocked(kept.pop("run").folder / "metrics.json")
     with contextlib.suppress(OSError), signals_wait(), file as partial:

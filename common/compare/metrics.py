@@ -15,7 +15,9 @@ import tensorflow as tf
 from sklearn.metrics import pairwise_distances_chunked, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-KERNEL_ELEMENTS = 2**21  # differences that compute_kernel stores at a time: 16 MB in float64
+KERNEL_ELEMENTS = (
+    2**21
+)  # largest number of differences that compute_kernel stores (16 MB in float64)
 
 
 def mean_squared_error(x, preds):

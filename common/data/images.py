@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 SMALLEST, LARGEST = 8, 256  # pixels per side
 MIXED_SIZE = (64, 64)  # for images of several sizes
 HELD_OUT = 7  # without a test set, every 7th image is held out for testing
-ALIGNMENT = 64  # bytes; TensorFlow uses memory that is aligned to them without a copy
+ALIGNMENT = 64  # bytes; TensorFlow can use memory with this alignment without copying it
 BYTES = 1.2  # memory per pixel and channel, at most
 
 

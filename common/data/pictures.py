@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}  # Pillow's modes without colour
-BATCH = 256  # pictures that are read at a time
+BATCH = 256  # number of pictures that are read together
 
 
 def load(folder, image_size=None):
@@ -163,6 +163,8 @@ def _read(pictures, class_names, image_shape, pool, bar):
 def _first_channel(images):
     """Return the first channel of images (n, height, width, 3), in the same memory."""
     grey = images.reshape(-1)[: images[..., 0].size].reshape(*images.shape[:3], 1)
-    for target, image in zip(grey, images, strict=True):  # only overwrites what has been copied
+    for target, image in zip(
+        grey, images, strict=True
+    ):  # overwrites only pixels that have been copied
         target[:] = image[..., :1]
     return grey

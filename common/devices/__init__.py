@@ -1,1 +1,1 @@
-"""How TensorFlow computes: determinism, the batch in parts, several devices and machines."""
+"""How TensorFlow computes: determinism, splitting of batches, several devices and machines."""

@@ -56,7 +56,7 @@ def make_strategy(args):
     kind = "GPU" if gpus else "CPU"
     if n > (number := len(tf.config.list_logical_devices(kind))):
         raise UserError(
-            f"--replicas {n}: TensorFlow has already started with {number}. Restart Python."
+            f"--replicas {n}: TensorFlow has already started with {number} devices. Restart Python."
         )
     return _mirrored(*(f"{kind}:{i}" for i in range(n)))
 
@@ -99,9 +99,9 @@ def _refuse_different_flags(args):
 def on_replicas(train_step):
     """Decorate a training step so that it runs on every replica of the current strategy.
 
-    The step is a tf.function of a batch `x` from `read_shares`, a loss function, and keyword
-    arguments with models, optimizer and a tf.random.Generator `rng`. It returns a dict of loss
-    terms, scalar tensors. With a strategy, the result is their average over all replicas.
+    The step is a tf.function. Its arguments are a batch `x` from `read_shares`, a loss function,
+    and as keywords the models, the optimizer and a tf.random.Generator `rng`. It returns a dict of
+    loss terms, scalar tensors. With a strategy, the result is their average over all replicas.
     """
 
     @functools.lru_cache(maxsize=1)

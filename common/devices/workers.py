@@ -151,7 +151,7 @@ def wait_for_all_workers():
 
     A worker that ended earlier would take with it what others have not yet received.
     """
-    with contextlib.suppress(tf.errors.OpError):  # another worker was first, and has ended
+    with contextlib.suppress(tf.errors.OpError):  # another worker has already ended
         gather_integers([0])
 
 

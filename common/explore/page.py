@@ -32,7 +32,7 @@ MARK = b'<meta name="generator" content="common.explore">'  # at the top of ever
 SCRIPTS = "elements state latent canvas plot view input morphing draws panels legend table main"
 MOST_BYTES = 4_200_000  # size of the picture of a test set
 WEBP_SIDE = 16_383  # pixels, the limit of WebP
-SLIDERS = 8  # principal components after the two of the plane
+SLIDERS = 8  # number of principal components in addition to the two of the plane
 LAYERS = ("dense", "deconv1", "deconv2", "deconv3")
 
 
@@ -102,7 +102,7 @@ def dataset(data):
 
 
 def sprite(images):
-    """Return a lossless WebP of images uint8 (n, h, w, channels), and its number of columns."""
+    """Return uint8 images (n, h, w, channels) as one lossless WebP, and its number of columns."""
     columns = math.isqrt(len(images) - 1) + 1
     canvas, file = tile(images, columns), io.BytesIO()
     picture = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)

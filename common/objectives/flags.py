@@ -51,12 +51,12 @@ def _add_kernel(flags):
 
 def _mmd(text):
     weight = number(0, WEIGHT)(text)
-    return None if weight == 1 else weight  # equal to the settings of a run without the flag
+    return None if weight == 1 else weight  # the same settings as without the flag
 
 
 def _kernel(text):
     if text in ("original", "imq"):
-        return None if text == "original" else text  # equal to the settings of a run without it
+        return None if text == "original" else text  # the same settings as without it
     raise argparse.ArgumentTypeError(f"{text!r} is neither original nor imq")
 
 

@@ -16,8 +16,8 @@ KERNELS = {None: compute_kernel, "imq": inverse_multiquadratics}  # by the value
 def elbo_loss(args, compute_loss, reparameterize, prior):
     """Return the loss function for the flags of eager_cvae.py.
 
-    With --beta or --alpha, the loss per image is -log p(x|z) + kl KL(q(z|x), p(z)) + mmd MMD(q(z),
-    p(z)). The ELBO (Kingma & Welling 2013, equation 2) has kl = 1 and mmd = 0. A beta-VAE (Higgins
+    With --beta or --alpha, the loss per image is -log p(x|z) + kl * KL(q(z|x), p(z)) + mmd *
+    MMD(q(z), p(z)). The ELBO (Kingma & Welling 2013, equation 2) has kl = 1 and mmd = 0. A beta-VAE (Higgins
     et al. 2017) has kl = beta and mmd = 0. InfoVAE (Zhao, Song & Ermon 2017, equation 6) has kl =
     1 - alpha and mmd = alpha + lambda - 1.
 
@@ -50,7 +50,9 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
         logpz = distribution.log_prob(z)  # (n,)
         logqz_x = normal_loglik(z, mean, logvar)  # (n,)
         if kl is None:
-            logpx_z = -tf.reduce_sum(crossentropy_loss)  # (), the original's sum over the batch
+            logpx_z = -tf.reduce_sum(
+                crossentropy_loss
+            )  # a scalar: also summed over the batch, as in R
             loss = -tf.reduce_mean(logpx_z + logpz - logqz_x)
         else:
             logpx_z = -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))  # (n,)

@@ -78,6 +78,6 @@ def read_json(path):
             raise ValueError("it was changed after it was written")
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is damaged: {reason(error)}. The command that wrote it writes it again."
+            f"{path} is damaged: {reason(error)}. Repeat the command that wrote it."
         ) from error
     return content

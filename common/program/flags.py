@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
 
     def print_help(self, file=None):
-        """Print the help. Raise OSError if it cannot be printed, which argparse ignores."""
+        """Print the help. Raise OSError if that fails; argparse would ignore the error."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def parse_args(self, args=None, namespace=None):
@@ -125,7 +125,7 @@ def _between(kind, low, high, what):
 
 
 def dataset(text):
-    """Return the name of a data set of TFDS, NAME or NAME/CONFIG (an argparse type)."""
+    """Return a valid name of a TFDS data set, NAME or NAME/CONFIG. It is an argparse type."""
     if re.fullmatch(r"\w+(/[\w.-]*\w)?", text, re.ASCII):
         return text
     raise argparse.ArgumentTypeError(
@@ -152,7 +152,7 @@ def path(text):
         raise argparse.ArgumentTypeError(
             f"{text!a} is not valid UTF-8, which TensorFlow requires of a path. Rename it"
         ) from None
-    except RuntimeError as error:  # ~ of a user who does not exist
+    except RuntimeError as error:  # the user in ~user does not exist
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     raise argparse.ArgumentTypeError(f"{text!r} is not a path")
 

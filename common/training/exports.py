@@ -60,7 +60,7 @@ class Exports:
     def _write_figures(self, epoch):
         run = self.run
         title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {epoch}"
-        # R: drawn once and used at every epoch. The seed makes it the same in both scripts
+        # R: drawn once and used at every epoch. With the seed, both scripts use the same draws
         random_vector = run.draw(64, self.args.seed)
         mean = run.encode(self.data.test_images)
         vamp_prior = run.centres(), getattr(run.prior, "images", None)

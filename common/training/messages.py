@@ -10,7 +10,7 @@ from common.program.startup import again
 
 from tqdm.auto import tqdm
 
-DECIMALS = {"loss_mmd_total": 4}  # decimal places of the MMD in the line of both scripts
+DECIMALS = {"loss_mmd_total": 4}  # decimal places of the MMD in the line that both scripts print
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ class Run:
 
     @property
     def epoch(self):
-        """The last epoch that is trained and in a checkpoint, 0 in a new run."""
+        """The last epoch that is saved in a checkpoint, or 0 in a new run."""
         return len(self._losses)
 
     def __enter__(self):
@@ -104,7 +104,7 @@ class Run:
             mark_ended(self.settings, self.trained, self._losses)
             self._checkpoints.save(self.settings, self._losses)
         if "trained_epochs" not in self.settings:
-            self._exports.delete_models()  # the checkpoint that they are from is damaged
+            self._exports.delete_models()  # the checkpoint with the same weights is damaged
         self._exports.write(self._losses)
         messages.announce_rest(self.epoch, self.args)
 

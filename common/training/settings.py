@@ -14,8 +14,8 @@ from common.trained import fingerprint_of_losses
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # Environment variables that change how TensorFlow rounds
 ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-# Flags that may change when a run is resumed. Those of the data are covered by the settings'
-# "dataset", which has the name, shape and fingerprint of the images
+# Flags that may change when a run is resumed. The flags about data are among them, because the
+# settings contain the name, shape and fingerprint of the images
 FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
     "replicas", "tensorboard", "fresh",
@@ -52,7 +52,7 @@ def _version(package):
 def ended(settings):
     """Return those of the settings that are in ENDED, from a checkpoint of any version."""
     found = {name: settings[name] for name in ENDED if name in settings}
-    if "models" in found:  # earlier versions stored the epoch of the models as the flag
+    if "models" in found:  # earlier versions stored the epoch of the models as `epochs`
         found.setdefault("trained_epochs", settings["flags"]["epochs"])
     return found
 
