@@ -20,7 +20,8 @@ def find_runs(folders):
         found = sorted({file.parents[1].name for file in files})
         if len(found) > 1 and "fashion_mnist" not in found:
             raise UserError(
-                f"The folder outputs contains runs on {' and '.join(found)}. Give the folder of one data set."
+                f"The folder outputs contains runs on {' and '.join(found)}. Give the folder of "
+                "one data set."
             )
         name = found[0] if len(found) == 1 else "fashion_mnist"
         return [Path("outputs", name, model) for model in MODELS]
@@ -84,7 +85,7 @@ def titles(runs, ignored):
 
 
 def check_place(path):
-    """Create the parent folder of `path`. Raise OSError or UserError if nothing may be written there."""
+    """Create the parent folder of `path`. Raise OSError, or UserError if it contains a run."""
     folder = path.parent
     if (folder / "settings.json").exists():
         raise UserError(f"{folder} is the folder of a run. Choose another --output.")

@@ -46,7 +46,7 @@ def kept_result(run, args, judge=None):
         )
     if judge:
         raise UserError(
-            f"{file} was measured with another judge than the judge.keras beside the first run.\n"
-            "Replace judge.keras by that judge. The judges of outputs/reference are in its seed0/."
+            f"{file} was not measured with the judge.keras beside the first run.\nReplace that "
+            "file by that judge. For outputs/reference, it is in the folder seed0."
         )
     return Result(run, **kept)

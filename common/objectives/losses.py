@@ -17,9 +17,9 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
     """Return the loss function for the flags of eager_cvae.py.
 
     With --beta or --alpha, the loss per image is -log p(x|z) + kl * KL(q(z|x), p(z)) + mmd *
-    MMD(q(z), p(z)). The ELBO (Kingma & Welling 2013, equation 2) has kl = 1 and mmd = 0. A beta-VAE (Higgins
-    et al. 2017) has kl = beta and mmd = 0. InfoVAE (Zhao, Song & Ermon 2017, equation 6) has kl =
-    1 - alpha and mmd = alpha + lambda - 1.
+    MMD(q(z), p(z)). The ELBO (Kingma & Welling 2013, equation 2) has kl = 1 and mmd = 0. A beta-VAE
+    (Higgins et al. 2017) has kl = beta and mmd = 0. InfoVAE (Zhao, Song & Ermon 2017, equation 6)
+    has kl = 1 - alpha and mmd = alpha + lambda - 1.
 
     Args:
         args: the flags.
