@@ -47,6 +47,6 @@ def kept_result(run, args, judge=None):
     if judge:
         raise UserError(
             f"{file} was not measured with the judge.keras beside the first run.\nReplace that "
-            "file by that judge. For outputs/reference, it is in the folder seed0."
+            "file by the judge that was used. For outputs/reference, it is in the folder seed0."
         )
     return Result(run, **kept)
