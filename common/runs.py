@@ -11,10 +11,7 @@ NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
 
 def find_runs(folders):
-    """Return the folders of runs that are, or are in, the given folders. By default, use outputs/.
-
-    Raise UserError if a run is given twice, or if it is unclear which data set is meant.
-    """
+    """Return the folders of runs that are in, or are, the given folders. By default, use outputs/."""
     if not folders:
         files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
         found = sorted({file.parents[1].name for file in files})
@@ -62,10 +59,7 @@ def tell_apart(runs):
 
 def words(flags):
     """Return flags as the user types them, without dashes in front: `vamp-prior 500`."""
-    return [
-        dashed(name) + ("" if value is True else f" {value}".removesuffix(".0"))
-        for name, value in flags.items()
-    ]
+    return [dashed(k) + ("" if v is True else f" {v}".removesuffix(".0")) for k, v in flags.items()]
 
 
 def titles(runs, ignored):
@@ -78,10 +72,8 @@ def titles(runs, ignored):
         flags = {name: value for name, value in given(run.flags).items() if name not in ignored}
         found.append((run.title, *words(flags)))
     shared = set.intersection(*map(set, found))
-    return [
-        ", ".join([NAMES[run.model], *(word for word in more if word not in shared)])
-        for run, more in zip(runs, found, strict=True)
-    ]
+    differing = [[word for word in more if word not in shared] for more in found]
+    return [", ".join([NAMES[run.model], *d]) for run, d in zip(runs, differing, strict=True)]
 
 
 def check_place(path):

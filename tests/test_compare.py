@@ -363,9 +363,6 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, drawn
         written, spread = cells[name][1].split("±")
         assert written == f"{mean:.{digits}f}"
         assert float(spread) == float(f"{sd:.{digits}f}" if digits <= 3 else f"{sd:.0e}")
-        assert len(spread) <= len("2e-4") or digits <= 3
-    assert mmd["runs"][0]["latent_mean"] != mmd["runs"][1]["latent_mean"]
-
     images = some_digits().test_images
     for column, place in zip(*drawn, places[:2], strict=True):
         assert column.about == "digits (scikit-learn), epoch 1, seed 0"

@@ -55,7 +55,6 @@ def test_changes_are_larger_than_the_spread():
     assert found[2:] == [["sure", "+0.310", "-0.310"]]
     columns["B: y"].pop()
     assert changes(columns) == {}
-    assert len(tables(columns, {}).split("\n\n")) == 1
     several = {"A": column(*first), "B": column(*then, of="u"), "C": column(*first)}
     assert changes(several) == {}
 

@@ -65,7 +65,7 @@ def read(folder):
 
 
 def by_setting(results):
-    """Return a dict from the title of each column to its results. Many titles get letters."""
+    """Return a dict from the title of each column to its results. More than three get letters."""
     columns = {}
     names = titles([result.run for result in results], FREE_IN_COLUMN)
     for title, result in zip(names, results, strict=True):

@@ -27,9 +27,7 @@ BASELINES = {
 }
 
 
-class Result(NamedTuple):
-    """The measurements of a run or a baseline."""
-
+class Result(NamedTuple):  # the measurements of a run or a baseline
     run: Trained
     values: dict[str, float]  # a number for each name of a metric
     latent_mean: list[float] = ()  # of one z ~ q(z|x) per test image; of the MMD-VAE's codes
@@ -78,10 +76,7 @@ def values_of(measured, groups):
 
 
 def bounds(run, images, args, mean, logvar, z, rng):
-    """Return `elbo` and `kl` of all images, and `bound` of the first --iw-images, for q(z|x) and z.
-
-    They are in nats per image. `effective` is the effective number of samples of the bound.
-    """
+    """Return `elbo` and `kl` of the images, `bound` and `effective` of the first --iw-images."""
     some, prior = slice(args.iw_images), run.mixture()
 
     @tf.function(autograph=False)
@@ -113,8 +108,8 @@ def reconstruct(images, decode, mean):
         errors = metrics.mean_squared_error(x, preds), metrics.binary_crossentropy(x, preds)
         return *errors, *metrics.edges(x, preds)
 
-    found = (each.mean(dtype=float) for each in in_batches(by_image, images, mean))
-    error, crossentropy, kept, total = found
+    found = in_batches(by_image, images, mean)
+    error, crossentropy, kept, total = (each.mean(dtype=float) for each in found)
     edges = kept / total if total else 1.0
     return SimpleNamespace(error=error, crossentropy=crossentropy, edges=edges)
 

@@ -20,9 +20,7 @@ SPACE = ("V1 right", "V1 right, V2 up", "PC 1 right, 2 up")
 GRID = ("V1, row by row", "V1 right, V2 down", "PC 1 right, 2 down")
 
 
-class Column(NamedTuple):
-    """The content of a column of the figure."""
-
+class Column(NamedTuple):  # what a column of the figure shows
     title: str
     about: str  # the line below the title
     decode: Callable  # from latent vectors (n, latent_dim) to intensities (n, h, w, channels)

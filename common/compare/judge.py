@@ -33,24 +33,18 @@ MOST_PIXELS = 1_024  # of images whose principal components are computed exactly
 
 
 class Judge(NamedTuple):
-    """A trained judge."""
-
     look: Callable  # from images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
     accuracy: float  # share of the test images that it classifies correctly
     fingerprint: str  # hexadecimal digest of its weights
 
 
-class Seen(NamedTuple):
-    """What is known of n images."""
-
+class Seen(NamedTuple):  # of n images
     points: np.ndarray  # (n, dim), features
     p: np.ndarray  # (n, classes), the judge's probabilities; no columns without a judge
     edges: np.ndarray  # (n,), mean lengths of the gradients
 
 
-class Reference(NamedTuple):
-    """A data set and the points of its test images."""
-
+class Reference(NamedTuple):  # a data set and the points of its test images
     data: Dataset
     images: np.ndarray  # test images, uint8 (n, height, width, channels)
     look: Callable  # from an iterable of batches of images in [0, 1] to their Seen
@@ -71,12 +65,12 @@ def read_reference(data, folder):
         return Seen(*map(np.concatenate, zip(*found, strict=True)))
 
     points, _, edges = look(map(to_float32, slices(images)))
-    around, edges = metrics.manifold(points), float(edges.mean(dtype=float))
-    return Reference(data, images, look, around, metrics.pruned(around), edges, judge)
+    balls, edges = metrics.manifold(points), edges.mean(dtype=float)
+    return Reference(data, images, look, balls, metrics.pruned(balls), edges, judge)
 
 
 def principal_components(images):
-    """Return a function like Judge.look, but to 50 principal components and no probabilities."""
+    """Return a function like Judge.look. It returns 50 principal components, no probabilities."""
     pixels, solver = images.reshape(len(images), -1), "covariance_eigh"
     if pixels.shape[1] > MOST_PIXELS:
         pixels, solver = pixels[:2000], "randomized"  # bounds the memory

@@ -46,8 +46,7 @@ def gradient_length(images):
 
 def bernoulli_loglik(x, logits):
     """Return log p(x|z) in nats per image: minus the sigmoid cross entropy, summed over pixels."""
-    crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits)
-    return -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))
+    return -tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(x, logits), axis=(1, 2, 3))
 
 
 def normal_kl(mean, logvar):
@@ -123,12 +122,10 @@ def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
 def silhouette(points, labels):
     """Return the silhouette coefficient of labelled points (n, dim); 0 where it is undefined."""
     several = 1 < len(np.unique(labels)) < len(labels)
-    return float(silhouette_score(points, labels)) if several else 0.0
+    return silhouette_score(points, labels) if several else 0.0
 
 
-class Manifold(NamedTuple):
-    """Balls around points."""
-
+class Manifold(NamedTuple):  # balls around points
     points: np.ndarray  # (n, dim)
     radii: np.ndarray  # (n,)
 

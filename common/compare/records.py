@@ -17,8 +17,6 @@ DECODED = GROUPS[3:]  # the rows about images decoded from random latent vectors
 
 
 class Metric(NamedTuple):
-    """A metric of a run."""
-
     name: str  # in tables and in metrics.json
     group: str  # one of GROUPS
     places: int  # decimal places in tables

@@ -19,7 +19,6 @@ from common.training.settings import FREE_FLAGS
 import numpy as np
 
 MOST_PLAIN = 3  # columns with full titles and baselines beside them in one table
-MOST_PLACES = 3  # of a standard deviation in decimal notation
 SPREAD = 3  # pooled standard deviations; a larger difference is more than chance between seeds
 LEAST_SEEDS = 3  # runs per column, for a table of changes
 
@@ -122,14 +121,13 @@ def tables(columns, baselines):
 
 
 def _cell(name, group):
-    """Return the mean of a metric, and the standard deviation, which is 2e-4 if it is small."""
-    mean, sd = summarize(name, group) or (None, None)
-    places = METRICS[name].places
+    """Return mean and standard deviation as text. Small deviations have the form 2e-4."""
+    (mean, sd), places = summarize(name, group) or (None, None), METRICS[name].places
     cell = "" if mean is None else f"{mean:.{places}f}"
     if sd is None:
         return cell
     short = np.format_float_scientific(sd, precision=0, exp_digits=1, trim="-")
-    return f"{cell}±{short if places > MOST_PLACES else f'{sd:.{places}f}'}"
+    return f"{cell}±{short if places > 3 else f'{sd:.{places}f}'}"
 
 
 def _aligned(cells, ignored):
@@ -151,10 +149,8 @@ def remarks(columns, baselines, judges):
         lines = [f"The judge classifies this share of the test images correctly: {found}."]
     if ignored := uninformative(columns, baselines):
         names = "; ".join(name for name in METRICS if name in ignored)
-        lines.append(
-            "Rows left out, because noise, the untrained network or a model is better than real "
-            f"images: {names}."
-        )
+        why = "noise, the untrained network or a model is better than real images"
+        lines.append(f"Rows left out, because {why}: {names}.")
     return "\n".join(lines)
 
 
@@ -190,8 +186,7 @@ def to_markdown(columns, baselines, judges, args, figure):
 def _flags(run):
     """Return the epochs and the seed of a run, and its other flags that are not the default."""
     usual, flags = vars(SCRIPTS[run.model].get_args([])), given(run.flags)
-    more = [name for name in flags if flags[name] != usual[name]]
-    more = {name: flags[name] for name in more if name not in FREE_FLAGS | {"seed"}}
+    more = {k: v for k, v in flags.items() if k not in FREE_FLAGS | {"seed"} and v != usual[k]}
     more = [f"`--{word}`" for word in words(more)]
     epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
     return ", ".join([epochs, f"seed {run.flags['seed']}", *more])
