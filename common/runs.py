@@ -11,7 +11,7 @@ NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
 
 
 def find_runs(folders):
-    """Return the folders of runs that are in, or are, the given folders. By default, use outputs/."""
+    """Return the folders of runs that are or are in the given folders. By default, use outputs/."""
     if not folders:
         files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
         found = sorted({file.parents[1].name for file in files})
