@@ -102,7 +102,7 @@ def reparameterize(mean, logvar, rng):
 
 
 def compute_loss(x, encoder, decoder, rng):
-    """Return the loss of a batch of images and its terms: the negative ELBO with one z per image.
+    """Return the loss of a batch of images and its terms: the original's variant of the ELBO.
 
     `loss` and `logpx_z` are in nats per batch, `logpz` and `logqz_x` (n,) in nats per image.
     """

@@ -1,4 +1,4 @@
-"""Port of mmd_cvae.R to Keras 3: the same convolutional network trained as an MMD-VAE.
+"""Port of mmd_cvae.R to Keras 3: the network of eager_cvae.py trained as an MMD-VAE.
 
 The original is a script of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
 It trains on Fashion-MNIST and writes figures, losses, settings, checkpoints and the trained models

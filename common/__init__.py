@@ -1,8 +1,8 @@
-"""What eager_cvae.py and mmd_cvae.py have in common; README.md beside this file is the map.
+"""What surrounds eager_cvae.py and mmd_cvae.py. README.md in this folder is the map.
 
-Imported before Keras and TensorFlow, this package has Keras run on TensorFlow, and TensorFlow log
-nothing short of a crash (but for its first lines, which the programs hide). A user who sets
-TF_CPP_MIN_LOG_LEVEL gets TensorFlow's own log instead.
+If this package is imported before Keras and TensorFlow, Keras uses TensorFlow, and TensorFlow logs
+only crashes. It also logs a few lines when it is loaded, which the programs hide. To see its whole
+log, set the environment variable TF_CPP_MIN_LOG_LEVEL.
 """
 
 import os

@@ -83,7 +83,9 @@ def read_run(folder):
             f"{folder / 'settings.json'} belongs to a run of the model {settings['model']!r}. The "
             "command that trained this run writes it again."
         )
-    settings["flags"] = vars(script.get_args([])) | settings["flags"]  # flags of later versions
+    settings["flags"] = (
+        vars(script.get_args([])) | settings["flags"]
+    )  # for flags that are newer than the run
     return Trained(folder, settings)
 
 

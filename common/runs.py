@@ -69,7 +69,8 @@ def titles(runs, ignored):
     """
     found = []
     for run in runs:
-        flags = {name: value for name, value in given(run.flags).items() if name not in ignored}
+        flags = given(run.flags | {"epochs": run.epochs})  # the epoch of the models
+        flags = {name: value for name, value in flags.items() if name not in ignored}
         found.append((run.title, *words(flags)))
     shared = set.intersection(*map(set, found))
     differing = [[word for word in more if word not in shared] for more in found]

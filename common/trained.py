@@ -53,7 +53,9 @@ class Trained:
     @property
     def epochs(self):
         """The number of epochs that the models were trained for."""
-        return self.settings.get("trained_epochs", self.flags["epochs"])  # of older versions
+        return self.settings.get(
+            "trained_epochs", self.flags["epochs"]
+        )  # earlier versions stored it as this flag
 
     def encode(self, images):
         """Return the means of the latent vectors of images.
@@ -112,7 +114,7 @@ class Trained:
             ValueError: n is not a whole number of 0 or more.
         """
         if not isinstance(n, int | np.integer) or n < 0:
-            raise ValueError(f"the number of draws must be a whole number, but is {n!r}")
+            raise ValueError(f"the number of draws must be 0 or a positive integer, but is {n!r}")
         flags = self.flags
         return self.mixture().sample(n, flags["latent_dim"], seed, flags["dtype"]).numpy()
 

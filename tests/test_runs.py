@@ -9,7 +9,8 @@ from common.runs import tell_apart, titles
 
 def run(script, *flags):
     flags, model = vars(script.get_args(flags)), "cvae" if script is eager_cvae else "mmd"
-    return SimpleNamespace(model=model, title="MNIST", flags=flags, settings={})
+    epochs = flags["epochs"]
+    return SimpleNamespace(model=model, title="MNIST", flags=flags, epochs=epochs, settings={})
 
 
 def test_titles_contain_what_differs_and_0_is_a_value():
@@ -24,6 +25,9 @@ def test_titles_contain_what_differs_and_0_is_a_value():
         "MMD-VAE, seed 0, cross-entropy",
     ]
     assert titles(runs[:1], set()) == ["CVAE"]
+    runs[1].epochs = 30  # a run that is being extended has models of an earlier epoch
+    found = titles(runs[:2], {"seed", "alpha", "lambda"})
+    assert found == ["CVAE, epochs 50", "CVAE, epochs 30"]
 
 
 def test_data_sets_with_the_same_title_get_different_titles():

@@ -97,7 +97,7 @@ def read_judge(data, folder, seed=0):
         model = _load(file, make())
         if model is None:
             model, partial = _train(make(), data, seed), replacing_unlocked(file)
-            with contextlib.suppress(OSError), signals_wait(), partial as path:  # only saves time
+            with signals_wait(), contextlib.suppress(OSError), partial as path:  # only saves time
                 model.name = f"{name}_{fingerprint(model.weights)}"
                 model.save(path)
     both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))

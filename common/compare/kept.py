@@ -20,7 +20,7 @@ def keep(result, args, judge):
     """Write a Result beside its run. If that fails, the next comparison only takes longer."""
     kept = {"basis": _basis(result.run, args, judge), **result._asdict()}
     file = replacing_unlocked(kept.pop("run").folder / "metrics.json")
-    with contextlib.suppress(OSError), signals_wait(), file as partial:
+    with signals_wait(), contextlib.suppress(OSError), file as partial:
         write_json(partial, kept)
 
 

@@ -22,7 +22,7 @@ def load(folder, image_size=None):
     """Return the pictures of a folder as training and test set.
 
     The classes are the sub-folders that contain pictures. If the folder has sub-folders `train` and
-    `test`, these are the two sets. Otherwise every 7th picture, in the order of the file names, is
+    `test`, these are the two sets. Otherwise every 7th picture, in the order of their paths, is
     held out for testing. The images are grey if all pictures are grey, else RGB. `image_size` is
     "HxW" or None, as for `sources.load_dataset`, which also lists the exceptions.
 

@@ -54,7 +54,9 @@ def read_tf_config():
         cluster = resolver.cluster_spec().as_dict()
         this = cluster[resolver.task_type][resolver.task_id]
         workers = (*cluster.get("chief", []), *cluster.get("worker", []))
-        if this not in workers or len(set(map(_split, workers))) < len(workers):
+        if this not in workers:
+            raise ValueError("the task must be a chief or a worker")
+        if len(set(map(_split, workers))) < len(workers):
             raise ValueError("each worker must have its own address")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         missing = isinstance(error, LookupError)
@@ -89,7 +91,7 @@ def meet(workers, this):
                 with contextlib.suppress(OSError, UnicodeError):
                     socket.create_connection(_split(worker), timeout=1).close()
                     missing.remove(worker)
-            if time.monotonic() > end:
+            if missing and time.monotonic() > end:
                 raise UserError(
                     f"Workers in TF_CONFIG did not start within {WAIT} seconds: "
                     f"{', '.join(sorted(missing))}. Start all workers with the same flags."

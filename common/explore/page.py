@@ -166,7 +166,7 @@ def losses(run):
     """Return the last row of a run's losses.csv as text, or [] if the file was changed."""
     with contextlib.suppress(OSError, ValueError, TypeError, csv.Error):
         with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))[: run.epochs]  # more if the run is being extended
         if rows and fingerprint_of_losses(rows) == run.settings.get("losses"):
             names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
             return [[name, f"{float(rows[-1][name]):.5g}"] for name in names]

@@ -66,11 +66,12 @@ def signals_wait(last=False):
     before = _handle(lambda number, _: _arrived.append(number))
     try:
         yield
-        if arrived():
-            raise Interrupted(arrived())
     finally:
         _restore(dict.fromkeys(before, signal.SIG_IGN) if last and _outer else before)
+        waiting = _arrived[:1]
         del _arrived[:]
+    if waiting:
+        raise Interrupted(*waiting)
 
 
 def _handle(handler):

@@ -1,5 +1,6 @@
 """The checkpoints of a run, from which everything else in its folder can be exported."""
 
+import contextlib
 import json
 import sys
 
@@ -51,7 +52,8 @@ class Checkpoints:
             raise OSError(None, reason(error), str(prefix.parent)) from error
         for old, files in run_folder.checkpoint_files(self.folder).items():
             for file in files if old <= epoch - KEPT else []:
-                file.unlink()
+                with contextlib.suppress(OSError):  # the new checkpoint is complete
+                    file.unlink()
 
     def restore(self, check):
         """Restore the latest complete checkpoint. Return its settings and losses, or None.

@@ -5,7 +5,7 @@ import csv
 
 from common.devices.workers import is_chief
 from common.plotting import draw_figures, save_figure, shorten
-from common.program.errors import UserError, reason
+from common.program.errors import reason
 from common.program.files import replacing, write_json
 from common.training import folder as run_folder
 from common.training.folder import FIGURES, PSEUDO_INPUTS
@@ -49,7 +49,7 @@ class Exports:
                 (folder / "decoder.keras").unlink(missing_ok=True)
 
     def delete_models(self):
-        """Delete models that the checkpoint knows nothing about."""
+        """Delete exported models that do not belong to the restored checkpoint."""
         for name, _ in self._models():
             (self.run.folder / f"{name}.keras").unlink(missing_ok=True)
 
@@ -90,7 +90,7 @@ class Exports:
             tf.summary.scalar(f"losses/{name}", row[name], epoch)
         for kind in (*FIGURES, PSEUDO_INPUTS):
             # Figures of earlier epochs can be missing or damaged
-            with contextlib.suppress(FileNotFoundError, UserError, tf.errors.OpError):
+            with contextlib.suppress(tf.errors.OpError):
                 path = run_folder.figure(self.run.folder, self.run.model, kind, epoch)
                 png = tf.io.decode_png(tf.io.read_file(str(path)))
                 tf.summary.image(f"figures/{kind}", [png], epoch)

@@ -1,6 +1,7 @@
 """The folder of a run: its paths, its lock, and what --fresh deletes."""
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -33,7 +34,7 @@ def locked(folder):
 
     The lock ends with the process, even if the process is killed.
     """
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / ".lock", fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -41,7 +42,9 @@ def locked(folder):
             f"Another process uses the run in {folder}.\nWait for it, or choose another "
             "--output-dir."
         ) from None
-    except OSError as error:  # for example, a file system without locks
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
         raise UserError(
             f"{lock.lock_file} cannot be locked: {error.strerror or error}.\nChoose an "
             "--output-dir on a file system that can lock files."

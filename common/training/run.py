@@ -20,7 +20,7 @@ from common.training import checks, messages
 from common.training import folder as run_folder
 from common.training.checkpoints import Checkpoints
 from common.training.exports import Exports
-from common.training.settings import ended, make_settings, mark_ended, refuse_other
+from common.training.settings import make_settings, mark_ended, of_exported_models, refuse_other
 
 import keras
 import tensorflow as tf
@@ -89,13 +89,13 @@ class Run:
     def _resume_or_begin(self):
         if not is_chief():
             self._checkpoints.copy_from_chief(0)
-        place = self.folder if is_chief() else "The first worker"
+        place = self.folder if is_chief() else "The folder of the first worker"
         found = self._checkpoints.restore(lambda there: refuse_other(place, there, self.settings))
         run_folder.delete_unfinished(self.folder)
         messages.announce(self.args, self.data, self.settings, self.folder)
         if found:
             self._losses = found["losses"]
-            self.settings |= ended(found["settings"])
+            self.settings |= of_exported_models(found["settings"])
         else:
             self._checkpoints.save(self.settings, self._losses)
         if is_chief():

@@ -49,7 +49,7 @@ def _version(package):
         return importlib.metadata.version(package)
 
 
-def ended(settings):
+def of_exported_models(settings):
     """Return those of the settings that are in ENDED, from a checkpoint of any version."""
     found = {name: settings[name] for name in ENDED if name in settings}
     if "models" in found:  # earlier versions stored the epoch of the models as `epochs`
