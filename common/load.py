@@ -83,9 +83,8 @@ def read_run(folder):
             f"{folder / 'settings.json'} belongs to a run of the model {settings['model']!r}. The "
             "command that trained this run writes it again."
         )
-    settings["flags"] = (
-        vars(script.get_args([])) | settings["flags"]
-    )  # for flags that are newer than the run
+    defaults = vars(script.get_args([]))  # for flags that are newer than the run
+    settings["flags"] = defaults | settings["flags"]
     return Trained(folder, settings)
 
 
