@@ -88,9 +88,7 @@ def show_comparison(columns):
             axes.yaxis.set_major_locator(MaxNLocator(side // 56, integer=True))
             axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
     under = figure.axes[len(columns)].get_position().y0 - ticks / height
-    longest = max(
-        side // 32, int(width / 42 / zoom) - 4
-    )  # characters of a class name; a row has five names
+    longest = max(side // 32, int(width / 42 / zoom) - 4)  # characters of a name, five per row
     for i, class_names in enumerate(classes):
         figure.legend(
             handles=plotting.class_handles(class_names, longest), ncols=5, loc="upper center",

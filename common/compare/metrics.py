@@ -15,9 +15,7 @@ import tensorflow as tf
 from sklearn.metrics import pairwise_distances_chunked, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-KERNEL_ELEMENTS = (
-    2**21
-)  # largest number of differences that compute_kernel stores (16 MB in float64)
+KERNEL_ELEMENTS = 2**21  # differences that compute_kernel stores at most, 16 MB in float64
 
 
 def mean_squared_error(x, preds):
@@ -121,8 +119,7 @@ def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
 
 def silhouette(points, labels):
     """Return the silhouette coefficient of labelled points (n, dim); 0 where it is undefined."""
-    several = 1 < len(np.unique(labels)) < len(labels)
-    return silhouette_score(points, labels) if several else 0.0
+    return silhouette_score(points, labels) if 1 < len(np.unique(labels)) < len(labels) else 0.0
 
 
 class Manifold(NamedTuple):  # balls around points

@@ -160,11 +160,10 @@ def to_markdown(columns, baselines, judges, args, figure):
     if figure:
         lines += [f"![The first run of each column that has models]({figure})", ""]
     for title, group in columns.items():
-        for run, _, *moments in group:
+        for run, _, mean, covariance in group:
             lines.append(f"- {title}: `{run.folder.as_posix()}`, {run.title}, {_flags(run)}")
-            if len(moments[0]) <= 3:  # few numbers
-                rows = [moments[0], *moments[1]]
-                mean, *covariance = (", ".join(f"{v:.2f}" for v in row) for row in rows)
+            if len(mean) <= 3:  # few numbers
+                mean, *covariance = (", ".join(f"{v:.2f}" for v in r) for r in (mean, *covariance))
                 lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
     lines += ["", *(f"- {line}" for line in summary(columns, baselines).splitlines())]
     lines += ["", tables(columns, baselines), ""]
@@ -187,9 +186,8 @@ def _flags(run):
     """Return the epochs and the seed of a run, and its other flags that are not the default."""
     usual, flags = vars(SCRIPTS[run.model].get_args([])), given(run.flags)
     more = {k: v for k, v in flags.items() if k not in FREE_FLAGS | {"seed"} and v != usual[k]}
-    more = [f"`--{word}`" for word in words(more)]
-    epochs = f"{run.epochs} epoch{'s' * (run.epochs != 1)}"
-    return ", ".join([epochs, f"seed {run.flags['seed']}", *more])
+    epochs, seed = f"{run.epochs} epoch{'s' * (run.epochs != 1)}", f"seed {run.flags['seed']}"
+    return ", ".join([epochs, seed, *(f"`--{word}`" for word in words(more))])
 
 
 def to_json(columns, baselines, judges, args):
