@@ -76,6 +76,11 @@ def read_run(folder):
     try:
         settings = read_json(folder / "settings.json")
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / "checkpoints").is_dir():
+            raise UserError(
+                f"{folder / 'settings.json'} is missing. The command that trained this run writes "
+                "it again."
+            ) from None
         command = _command(script, {"dataset": folder.resolve().parent.name}, folder)
         raise UserError(f"There is no run in {folder}. To train one:\n{command}") from None
     if settings["model"] != model:

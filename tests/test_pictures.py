@@ -214,7 +214,7 @@ def test_images_keep_their_size_or_get_the_nearest_valid_one():
 def test_the_flag_image_size_accepts_multiples_of_4():
     assert image_size("64") == image_size("64X64") == "64x64"
     assert image_size("8x256") == "8x256"
-    for bad in ("", "x", "30", "4", "260", "64x64x3", "-8", "8.0", "²x8"):
+    for bad in ("", "x", "28x", "x28", "30", "4", "260", "64x64x3", "-8", "8.0", "²x8"):
         with pytest.raises(Exception, match="multiples of 4"):
             image_size(bad)
 

@@ -91,17 +91,17 @@ RECORDS = (  # in the order of the table
         "large if the classes lie far apart, at any scale (Rousseeuw 1987).", classes=True),
     Metric("Fréchet distance", "draws", 1, "lower",
         lambda m: metrics.frechet_distance(m.draws.points, m.reference.around.points),
-        "Squared Fréchet distance between the Gaussians with the mean and covariance of the same "
-        f"{PRIOR_DRAWS:,} images and of the test images in the judge's 64 features (Dowson & "
-        "Landau 1982). Heusel et al. (2017) use another network. Only values of the same judge can "
-        "be compared.", classes=True),
+        "Squared Fréchet distance between the Gaussians with the mean and covariance of "
+        f"{PRIOR_DRAWS:,} images decoded from draws of the prior, and of the test images, in the "
+        "judge's 64 features (Dowson & Landau 1982). Heusel et al. (2017) use another network. "
+        "Only values of the same judge can be compared.", classes=True),
     Metric("precision", "draws", 3, "higher",
         lambda m: metrics.precision(m.draws.points, m.reference.narrow),
-        f"Share of {PRIOR_DRAWS:,} images decoded from draws of the prior that are near a test "
-        "image in the judge's features: in a ball around it that reaches to its 3rd nearest "
-        "neighbour. Only the smaller half of the balls is used, so that real images have a little "
-        "less than 0.5 (after Kynkäänniemi et al. 2019). Without classes, the features are 50 "
-        "principal components of the pixels."),
+        f"Share of the same {PRIOR_DRAWS:,} images that are near a test image in the judge's "
+        "features: in a ball around it that reaches to its 3rd nearest neighbour. Only the smaller "
+        "half of the balls is used, so that real images have a little less than 0.5 (after "
+        "Kynkäänniemi et al. 2019). Without classes, the features are 50 principal components of "
+        "the pixels."),
     Metric("coverage", "draws", 3, "higher",
         lambda m: metrics.coverage(m.draws.points, m.reference.around),
         f"Share of the test images whose ball contains one or more of the same {PRIOR_DRAWS:,} "

@@ -40,6 +40,8 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def _unknown(self, word):
+        if not word.startswith("-"):
+            return f"unexpected argument: {word}"
         if word in OF_ONE_SCRIPT:
             return f"{word} is a flag of {OF_ONE_SCRIPT[word]}"
         flags = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
@@ -135,8 +137,8 @@ def dataset(text):
 
 def image_size(text):
     """Return an image size as "HxW", from "HxW" or one number for both (an argparse type)."""
-    height, _, width = text.lower().partition("x")
-    sides = [int(side) if side.isdecimal() else 0 for side in (height, width or height)]
+    height, x, width = text.lower().partition("x")
+    sides = [int(side) if side.isdecimal() else 0 for side in (height, width if x else height)]
     if all(side in range(8, 257, 4) for side in sides):
         return "{}x{}".format(*sides)
     raise argparse.ArgumentTypeError(f"{text!r} is not HxW with multiples of 4 from 8 to 256")

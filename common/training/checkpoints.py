@@ -82,7 +82,8 @@ class Checkpoints:
         exported = [file.name for file in run_folder.written(self.folder, self.name)]
         exported = [name for name in exported if not name.startswith(".")]
         if any(checkpoints) or exported:  # else it was killed at its first checkpoint
-            found = "its checkpoints are damaged" if checkpoints else f"only {exported[0]} is left"
+            found = "its checkpoints are "
+            found += "damaged" if checkpoints else f"missing, but it has {', '.join(exported[:3])}"
             raise UserError(
                 f"{self.folder} contains a run that cannot be resumed: {found}.\n"
                 "Choose another --output-dir, or start over with --fresh."
