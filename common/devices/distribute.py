@@ -105,8 +105,8 @@ def on_replicas(train_step):
     """
 
     @functools.lru_cache(maxsize=1)
-    def bind(loss_function, **state):
-        """Return the step as a function of x alone, which TensorFlow calls faster."""
+    def bind(spec, loss_function, **state):
+        """Return the step as a graph with the only argument x, which TensorFlow calls faster."""
 
         def step(x):
             if not tf.distribute.has_strategy():
@@ -117,11 +117,13 @@ def on_replicas(train_step):
             means = strategy.reduce("MEAN", stacked, axis=None)
             return dict(zip(losses, tf.unstack(means), strict=True))
 
-        return tf.function(step, autograph=False)
+        function = tf.function(step, autograph=False)
+        return function.get_concrete_function(spec) if spec else function
 
     @functools.wraps(train_step)
     def call(x, loss_function, **state):
-        return bind(loss_function, **state)(x)
+        spec = None if tf.distribute.has_strategy() else tf.TensorSpec(x.shape, x.dtype)
+        return bind(spec, loss_function, **state)(x)
 
     return call
 
