@@ -47,8 +47,8 @@ def announce_rest(epoch, args):
     """Print after which epoch a run is resumed, or that nothing is left to train."""
     if epoch >= args.epochs:
         print(
-            f"{epoch} epoch{'s' * (epoch > 1)} already trained, and --epochs is {args.epochs}.\nTo train more, "
-            "use a larger --epochs. To start over, use --fresh."
+            f"{epoch} epoch{'s' * (epoch > 1)} already trained, and --epochs is {args.epochs}.\n"
+            "To train more, use a larger --epochs. To start over, use --fresh."
         )
     elif epoch:
         print(f"Resuming after epoch {epoch}.")
