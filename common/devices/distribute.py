@@ -3,8 +3,8 @@
 Every replica of the models computes its share of the batch. All replicas then get the latent
 vectors of the whole batch, so that the KL divergence and the MMD are those of the whole batch.
 Images are too large to send: each replica decodes its share, and repeats it in place of the other
-shares. Losses average the reconstruction error over images, so their average over the replicas is
-exact. The optimizer adds up the gradients of all replicas.
+shares. Losses are sums or means over the images, so their average over the replicas is exact. The
+optimizer adds up the gradients of all replicas.
 """
 
 import contextlib
