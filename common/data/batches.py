@@ -44,5 +44,12 @@ def gather_images(images, indices):
 
 
 def reader(images, dtype):
-    """Return a function from indices (n,) to a tensor (n, ...) of these uint8 images in [0, 1]."""
-    return tf.function(lambda indices: to_float(gather_images(images, indices), dtype))
+    """Return a function that reads batches of these uint8 images, several in one call.
+
+    It maps indices (k, n) to a list of k tensors (n, height, width, channels) in [0, 1].
+    """
+
+    def read(batches):
+        return [to_float(gather_images(images, batch), dtype) for batch in tf.unstack(batches)]
+
+    return tf.function(read)

@@ -6,6 +6,7 @@ stopped at any time is resumed exactly, after its last checkpoint.
 """
 
 import contextlib
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ import keras
 import tensorflow as tf
 
 IMAGES_PER_CHECK = 1000  # images between two checks for signals
+VALUES_PER_READ = 2**20  # at most 4 MiB of float32, or one batch, is read in one call
 
 
 class Run:
@@ -136,8 +138,10 @@ class Run:
         """
         n, size = len(self.data.train_images), self.args.batch_size
         batches = shuffled_batches(n, size, self.args.seed, epoch).numpy()
-        for number, indices in enumerate(batches, 1):
-            yield read_shares(self._read, tf.constant(indices))
+        per_call = VALUES_PER_READ // (size * math.prod(self.data.image_shape))
+        per_call = min(10, max(1, per_call))
+        for number, x in enumerate(read_shares(self._read, batches, per_call), 1):
+            yield x
             self._bar.update()
             if number % max(1, IMAGES_PER_CHECK // size) == 0 or number == len(batches):
                 self._stop_if_asked()

@@ -10,6 +10,7 @@ from unittest import mock
 import eager_cvae
 import mmd_cvae
 from common.data.batches import reader, shuffled_batches, to_float
+from common.devices.distribute import read_shares
 from common.devices.parts import PARTS
 from common.objectives.losses import elbo_loss, mmd_loss
 from common.objectives.priors import make_prior
@@ -48,8 +49,7 @@ def make_shipped(model, images, *flags):
     batches = shuffled_batches(len(images), BATCH_SIZE, seed=0, epoch=1).numpy()
 
     def run(steps):
-        for indices in batches[:steps]:
-            x = read(tf.constant(indices))
+        for x in read_shares(read, batches[:steps], per_call=10):
             losses = script.train_step(x, loss_function, **state)
             [float(term) for term in losses.values()]  # as Run.add does
 
