@@ -367,7 +367,7 @@ def test_images_are_gathered_and_scaled(shape):
         gathered = gather_images(tf.constant(images), tf.constant(indices))
         np.testing.assert_array_equal(gathered, images[indices])
         for dtype in ("float32", "float64"):
-            (x,) = reader(tf.constant(images), dtype)(tf.constant([indices]))
+            (x,) = reader(tf.constant(images), dtype)(tf.constant(indices[np.newaxis]))
             assert (gathered.dtype, x.dtype) == (tf.uint8, dtype)
             np.testing.assert_allclose(x, images[indices] / 255, rtol=1e-6)
 
