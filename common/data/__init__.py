@@ -1,6 +1,6 @@
-"""Data sets and pictures: where the images come from, and in which order a run trains on them."""
+"""Load data sets and pictures, and choose the order in which a run trains on them."""
 
-TITLES = {  # of data sets in figures; other data sets are called by their names
+TITLES = {  # Figures show these titles instead of names
     "fashion_mnist": "Fashion-MNIST",
     "mnist": "MNIST",
     "cifar10": "CIFAR-10",

@@ -1,23 +1,22 @@
-"""The batches of an epoch, and images as the models take them."""
+"""Choose the batches of an epoch, and read them as floating-point images."""
 
 import tensorflow as tf
 
-EPOCH = 60_000  # images in the original's epoch, its `buffer_size`
+EPOCH = 60_000  # The original trains on 60,000 images per epoch
 
 
 def passes_per_epoch(n):
-    """Return how many passes over `n` images are closest to the original's epoch, at least 1."""
+    """Return the number of passes over `n` images that comes closest to EPOCH images."""
     return max(1, round(EPOCH / n))
 
 
 def shuffled_batches(n, batch_size, seed, epoch):
-    """Return the batches of one epoch over `n` images, in an order set by `seed` and `epoch`.
+    """Return the batches of one epoch over `n` images as int64 indices (n_batches, batch_size).
 
-    The batches are rows of an int64 tensor (n_batches, batch_size) of indices. Each pass over the
-    images is a full shuffle, like R's dataset_shuffle(60000), without the last short batch. The
-    original's 60,000 images make 600 batches of 100. Epochs count from 1.
+    Each pass over the images is a full shuffle, like R's dataset_shuffle(60000), without the last
+    short batch. `seed` and `epoch`, which counts from 1, determine the order.
     """
-    # int64, because TensorFlow slices int32 on the host even if there is a GPU
+    # TensorFlow slices int32 tensors on the CPU even if there is a GPU, so the indices are int64
     indices = tf.range(n, dtype=tf.int64)
     passes = passes_per_epoch(n)
     orders = [
@@ -33,21 +32,17 @@ def to_float(images, dtype):
 
 
 def gather_images(images, indices):
-    """Return `tf.gather(images, indices)` for uint8 images (n, height, width, channels).
+    """Return the uint8 images at some indices. `images` is (n, height, width, channels).
 
-    It also works on a GPU, where TensorFlow cannot gather uint8. Height and width are multiples of
-    4, like those of all images here.
+    TensorFlow cannot gather uint8 on a GPU, so this function gathers 8 bytes as one int64.
     """
     n, *shape = images.shape
-    rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # the same memory
+    rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # shares the memory
     return tf.reshape(tf.bitcast(tf.gather(rows, indices), tf.uint8), (-1, *shape))
 
 
 def reader(images, dtype):
-    """Return a function that reads batches of these uint8 images, several in one call.
-
-    It maps indices (k, n) to a list of k tensors (n, height, width, channels) in [0, 1].
-    """
+    """Return a function that maps indices (k, n) to a list of k batches of images in [0, 1]."""
 
     def read(batches):
         return [to_float(gather_images(images, batch), dtype) for batch in tf.unstack(batches)]

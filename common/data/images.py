@@ -1,4 +1,4 @@
-"""What all sources of images share: their size, resizing, memory, and the split."""
+"""Resize images, check that they fit in memory, and split them into two sets."""
 
 import math
 
@@ -10,17 +10,17 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 SMALLEST, LARGEST = 8, 256  # pixels per side
-MIXED_SIZE = (64, 64)  # for images of several sizes
-HELD_OUT = 7  # without a test set, every 7th image is held out for testing
-ALIGNMENT = 64  # bytes; TensorFlow can use memory with this alignment without copying it
-BYTES = 1.2  # memory per pixel and channel, at most
+MIXED_SIZE = (64, 64)  # Images of several sizes get this size
+HELD_OUT = 7  # Without a test set, every 7th image is held out for testing
+ALIGNMENT = 64  # TensorFlow needs no copy of an array if its address is a multiple of 64
+BYTES = 1.2  # Loading needs about this much memory per pixel and channel
 
 
 def choose_size(sizes, image_size):
-    """Return the (height, width) for images of the set `sizes`, and a note if they are resized.
+    """Return the (height, width) for images of the set `sizes`, and a list of notes for the user.
 
-    Both sides are from SMALLEST to LARGEST, and multiples of 4, because the encoder halves them
-    twice. `image_size` is the user's "HxW" or None, as for `sources.load_dataset`.
+    Height and width are multiples of 4, because the encoder halves them twice. `image_size` is
+    "HxW" or None.
     """
     (height, width), *others = sorted(sizes)
     if image_size:
@@ -31,16 +31,16 @@ def choose_size(sizes, image_size):
         shrink = min(1, LARGEST / max(height, width))
         size = tuple(max(SMALLEST, 4 * round(side * shrink / 4)) for side in (height, width))
     if sizes == {size}:
-        return size, None
+        return size, []
     what = "images of several sizes" if others else f"images of {height} x {width}"
-    return size, f"{what} are resized to {size[0]} x {size[1]} and cropped to its proportions"
+    return size, [f"{what} are resized to {size[0]} x {size[1]} and cropped to its proportions"]
 
 
 def fit(image, size, channels):
-    """Return a PIL image as a uint8 array (height, width, channels).
+    """Return a PIL image as a uint8 array (height, width, channels) with 1 or 3 channels.
 
-    The image is scaled without aliasing until it covers `size`, (height, width), and cropped to its
-    centre. Transparent pixels become white. `channels` is 1 or 3.
+    The image is scaled to cover `size`, (height, width), and its borders are cropped.
+    Transparent pixels become white.
     """
     if image.mode.startswith("I"):  # 16 bits
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
@@ -53,23 +53,22 @@ def fit(image, size, channels):
     return np.asarray(image).reshape(*size, channels)
 
 
-def check_memory(n, image_shape, what):
-    """Raise UserError if `n` images (height, width, channels) of `what` do not fit in memory."""
+def check_memory(n, image_shape, source):
+    """Raise UserError if `n` images (height, width, channels) do not fit in memory."""
     needed, free = BYTES * n * math.prod(image_shape), psutil.virtual_memory().available
     if needed > free:
         shape = " x ".join(map(str, image_shape))
         raise UserError(
-            f"{what} needs {needed / 1e9:.1f} GB of memory for {n:,} images of {shape}, but only "
+            f"{source} needs {needed / 1e9:.1f} GB of memory for {n:,} images of {shape}, but only "
             f"{free / 1e9:.1f} GB are free.\nUse a smaller --image-size."
         )
 
 
 def read_split(batches, n, image_shape, hold_out=False):
-    """Return the images and labels of a stream as a list of one pair or two pairs of arrays.
+    """Return a list of pairs of images and labels: one pair, or two pairs with `hold_out`.
 
-    `batches` yields uint8 images (k, height, width, channels) and k labels, or None. With
-    `hold_out`, every HELD_OUT-th image is in the second pair. The images are aligned for
-    TensorFlow, and the labels int64. Raise IndexError or ValueError unless `n` images are read.
+    `batches` yields uint8 images (k, height, width, channels) and k labels or None. The second
+    pair has every HELD_OUT-th image. Raise IndexError or ValueError if `n` is not the total.
     """
     held_out = np.arange(n) % HELD_OUT == HELD_OUT - 1
     masks = [~held_out, held_out] if hold_out else [np.ones(n, bool)]
@@ -82,11 +81,11 @@ def read_split(batches, n, image_shape, hold_out=False):
         labels.append(some)
         read += len(images)
     if read != n:
-        raise ValueError(f"it has {read:,} images instead of {n:,}")
+        raise ValueError(f"the number of images is {read:,} instead of {n:,}")
     if labels[0] is None:
         return [(array, None) for array in arrays]
     labels = np.concatenate(labels).astype(np.int64)
-    return [(array, labels[mask]) for array, mask in zip(arrays, masks, strict=True)]
+    return list(zip(arrays, [labels[mask] for mask in masks], strict=True))
 
 
 def _aligned(shape):
@@ -98,5 +97,5 @@ def _aligned(shape):
 
 
 def progress(total, description=None):
-    """Return a tqdm bar, which is only shown if stderr is a terminal."""
+    """Return a tqdm progress bar that is only shown if stderr is a terminal."""
     return tqdm(total=total, desc=description, leave=False, disable=None, dynamic_ncols=True)

@@ -1,7 +1,8 @@
-"""The data set of a run, from scikit-learn, TFDS or a folder of pictures."""
+"""Load the data set of a run from scikit-learn, TFDS or a folder of pictures."""
 
 import functools
 import hashlib
+import os
 import re
 import sys
 import unicodedata
@@ -21,27 +22,29 @@ LONGEST_NAME = 80  # bytes
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """A data set in memory: uint8 images (n, height, width, channels) and int64 labels (n,)."""
+    """Hold a data set in memory: uint8 images (n, height, width, channels), int64 labels (n,)."""
 
-    name: str  # in paths
-    title: str  # in figures
-    train_images: tf.Tensor  # on the GPU if there is one, and nowhere else
-    train_labels: np.ndarray | None  # indices into class_names; None without classes
+    name: str  # for paths
+    title: str  # for figures
+    train_images: tf.Tensor  # These images are only on the GPU if there is one
+    train_labels: np.ndarray | None  # Indices into class_names; None if there are no classes
     test_images: np.ndarray
     test_labels: np.ndarray | None
-    class_names: tuple[str, ...]  # empty without classes
-    notes: tuple[str, ...] = ()  # what was done to the images
+    class_names: tuple[str, ...]  # This tuple is empty if there are no classes
+    notes: tuple[str, ...] = ()  # Each note says what was done to the images
 
     @property
     def image_shape(self):
-        """Return (height, width, channels)."""
+        """Return the shape (height, width, channels) of one image."""
         return tuple(self.test_images.shape[1:])
 
     @functools.cached_property
     def fingerprint(self):
-        """Return a hexadecimal digest of images, labels and class names."""
+        """Return a SHA-256 hash of all images, labels and class names as hexadecimal digits."""
         digest = hashlib.sha256(repr((self.image_shape, self.class_names)).encode())
-        for images in slices(self.train_images):  # because `numpy` copies the images
+        for images in slices(
+            self.train_images
+        ):  # `numpy` copies, and small copies need less memory
             digest.update(images.numpy())
         for array in (self.train_labels, self.test_images, self.test_labels):
             digest.update(b"none" if array is None else np.ascontiguousarray(array))
@@ -54,29 +57,29 @@ class Dataset:
 
 
 def load_data(args):
-    """Return the Dataset for the flags of a script. Raise the errors of `load_dataset`.
+    """Return the Dataset for the flags of a script, by default Fashion-MNIST.
 
-    Without --dataset and --images, it is Fashion-MNIST. If that is not available and the user has
-    named no folder of data sets, it is the digits, and a message on stderr says so.
+    Load the digits instead if Fashion-MNIST is missing and the user has named no data set or
+    folder. The exceptions are those of `load_dataset`.
     """
     name = args.dataset or "fashion_mnist"
     try:
         return load_dataset(name, args.data_dir, args.images, args.image_size)
     except tfds.UnavailableError as error:
-        if args.dataset or tfds.named_folder(args.data_dir):
+        if args.dataset or args.data_dir or os.environ.get("TFDS_DATA_DIR"):
             raise
         print(f"{error}\nTraining on the digits instead of Fashion-MNIST.", file=sys.stderr)
         return load_dataset("digits", image_size=args.image_size)
 
 
 def load_dataset(name, data_dir=None, images=None, image_size=None):
-    """Return a Dataset.
+    """Load a Dataset from a folder of pictures, if `images` is given, or else by its name.
 
     Args:
         name: "digits", or a data set of TFDS with images, such as "fashion_mnist" or
             "emnist/letters", which TFDS downloads if it is missing. Ignored with `images`.
-        data_dir: the folder of TFDS. The default is the environment's TFDS_DATA_DIR, or else
-            ~/tensorflow_datasets.
+        data_dir: the folder of TFDS. The default is the environment variable TFDS_DATA_DIR, or
+            else ~/tensorflow_datasets.
         images: a folder of pictures to load instead.
         image_size: "HxW", the size to resize images to. If it is None, images keep their size or
             get the nearest valid one, and images of several sizes get 64 x 64.
@@ -93,19 +96,18 @@ def load_dataset(name, data_dir=None, images=None, image_size=None):
     else:
         title, loaded = TITLES.get(name, name), tfds.load(name, data_dir, image_size)
     (train_images, train_labels), test, class_names, notes = loaded
-    train = _to_tensor(train_images), train_labels
-    name = path_name(title if images else name)
-    return Dataset(name, title, *train, *test, class_names, tuple(notes))
+    name, train_images = path_name(title if images else name), _to_tensor(train_images)
+    return Dataset(name, title, train_images, train_labels, *test, class_names, tuple(notes))
 
 
 def _to_tensor(images):
-    """Return images as a tensor, which shares their memory on a CPU if that is aligned."""
+    """Return images as a tensor, which uses the same memory if that is possible."""
     if on_gpu() or images.ctypes.data % ALIGNMENT:
         return tf.constant(images)
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 
 def path_name(name):
-    """Return a name of letters, digits, "_", "-" and ".", which does not start with "-" or "."."""
+    """Return a valid name for a folder. Replace characters such as "/" and spaces by "_"."""
     safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).lstrip("-.")
     return safe.encode()[:LONGEST_NAME].decode(errors="ignore") or "images"

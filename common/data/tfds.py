@@ -1,5 +1,6 @@
-"""Data sets that TensorFlow Datasets (TFDS) reads, or downloads and prepares first."""
+"""Load a data set of TensorFlow Datasets (TFDS), and download the data set if it is missing."""
 
+import contextlib
 import difflib
 import errno
 import os
@@ -20,35 +21,28 @@ from PIL import Image
 
 NETWORK_TIMEOUT = 3  # seconds
 DEFAULT_FOLDER = "~/tensorflow_datasets"
-CATALOG = "https://www.tensorflow.org/datasets/catalog"
-ANY_HOST = "https://storage.googleapis.com/tfds-data/"  # for builders without a URL
-NAMES_FILE, HAVE_NAMES = "label.labels.txt", {"fashion_mnist"}  # data sets whose classes have names
-RECORD_FRAME = 16  # bytes around each record of a TFRecord file
-BATCH = 1000  # images that are read at a time
+ANY_HOST = "https://storage.googleapis.com/tfds-data/"  # For data sets without a URL
+RECORD_FRAME = 16  # A TFRecord file adds this number of bytes to each record
+BATCH = 1000  # Images are read in batches of this size
 
 
 class UnavailableError(UserError):
-    """The data set is not on this machine and cannot be downloaded."""
-
-
-def named_folder(data_dir):
-    """Return the folder that the user named, by flag or environment variable, if any."""
-    return data_dir or os.environ.get("TFDS_DATA_DIR")
+    """Report a data set that is not on this machine and cannot be downloaded."""
 
 
 def load(name, data_dir=None, image_size=None):
-    """Return a data set as `pictures.load` does. See `sources.load_dataset` for the arguments."""
-    named = named_folder(data_dir)
+    """Return a data set of TFDS in the form that `pictures.load` returns."""
+    named = data_dir or os.environ.get("TFDS_DATA_DIR")
     folder = Path(os.path.expanduser(named or DEFAULT_FOLDER))
     if named and not folder.is_dir():
         source = "--data-dir" if data_dir else "TFDS_DATA_DIR"
         raise UserError(
             f"The folder {folder}, given by {source}, does not exist. Correct the path, or create "
-            "the folder to download data sets to it."
+            "the folder if data sets should be downloaded to it."
         )
     try:
         kind, prepared = _prepared(name, folder)
-        if prepared.exists():  # opened directly, because tfds.builder may use the network
+        if prepared.exists():  # tfds.builder might use the network
             builder = tfds.builder_from_directory(prepared)
         else:
             builder = _download(name, kind, folder)
@@ -57,33 +51,31 @@ def load(name, data_dir=None, image_size=None):
     except (UserError, MemoryError):
         raise
     except ImportError as error:
-        what = f"The data set {name} requires a package: {reason(error)}."
+        what = f"The data set {name} requires a missing package: {reason(error)}."
         raise UserError(f"{what}\nTry: pip install {error.name or reason(error)}") from error
-    except Exception as error:  # damaged files raise many kinds of exceptions
+    except Exception as error:  # Damaged files raise many kinds of exceptions
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             error.add_note("Fix this, or give the folder of another copy with --data-dir.")
             raise
-        if isinstance(error, tf.errors.PermissionDeniedError):
-            what, advice = "cannot be read", "Change its permissions"
-        else:
-            what, advice = "is damaged", "Move that folder away to download the data set again"
+        denied = isinstance(error, tf.errors.PermissionDeniedError)
+        state = f"{'cannot be read' if denied else 'is damaged'}: {reason(error)}"
         raise UserError(
-            f"The copy of {TITLES.get(name, name)} in {prepared} {what}: {reason(error)}.\n"
-            f"{advice}, or give the folder of another copy with --data-dir."
+            f"The copy of {TITLES.get(name, name)} in {prepared} {state}.\nGive the "
+            "folder of another copy with --data-dir, or move this copy away to download a new one."
         ) from error
 
 
 def _prepared(name, folder):
-    """Return the builder class of a data set, and its folder: NAME[/CONFIG]/VERSION."""
+    """Return the builder class of a data set and the folder of its prepared copy."""
     plain, _, config = name.partition("/")
     try:
         kind = tfds.builder_cls(plain)
     except ImportError:
         raise
-    except Exception as error:  # invalid names raise several kinds of exceptions
+    except Exception as error:  # Invalid names raise several kinds of exceptions
         all_names = [*tfds.list_builders(with_community_datasets=False), "digits"]
         raise _unknown(name, all_names) from error
-    if plain != kind.name:  # TFDS accepts other spellings, but uses its own for the folder
+    if plain != kind.name:  # TFDS also accepts spellings such as FashionMNIST
         raise _unknown(name, [kind.name + name.removeprefix(plain)])
     configs = {one.name: one for one in kind.BUILDER_CONFIGS}
     if config and config not in configs:
@@ -96,54 +88,51 @@ def _prepared(name, folder):
 
 def _unknown(name, names):
     near = difflib.get_close_matches(name.lower(), names, 3, 0.5)
-    near += [one for one in names if name in one and one not in near][: 3 - len(near)]
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return UserError(
-        f"There is no data set called {name!r}.\n{meant}The data sets of TFDS are listed at "
-        f"{CATALOG}. To train on a folder of pictures, use --images DIR."
+        f"There is no data set called {name!r}.\n{meant}All data sets of TFDS are listed at "
+        "https://www.tensorflow.org/datasets/catalog. To train on pictures, use --images DIR."
     )
 
 
 def _check(builder, prepared):
-    """Raise ValueError if a file is missing or damaged, or belongs to another data set."""
-    if builder.name in HAVE_NAMES and not (prepared / NAMES_FILE).is_file():
-        raise ValueError(f"{NAMES_FILE} is missing")  # TFDS uses numbers as names
+    """Raise ValueError if files are missing or truncated, or belong to another data set."""
+    if builder.name == "fashion_mnist" and not (prepared / "label.labels.txt").is_file():
+        raise ValueError("label.labels.txt is missing")  # TFDS would use numbers as class names
     if not prepared.as_posix().endswith(f"/{builder.info.full_name}"):
-        raise ValueError(f"it is a copy of {builder.info.full_name}")
+        raise ValueError(f"the folder contains a copy of {builder.info.full_name}")
     for split in builder.info.splits.values():
         size = sum(Path(path).stat().st_size for path in split.filepaths)
         if size != split.num_bytes + RECORD_FRAME * split.num_examples:
-            raise ValueError(f"the files of its {split.name} split have the wrong size")
+            raise ValueError(f"the files of the split `{split.name}` have the wrong size")
 
 
 def _usable(name, features):
-    """Return the features `image`, with 8 bits per channel, and `label`, if it gives classes."""
+    """Return the feature `image`, and the feature `label` if its values are classes, else None."""
     features = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
         raise UserError(
-            f"{name} cannot be used, because it has no feature `image` with 8 bits per channel.\n"
+            f"The data set {name} has no feature `image` with 8 bits per channel.\n"
             f"Its features are: {', '.join(features) or 'unnamed'}. Choose another data set."
         )
     return image, label if isinstance(label, tfds.features.ClassLabel) else None
 
 
 def _read(builder, name, image_size):
-    """Return both sets of a data set, in the order of TFDS, as `load` does."""
+    """Return the training set, test set, class names and notes of a prepared data set."""
     image, label = _usable(name, builder.info.features)
     splits = builder.info.splits
     if "train" not in splits:
-        has = f"It has {', '.join(splits) or 'no splits'}. Choose another data set."
-        raise UserError(f"{name} cannot be used, because it has no split `train`.\n{has}")
+        what = f"The data set {name} has no split `train`. Its splits are: {', '.join(splits)}."
+        raise UserError(f"{what}\nChoose another data set.")
     used = ["train", "test"] if "test" in splits else ["train"]
     height, width, channels = stored = image.shape
     sizes = {(height, width)} if height and width else _sizes(builder, used)
-    size, note = choose_size(sizes, image_size)
-    if len(sizes) == 1:
-        stored = (*min(sizes), channels)
+    size, notes = choose_size(sizes, image_size)
     shape, n = (*size, 1 if channels == 1 else 3), [splits[split].num_examples for split in used]
     check_memory(sum(n), shape, TITLES.get(name, name))
-    sets, notes = [], [note] if note else []
+    sets = []
     for split, count in zip(used, n, strict=True):
         batches = _batches(builder, split, stored, shape, label)
         sets += read_split(batches, count, shape, hold_out=len(used) == 1)
@@ -155,57 +144,60 @@ def _read(builder, name, image_size):
         sets, class_names = [(images, None) for images, _ in sets], ()
         notes.append("some images have no class, so classes are not used")
     elif labels.max(initial=-1) >= len(class_names):
-        raise ValueError("the names of some classes are missing")
+        raise ValueError("some classes have no names")
     return *sets, class_names, notes
 
 
 def _examples(builder, split, batch_size=None):
-    options = {"read_config": tfds.ReadConfig(try_autocache=False)}  # it is read only once
-    return tfds.as_numpy(builder.as_dataset(split=split, batch_size=batch_size, **options))
+    once = tfds.ReadConfig(try_autocache=False)
+    return tfds.as_numpy(builder.as_dataset(split, batch_size=batch_size, read_config=once))
 
 
 def _sizes(builder, splits):
-    """Return the (height, width) of all images as a set, or the first two if there are several."""
+    """Return the set of sizes (height, width) of the images, or only two sizes if they differ."""
     sizes = (one["image"].shape[:2] for split in splits for one in _examples(builder, split))
     first = next(sizes)
     return {first, next((size for size in sizes if size != first), first)}
 
 
 def _batches(builder, split, stored, shape, label):
-    """Yield arrays of images, and of their labels or None without classes.
+    """Yield images (n, *shape) and their labels (n,), or None without classes.
 
-    The images have the shape `stored`, with None for what varies, and are resized to `shape`.
+    `stored` is the shape of the images in TFDS, with None for a side that varies between images.
     """
-    alike = None not in stored  # so they can be read in batches
+    alike = None not in stored  # Only images of one size can be read in batches
     for batch in _examples(builder, split, BATCH if alike else None):
         images = batch["image"] if alike else batch["image"][np.newaxis]
         if stored != shape:
-            plain = images[..., 0] if images.shape[3] == 1 else images  # Pillow's grey has no axis
+            # Pillow requires grey images without an axis for channels
+            plain = images[..., 0] if images.shape[3] == 1 else images
             images = np.stack([fit(Image.fromarray(i), shape[:2], shape[2]) for i in plain])
         yield images, np.atleast_1d(batch["label"]) if label else None
 
 
 def _download(name, kind, folder):
-    """Return the builder of a data set after TFDS has downloaded it to `folder`."""
+    """Download a data set to `folder` and return its builder."""
     instructions = kind.MANUAL_DOWNLOAD_INSTRUCTIONS
     manual = folder / "downloads" / "manual"
     if instructions and not (manual.is_dir() and any(manual.iterdir())):
         raise UserError(
-            f"{name} must be downloaded manually to {manual}, and is not there.\n"
+            f"The data set {name} must be downloaded manually to {manual}, which is empty.\n"
             f"The instructions of TFDS: {' '.join(instructions.split())}"
         )
     try:
         _check_network(getattr(kind, "URL", ANY_HOST))
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{name.replace('/', '_')}.lock"):  # both scripts may start at once
+        with FileLock(
+            folder / f".{name.replace('/', '_')}.lock"
+        ):  # For two scripts that start at once
             builder = tfds.builder(name, data_dir=folder)
             _usable(name, builder.info.features)
             builder.download_and_prepare()
             return builder
     except (UserError, ImportError):
         raise
-    except Exception as error:  # the network and TFDS raise many kinds of exceptions
-        if isinstance(error, OSError) and error.filename:  # about the disk
+    except Exception as error:  # The network and TFDS raise many kinds of exceptions
+        if isinstance(error, OSError) and error.filename:  # an error of the disk
             raise
         what = f"{TITLES.get(name, name)} is not in {folder / name} and cannot be downloaded"
         advice = "Name another folder with --data-dir or TFDS_DATA_DIR, or use --dataset digits."
@@ -213,20 +205,19 @@ def _download(name, kind, folder):
 
 
 def _check_network(url):
-    """Raise OSError unless `url` answers within NETWORK_TIMEOUT. TFDS would try for minutes."""
+    """Raise OSError if `url` does not answer in time, because TFDS would try for minutes."""
     problems = [f"within {NETWORK_TIMEOUT} seconds"]
 
     def ask():
         try:
-            request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
+            with contextlib.suppress(urllib.error.HTTPError):  # An HTTP error is also an answer
+                request = urllib.request.Request(url, method="HEAD")
+                urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
             problems.clear()
-        except urllib.error.HTTPError:  # also an answer
-            problems.clear()
-        except Exception as error:  # the host is unknown or not reachable, or URL is not a string
+        except Exception as error:  # The host is unknown or unreachable, or `url` is not a string
             problems[0] = f"({getattr(error, 'reason', error)})"
 
-    thread = threading.Thread(target=ask, daemon=True)  # a name look-up has no time limit
+    thread = threading.Thread(target=ask, daemon=True)  # Looking up a host name has no time limit
     thread.start()
     thread.join(NETWORK_TIMEOUT)
     if problems:
