@@ -42,7 +42,7 @@ def load(name, data_dir=None, image_size=None):
         )
     try:
         kind, prepared = _prepared(name, folder)
-        if prepared.exists():  # tfds.builder might use the network
+        if prepared.exists():  # The function tfds.builder might use the network
             builder = tfds.builder_from_directory(prepared)
         else:
             builder = _download(name, kind, folder)
@@ -187,9 +187,8 @@ def _download(name, kind, folder):
     try:
         _check_network(getattr(kind, "URL", ANY_HOST))
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(
-            folder / f".{name.replace('/', '_')}.lock"
-        ):  # For two scripts that start at once
+        # The lock is for two scripts that start at once
+        with FileLock(folder / f".{name.replace('/', '_')}.lock"):
             builder = tfds.builder(name, data_dir=folder)
             _usable(name, builder.info.features)
             builder.download_and_prepare()
