@@ -1,8 +1,8 @@
-"""Canvases: many images side by side in one array, and their display in a matplotlib figure."""
+"""Join many images to one array, the canvas, and show it in a matplotlib figure."""
 
 import numpy as np
 
-LONGEST = 1000  # pixels of a canvas's longer side in a figure; up to twice that for large canvases
+LONGEST = 1000  # Figures enlarge a canvas to at most this many pixels per side
 
 
 def scale_each(images):
@@ -10,14 +10,14 @@ def scale_each(images):
     axes = tuple(range(1, images.ndim))
     low = images.min(axis=axes, keepdims=True)
     span = images.max(axis=axes, keepdims=True) - low
-    return (images - low) / np.where(span > 0, span, 1)  # an image of one intensity becomes 0
+    return (images - low) / np.where(span > 0, span, 1)  # An image of one intensity becomes black
 
 
 def tile(images, columns, by_column=False, gutter=0):
     """Return a canvas (height, width, channels) of images (n, height, width, channels) in [0, 1].
 
-    The images are side by side, with `columns` images per row and `gutter` pixels between them.
-    Gutters and places without an image are 1, which is white.
+    The canvas has `columns` images per row and `gutter` pixels between images. Gutters and places
+    without an image are white. With `by_column`, the images fill one column after the other.
     """
     rows = -(-len(images) // columns)
     pads = ((0, rows * columns - len(images)), (gutter, 0), (gutter, 0), (0, 0))
@@ -28,19 +28,13 @@ def tile(images, columns, by_column=False, gutter=0):
 
 
 def zoom(height, width):
-    """Return how many pixels of a figure show one pixel of a canvas: a whole number if possible.
-
-    The longer side is at most LONGEST pixels, or 2 * LONGEST if the canvas is larger than LONGEST.
-    """
+    """Return the number of figure pixels per canvas pixel, which is whole if possible."""
     longest = max(height, width)
     return max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest
 
 
 def show(axes, canvas, extent=None):
-    """Fill matplotlib axes with a canvas in absolute intensities, in grey if it has one channel.
-
-    `extent` gives the coordinates of its left, right, bottom and top edge.
-    """
+    """Show a canvas in matplotlib axes, whose left, right, bottom and top edge is `extent`."""
     shrunk = len(canvas) > np.ceil(axes.get_window_extent().height)
     interpolation = "antialiased" if shrunk else "nearest"
     absolute = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": interpolation}

@@ -1,16 +1,15 @@
-"""The plane in which a latent space is shown, and the points of the latent grid in it.
+"""Compute the plane in which a latent space is shown, and the points of the latent grid.
 
-With 2 latent dimensions, the plane is the latent space itself. With more, it is spanned by the
-first two principal components of the means. With 1, the horizontal axis is V1, and the height of
-points has no meaning.
+With 2 latent dimensions, the plane is the latent space itself. With more, the first two principal
+components of the means span the plane. With 1, only the horizontal axis has a meaning.
 """
 
 import numpy as np
 from sklearn.decomposition import PCA
 
-GRID = np.linspace(-4, 4, 16)  # coordinates of the latent grid along each axis
+GRID = np.linspace(-4, 4, 16)  # Each axis of the latent grid has these coordinates
 _EDGE = 4 + (GRID[1] - GRID[0]) / 2
-GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # left, right, bottom, top: V2 increases downwards
+GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # The grid's left, right, bottom and top edge
 
 
 def latent_grid():
@@ -19,7 +18,7 @@ def latent_grid():
 
 
 def latent_plane(mean):
-    """Return the plane for the means (n, latent_dim) of the test images.
+    """Return the plane that shows the means (n, latent_dim) of the test images.
 
     Returns:
         points: (n, 2) the means in the plane.
@@ -35,14 +34,14 @@ def latent_plane(mean):
         return np.pad(mean, ((0, 0), (0, 1))), lambda points: points @ weights, labels
     if latent_dim == 2:
         return mean, lambda points: points, ("V1", "V2")
-    with np.errstate(invalid="ignore"):  # if all means are equal, the variance is divided by zero
+    with np.errstate(invalid="ignore"):  # If all means are equal, PCA divides 0 by 0
         pca = PCA(n_components=2, svd_solver="full").fit(mean)
     labels = tuple(f"principal component {i} of {latent_dim} latent dimensions" for i in (1, 2))
     return pca.transform(mean), pca.inverse_transform, labels
 
 
 def project(z, lift):
-    """Return the points (n, 2) of latent vectors (n, latent_dim) in the plane of `lift`."""
+    """Return the points (n, 2) that show latent vectors (n, latent_dim) in the plane of `lift`."""
     if z.shape[1] == 1:
         return np.pad(z, ((0, 0), (0, 1)))  # (n, 1) to (n, 2)
     origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
@@ -50,10 +49,10 @@ def project(z, lift):
 
 
 def strips(points, labels, class_names, height=1):
-    """Return points (n, 2) of one latent dimension, moved to one horizontal strip per class.
+    """Return the points (n, 2) of one latent dimension in one horizontal strip per class.
 
-    The classes are in alphabetical order from the top, and all strips together are centred at 0. A
-    strip fills 80 % of `height`. In it, points rise in their order, so that few of them overlap.
+    The strips are in alphabetical order from top to bottom, centred at 0. They fill 80 % of
+    `height` each. Within a strip, each point is higher than the last, so that few points overlap.
     """
     points, middle = points.copy(), (len(class_names) - 1) / 2
     if labels is None:
@@ -65,17 +64,12 @@ def strips(points, labels, class_names, height=1):
 
 
 def in_plane(mean, labels, class_names, centres=None):
-    """Return a latent space in its plane, for a display beside other latent spaces.
-
-    The arguments are those of `plotting.show_latent_space`. If `centres` is None, the prior is
-    N(0, I).
+    """Return what a comparison of several latent spaces shows of one of them.
 
     Returns:
-        points: (n, 2) the means in the plane. With one latent dimension, they are in strips with a
-            total height of 6.
-        marks: (K, 2) the centres in the plane; (1, 2) the origin for N(0, I).
-        ends: (2, 2) the lowest and highest coordinates to show. They include the points between
-            the quantiles 0.001 and 0.999, and the marks, or 3 standard deviations of N(0, I).
+        points: (n, 2) the means in the plane, in strips if there is one latent dimension.
+        marks: (K, 2) the `centres` in the plane, or (1, 2) the origin for N(0, I).
+        ends: (2, 2) the lowest and highest coordinates to show, without 0.1 % of the points each.
         lift, labels: as from `latent_plane`.
     """
     points, lift, axis_labels = latent_plane(mean)
@@ -88,6 +82,6 @@ def in_plane(mean, labels, class_names, centres=None):
 
 
 def square_around(ends):
-    """Return the centre (2,) and half the side of a square around the ends (k, 2, 2) of k runs."""
+    """Return the centre (2,) and half the side of a square that contains `ends` (k, 2, 2)."""
     low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
     return (low + high) / 2, 0.53 * (high - low).max()

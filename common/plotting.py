@@ -1,8 +1,7 @@
-"""The figures of a run: the three of the original, reconstructions, and pseudo-inputs.
+"""Draw the figures of a run: the original's three, reconstructions, and pseudo-inputs.
 
-Each function returns a matplotlib Figure. The figures of one kind have the same size in pixels for
-all runs on one data set, so that they can be compared side by side. Only a figure of fewer than 64
-pseudo-inputs is smaller. The functions share these arguments:
+Figures of the same kind have the same size for all runs on one data set, except those of fewer than
+64 pseudo-inputs. They are matplotlib Figures. The functions share these arguments:
 
     decode: function from latent vectors (n, latent_dim) to images (n, height, width, channels) with
         intensities in [0, 1].
@@ -25,18 +24,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-MOST_NAMES = 20  # classes in a legend
-MOST_BLOCKS = 10  # classes in the figure of reconstructions
-NARROWEST = 620  # pixels of a figure's width, which leave room for its title
+MOST_NAMES = 20  # A legend shows at most this many classes
+MOST_BLOCKS = 10  # The figure of reconstructions shows at most this many classes
+NARROWEST = 620  # A figure is at least this many pixels wide, so that its title fits
 
 
 @contextlib.contextmanager
 def matplotlib_defaults():
-    """Use matplotlib's default settings, not the user's. Also a decorator for functions."""
+    """Use matplotlib's defaults instead of the user's settings, in a block or as a decorator."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams["text.parse_math"] = False  # a name may contain "$"
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # or letters that the font lacks
+        matplotlib.rcParams["text.parse_math"] = False  # The name of a class may contain "$"
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # The font lacks some alphabets
         yield
 
 
@@ -51,11 +50,7 @@ def save_figure(figure, file):
 
 @matplotlib_defaults()
 def generate_random_clothes(decode, random_vector, title):
-    """Return the figure of 64 decoded draws from the prior.
-
-    The 8 x 8 images are filled in column by column, with white gutters. Each image is scaled to its
-    own darkest and brightest pixel.
-    """
+    """Return the figure of 64 images decoded from draws of the prior, each in full contrast."""
     return _image_figure(title, clothes_canvas(decode, random_vector))[0]
 
 
@@ -63,14 +58,14 @@ def generate_random_clothes(decode, random_vector, title):
 def show_latent_space(mean, labels, class_names, title, centres=None):
     """Return the figure of the means, with one colour per class and the same scale on both axes.
 
-    With one latent dimension, there is one strip per class. The means (K, latent_dim) of the
-    Gaussians of a VampPrior, `centres`, are marked.
+    With one latent dimension, there is one strip per class. Crosses mark `centres`, the means (K,
+    latent_dim) of the Gaussians of a VampPrior.
     """
-    points, lift, axis_labels = latent_plane(np.asarray(mean))
     latent_dim = mean.shape[1]
+    points, lift, axis_labels = latent_plane(mean)
     if latent_dim == 1:
         points = strips(points, labels, class_names)
-    right = 176 if class_names else 20  # pixels, with room for the legend
+    right = 176 if class_names else 20  # A legend needs 156 pixels
     figure, axes = _new_figure(title, 740, 740, left=84, right=right, bottom=60, labels=axis_labels)
     scatter(axes, points, labels, class_names, s=9)
     if class_names:
@@ -82,7 +77,7 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
             loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
         )  # fmt: skip
     if centres is not None:
-        marks = project(np.asarray(centres), lift)
+        marks = project(centres, lift)
         mark(axes, marks)
         points = np.concatenate([points, marks])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -92,27 +87,21 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
     axes.set(xlim=xlim, ylim=ylim)
     if latent_dim == 1:
         axes.set_yticks([])
-    if latent_dim > 2:  # long numbers must not push the long label out of the figure
+    if latent_dim > 2:  # Long numbers must not push the long label out of the figure
         axes.yaxis.set_label_coords(-0.086, 0.5)
     return figure
 
 
-def mark(axes, marks, zoom=1):
-    """Mark the points (K, 2) of the Gaussians of a VampPrior."""
-    axes.scatter(*marks.T, s=40 * zoom, c="black", marker="x", linewidths=zoom)
-
-
 @matplotlib_defaults()
 def show_grid(decode, mean, title):
-    """Return the figure of 16 x 16 images decoded from a grid in the latent plane.
+    """Return the figure of the images that are decoded from the 16 x 16 points of the latent grid.
 
-    V1 increases from left to right, and V2 from top to bottom, from -4 to 4. With one latent
-    dimension, 256 points from -4 to 4 are shown row by row. With more than two, the means determine
-    the plane. There are no gutters, and intensities are absolute.
+    V1 increases from left to right, and V2 from top to bottom, from -4 to 4.
     """
-    _, lift, axis_labels = latent_plane(np.asarray(mean))
+    _, lift, axis_labels = latent_plane(mean)
     canvas = grid_canvas(decode, lift)
     figure, axes = _image_figure(title, canvas, GRID_EXTENT, left=60, bottom=60, labels=axis_labels)
+    axes.locator_params("y", integer=True)  # Long numbers would push the label out of the figure
     if mean.shape[1] == 1:
         axes.set_xticks([])
         axes.set_yticks(GRID, [f"{v:.1f}" for v in lift(latent_grid()[:: len(GRID)])[:, 0]])
@@ -127,28 +116,25 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     """Return the figure of the first 8 test images per class, each above its reconstruction.
 
     The first ten classes are shown, two per row, in the order of `class_names`. Without classes,
-    the first 80 images are shown. `images` are uint8 (n, height, width, channels). Places without
-    an image stay white. Intensities are absolute.
+    the first 80 images are shown. `images` are uint8 (n, height, width, channels).
     """
     if not class_names:
-        labels = np.arange(len(images)) // 8  # as if each row were a class
+        labels = np.arange(len(images)) // 8  # (n,) Each row of 8 images counts as a class
     n = min(len(class_names) or -(-len(images) // 8), MOST_BLOCKS)
-    indices = np.full((n, 8), -1)  # of the images in each row
-    for label in range(n):
-        found = np.flatnonzero(labels == label)[:8]
-        indices[label, : len(found)] = found
-    present, chosen = indices >= 0, indices[indices >= 0]
+    found = [np.flatnonzero(labels == label)[:8] for label in range(n)]
+    present = np.arange(8) < np.array([[len(of_class)] for of_class in found])  # (n, 8)
+    chosen = np.concatenate(found)
     rows = np.ones((n, 2, 8, *images.shape[1:]))
     rows[:, 0][present] = images[chosen] / 255
-    rows[:, 1][present] = np.asarray(decode(np.asarray(mean)[chosen]))
+    rows[:, 1][present] = decode(mean[chosen])
     gutter, blocks = 6, [tile(np.concatenate(row), columns=8) for row in rows]
-    # The size of one pixel of the figure, in pixels of the canvas
+    # One pixel of the figure has this size in pixels of the canvas
     pixel = 1 / zoom(*tile(np.array(blocks), columns=2, gutter=gutter).shape[:2])
     heading = math.ceil(24 * pixel) if class_names else 0
     blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0), (0, 0)), constant_values=1)
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
-    down, across = np.add(blocks.shape[1:3], gutter)  # to the next block
+    down, across = np.add(blocks.shape[1:3], gutter)  # The distance from one block to the next
     for i, name in enumerate(class_names[:n]):
         x, y = i % 2 * across, i // 2 * down + heading
         axes.text(x, y - 6 * pixel, shorten(name, 40), size=12, va="baseline")
@@ -160,18 +146,12 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
 
 @matplotlib_defaults()
 def show_pseudo_inputs(pseudo_inputs, title):
-    """Return the figure of the first 64 pseudo-inputs (K, height, width, channels) of a VampPrior.
-
-    Intensities are absolute.
-    """
+    """Return the figure of the first 64 pseudo-inputs (K, height, width, channels)."""
     return _image_figure(title, tile(np.asarray(pseudo_inputs)[:64], columns=8, gutter=6))[0]
 
 
 def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_inputs=None):
-    """Return the figures of an epoch on a Dataset, as a dict from kind to figure.
-
-    A VampPrior has `centres` and `pseudo_inputs`, which give one more figure.
-    """
+    """Return the figures of an epoch on a Dataset, as a dict from kind to figure."""
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
     figures = {
         "clothes": generate_random_clothes(decode, random_vector, title),
@@ -189,21 +169,16 @@ def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_
 
 def clothes_canvas(decode, random_vector):
     """Return the canvas of `generate_random_clothes`."""
-    images = np.asarray(decode(random_vector))
-    return tile(scale_each(images), columns=8, by_column=True, gutter=6)
+    return tile(scale_each(decode(random_vector)), columns=8, by_column=True, gutter=6)
 
 
 def grid_canvas(decode, lift):
     """Return the canvas of `show_grid`."""
-    return tile(np.asarray(decode(lift(latent_grid()))), columns=len(GRID))
+    return tile(decode(lift(latent_grid())), columns=len(GRID))
 
 
 def class_colors(class_names):
-    """Return one colour per class, as a dict in alphabetical order.
-
-    The colours are those of matplotlib's 10-colour palette if it is large enough, then of its
-    20-colour palette, then evenly spaced rainbow colours.
-    """
+    """Return one colour per class, as a dict in alphabetical order."""
     n, maps = len(class_names), matplotlib.colormaps
     few = maps["tab10" if n <= 10 else "tab20"].colors
     colors = few[:n] if n <= 20 else maps["turbo"](np.linspace(0, 1, n))
@@ -211,24 +186,29 @@ def class_colors(class_names):
 
 
 def class_handles(class_names, longest):
-    """Return one dot per class for a legend, in alphabetical order.
+    """Return the dots and names of a legend, for at most MOST_NAMES classes.
 
-    Names are shortened to `longest` characters. If there are more than MOST_NAMES classes, only
-    that many are included, evenly spaced from the first to the last.
+    The classes are evenly spaced in alphabetical order. Names have at most `longest` characters.
     """
     colors, n = [*class_colors(class_names).items()], len(class_names)
     shown = np.linspace(0, n - 1, min(n, MOST_NAMES)).round().astype(int)
-    return [
-        Line2D([], [], marker="o", markersize=8, linestyle="", color=color, label=label)
-        for name, color in (colors[i] for i in shown)
-        for label in [" " * name.startswith("_") + shorten(name, longest)]  # "_" hides a label
-    ]
+    dot, handles = {"marker": "o", "markersize": 8, "linestyle": ""}, []
+    for name, color in (colors[i] for i in shown):
+        # Without the space, matplotlib would hide a label that starts with "_"
+        label = " " * name.startswith("_") + shorten(name, longest)
+        handles.append(Line2D([], [], color=color, label=label, **dot))
+    return handles
 
 
 def shorten(name, longest):
     """Return a name in one line of at most `longest` characters."""
     name = " ".join(name.split())
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def mark(axes, marks, zoom=1):
+    """Draw crosses at the means (K, 2) of the Gaussians of a VampPrior."""
+    axes.scatter(*marks.T, s=40 * zoom, c="black", marker="x", linewidths=zoom)
 
 
 def scatter(axes, points, labels, class_names, s):
@@ -241,7 +221,7 @@ def scatter(axes, points, labels, class_names, s):
 
 
 def _image_figure(title, canvas, extent=None, **around):
-    """Return a figure of one canvas, and its axes, which are hidden if they have no `extent`."""
+    """Return a figure of one canvas, and its axes, which are hidden if there is no `extent`."""
     size = [round(zoom(*canvas.shape[:2]) * side) for side in canvas.shape[1::-1]]
     figure, axes = _new_figure(title, *size, **around)
     show(axes, canvas, extent)
@@ -251,10 +231,7 @@ def _image_figure(title, canvas, extent=None, **around):
 
 
 def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, labels=("", "")):
-    """Return a figure with a title and one panel, and its axes. All sizes are in pixels.
-
-    The panel's edges are at whole pixels, so that enlarged images are sharp.
-    """
+    """Return a figure with a title and one panel, and its axes. All sizes are in whole pixels."""
     top, aside = 48, max(0, NARROWEST - left - panel_width - right) // 2
     left, right = left + aside, right + aside
     width, height = left + panel_width + right, bottom + panel_height + top
@@ -264,6 +241,6 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
     axes.set_xlabel(labels[0], size=12)
     axes.set_ylabel(labels[1], size=12)
     text = figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
-    FigureCanvasAgg(figure)  # needed to measure the text
+    FigureCanvasAgg(figure)  # A title can only be measured on a canvas
     text.set_size(14 * min(1, (width - 20) / max(1, text.get_window_extent().width)))
     return figure, axes
