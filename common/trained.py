@@ -1,4 +1,4 @@
-"""A finished run in use: its models, settings and data."""
+"""Use a finished run: encode images, decode latent vectors, and draw from its prior."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ from common.program.errors import UserError
 import numpy as np
 import tensorflow as tf
 
-LARGEST_CODE = 1e15  # sums of squares of millions of larger numbers are inexact in float32
+LARGEST_CODE = 1e15  # float32 loses precision when it sums millions of squares of larger numbers
 
 
 class Trained:
-    """A finished run.
+    """A finished run: its settings, models and data.
 
     Attributes:
         folder: pathlib.Path, OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
@@ -30,13 +30,7 @@ class Trained:
     """
 
     def __init__(self, folder, settings, models=None, encode=None, decode=None):
-        """Store the settings and models of a run.
-
-        Args:
-            folder, settings: see the attributes.
-            models: dict with the models "encoder", "decoder" and, for a VampPrior, "prior".
-            encode, decode: the functions of these names in the script.
-        """
+        """Store the settings of a run, its models by name, and two functions of its script."""
         self.folder, self.settings = Path(folder), settings
         self.model, self.flags = settings["model"], settings["flags"]
         self.dataset, self.title = settings["dataset"]["name"], settings["dataset"]["title"]
@@ -52,28 +46,20 @@ class Trained:
 
     @property
     def epochs(self):
-        """The number of epochs that the models were trained for."""
-        return self.settings.get(
-            "trained_epochs", self.flags["epochs"]
-        )  # earlier versions stored it as this flag
+        """Return the number of epochs for which the models were trained."""
+        # Earlier versions stored this number as the flag
+        return self.settings.get("trained_epochs", self.flags["epochs"])
 
     def encode(self, images):
-        """Return the means of the latent vectors of images.
+        """Return the encoder's means (n, latent_dim) for images (n, height, width, channels).
 
-        Args:
-            images: array (n, height, width, channels) of integers from 0 to 255 or floats from 0
-                to 1, with the shape of the training images.
-
-        Returns:
-            A float array (n, latent_dim).
-
-        Raises:
-            ValueError: the shape or the values are invalid.
+        The images are integers from 0 to 255 or floats from 0 to 1. Raises ValueError for other
+        values, or if the shape is not that of the training images.
         """
         images, dtype = np.asarray(images), self.flags["dtype"]
-        shape = tuple(self.decoder.image_shape)
-        if images.ndim != 4 or images.shape[1:] != shape:
-            raise ValueError(f"images must have the shape (n, *{shape}), but have {images.shape}")
+        if images.shape[1:] != (shape := tuple(self.decoder.image_shape)):
+            expected = ", ".join(map(str, ("n", *shape)))
+            raise ValueError(f"images must have the shape ({expected}), but have {images.shape}")
         kind, high = images.dtype.kind, 1 if images.dtype.kind == "f" else 255
         if kind not in "fiu" or (images.size and not 0 <= images.min() <= images.max() <= high):
             raise ValueError("images must be floats from 0 to 1 or integers from 0 to 255")
@@ -81,57 +67,41 @@ class Trained:
         return in_batches(lambda batch: self._encode(to_input(batch, dtype)), images)
 
     def decode(self, z):
-        """Return the images of latent vectors.
+        """Return the images (n, height, width, channels) decoded from vectors z (n, latent_dim).
 
-        Args:
-            z: array (n, latent_dim).
-
-        Returns:
-            A float array (n, height, width, channels) of intensities in [0, 1].
-
-        Raises:
-            ValueError: the shape is invalid.
+        The images are floats in [0, 1]. Raises ValueError if z has another shape.
         """
-        z, dtype = np.asarray(z, float), self.flags["dtype"]
-        if z.ndim != 2 or z.shape[1] != self.flags["latent_dim"]:
-            shape = f"(n, {self.flags['latent_dim']})"
-            raise ValueError(f"latent vectors must have the shape {shape}, but have {z.shape}")
-        return in_batches(lambda batch: self._decode(tf.cast(batch, dtype)), z)
+        z, dim = np.asarray(z, float), self.flags["latent_dim"]
+        if z.shape[1:] != (dim,):
+            raise ValueError(f"latent vectors must have the shape (n, {dim}), but have {z.shape}")
+        return in_batches(lambda batch: self._decode(tf.cast(batch, self.flags["dtype"])), z)
 
     def mixture(self):
         """Return the distribution of the prior: a StandardNormal, or the Mixture of a VampPrior."""
         return self.prior.distribution(self.encoder)
 
     def centres(self):
-        """Return the means (K, latent_dim) of the Gaussians of a VampPrior; None for N(0, I)."""
+        """Return the means (K, latent_dim) of the Gaussians of a VampPrior, or None for N(0, I)."""
         mixture = self.mixture()
         return None if isinstance(mixture, StandardNormal) else mixture.mean.numpy()
 
     def draw(self, n, seed=0):
-        """Return `n` draws from the prior as an array (n, latent_dim).
-
-        Raises:
-            ValueError: n is not a whole number of 0 or more.
-        """
-        if not isinstance(n, int | np.integer) or n < 0:
+        """Return `n` draws (n, latent_dim) from the prior. Raise ValueError if n is invalid."""
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise ValueError(f"the number of draws must be 0 or a positive integer, but is {n!r}")
         flags = self.flags
         return self.mixture().sample(n, flags["latent_dim"], seed, flags["dtype"]).numpy()
 
     def sample(self, n, seed=0):
-        """Return `n` draws from the prior (n, latent_dim) and their images, as from `decode`."""
+        """Return `n` draws (n, latent_dim) from the prior, and the images decoded from them."""
         z = self.draw(n, seed)
         return z, self.decode(z)
 
     def data(self, data_dir=None):
         """Return the data set of the run, a common.data.sources.Dataset.
 
-        Args:
-            data_dir: the folder of TFDS, or the folder of pictures, if it was moved.
-
-        Raises:
-            UserError: the images are not found or have changed since the training, or what
-                load_dataset raises.
+        If the folder of TFDS or of the pictures was moved, `data_dir` is its new path. Raises
+        UserError if the images are not found or have changed since the training.
         """
         flags, images = self.flags, self.flags["images"]
         if images and not data_dir and not Path(images).is_dir():
@@ -146,33 +116,30 @@ class Trained:
         if data.fingerprint != self.settings["dataset"]["fingerprint"]:
             raise UserError(
                 f"The images of {self.title} have changed since the run in {self.folder} was "
-                "trained.\nGive the folder of the original images with --data-dir, or retrain it."
+                "trained.\nGive the original folder with --data-dir, or retrain the run."
             )
         return data
 
     @property
     def fingerprint(self):
-        """A hexadecimal digest of the weights of all models."""
+        """Return a hexadecimal digest of the weights of all models."""
         prior = getattr(self.prior, "weights", [])
         return fingerprint(self.encoder.weights + self.decoder.weights + prior)
 
 
 def check_codes(run, z):
     """Raise UserError if latent vectors (n, latent_dim) of a run are too large for the metrics."""
-    if not (largest := np.abs(z).max()) < LARGEST_CODE:  # also if it is NaN
+    if not (largest := np.abs(z).max()) < LARGEST_CODE:  # This is also true for NaN
         raise UserError(
             f"The latent vectors of the run in {run.folder} are as large as {largest:.1g}, because "
-            "its training diverged. Leave the run out."
+            "its training diverged. Leave out this run."
         )
 
 
 def active_dimensions(mean):
-    """Return the number of latent dimensions whose mean varies by more than 0.01 over the images.
+    """Return the number of latent dimensions whose means (n, latent_dim) have a variance over 0.01.
 
     Source: Burda, Grosse & Salakhutdinov (2015), section 4.
-
-    Args:
-        mean: array (n, latent_dim), the means of n images.
     """
     return int((np.var(mean, axis=0) > 0.01).sum())
 
@@ -183,6 +150,6 @@ def fingerprint(weights):
 
 
 def fingerprint_of_losses(rows):
-    """Return a hexadecimal digest of the losses, one dict per epoch, without the training times."""
+    """Return a hexadecimal digest of the losses, one dict per epoch, without training times."""
     numbers = [[float(v) for name, v in row.items() if name != "seconds"] for row in rows]
     return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
