@@ -15,7 +15,7 @@ from common.trained import Trained
 import keras
 import tensorflow as tf
 
-SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}  # by the name of a run's folder
+SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}  # The folder of a run has one of these names
 
 
 def load_run(folder):
@@ -28,16 +28,25 @@ def load_run(folder):
         UserError: there is no run, it is not finished, or one of its files is damaged.
     """
     run = read_run(folder)
-    script, folder = SCRIPTS[run.model], run.folder
-    named = {} if run.flags["images"] else {"dataset": run.flags["dataset"] or run.dataset}
-    command = _command(script, run.flags | named, folder)
+    script, folder, flags = SCRIPTS[run.model], run.folder, run.flags
+    named = {} if flags["images"] else {"dataset": flags["dataset"] or run.dataset}
+    command = _command(script, flags | named, folder)
     if not has_models(run):
         raise UserError(f"The run in {folder} is not finished. To continue it:\n{command}")
     repair = f"To write it again:\n{command}"
-    with keras_in(run.flags["dtype"]):
-        models = untrained(script, run.flags, run.settings["dataset"]["image_shape"])
+    with keras_in(flags["dtype"]):
+        models = untrained(script, flags, run.settings["dataset"]["image_shape"])
         for name, model in models.items():
-            _load_weights(model, folder / f"{name}.keras", repair)
+            file = folder / f"{name}.keras"
+            try:
+                model.load_weights(file)  # This ignores the configuration in the file
+            except (MemoryError, PermissionError):
+                raise
+            except Exception as error:  # Damaged files raise many kinds of exceptions
+                raise UserError(
+                    f"{file} is damaged, or belongs to a model of another kind or size: "
+                    f"{reason(error)}. {repair}"
+                ) from error
     run = Trained(folder, run.settings, models, script.encode, script.decode)
     if run.fingerprint != run.settings.get("models"):
         raise UserError(
@@ -48,10 +57,10 @@ def load_run(folder):
 
 
 def untrained(script, flags, image_shape):
-    """Return the models of a script's run before training, by name. A VampPrior contains zeros."""
+    """Return the models of a script before training, by name. Pseudo-inputs are zeros."""
     dim, number = flags["latent_dim"], flags.get("vamp_prior")
     encoder, decoder = script.Encoder(dim), script.Decoder(dim, image_shape)
-    encoder(tf.zeros((1, *image_shape), keras.config.floatx()))
+    encoder(tf.zeros((1, *image_shape), keras.config.floatx()))  # creates the weights
     decoder(tf.zeros((1, dim), keras.config.floatx()))
     models = {"encoder": encoder, "decoder": decoder}
     return models | ({"prior": VampPrior(number, image_shape)} if number else {})
@@ -64,32 +73,26 @@ def has_models(run):
 
 
 def read_run(folder):
-    """Return a run without its models, which can neither encode nor decode. See `load_run`."""
+    """Return the run in a folder without loading its models, which `encode` and `decode` need."""
     folder = Path(folder)
-    model = folder.resolve().name
+    model, file = folder.resolve().name, folder / "settings.json"
     if model not in SCRIPTS:
         raise UserError(
             f"{folder} is not the folder of a run and contains none. Give OUTPUT_DIR/DATASET/cvae "
             "or OUTPUT_DIR/DATASET/mmd."
         )
-    script = SCRIPTS[model]
+    script, again = SCRIPTS[model], "To write it again, repeat the command that trained the run."
     try:
-        settings = read_json(folder / "settings.json")
+        settings = read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / "checkpoints").is_dir():
-            raise UserError(
-                f"{folder / 'settings.json'} is missing. The command that trained this run writes "
-                "it again."
-            ) from None
+            raise UserError(f"{file} is missing. {again}") from None
         command = _command(script, {"dataset": folder.resolve().parent.name}, folder)
         raise UserError(f"There is no run in {folder}. To train one:\n{command}") from None
     if settings["model"] != model:
-        raise UserError(
-            f"{folder / 'settings.json'} belongs to a run of the model {settings['model']!r}. The "
-            "command that trained this run writes it again."
-        )
-    defaults = vars(script.get_args([]))  # for flags that are newer than the run
-    settings["flags"] = defaults | settings["flags"]
+        raise UserError(f"{file} belongs to a run of the model {settings['model']!r}. {again}")
+    # A run can be older than some flags, which then have their defaults
+    settings["flags"] = vars(script.get_args([])) | settings["flags"]
     return Trained(folder, settings)
 
 
@@ -99,17 +102,3 @@ def _command(script, flags, folder):
     flags = {**flags, "output_dir": str(inner.parents[1]), "fresh": None}
     words = to_words(flags, vars(script.get_args([])))
     return command_line(["python", f"{script.__name__}.py", *words])
-
-
-def _load_weights(model, file, repair):
-    """Load the weights of an untrained Keras model from a .keras file, and nothing else.
-
-    Raises UserError, with the advice `repair`, if the file does not fit the model.
-    """
-    try:
-        model.load_weights(file)
-    except (MemoryError, PermissionError):
-        raise
-    except Exception as error:  # damaged files raise many kinds of exceptions
-        what = "damaged, or belongs to a model of another kind or size"
-        raise UserError(f"{file} is {what}: {reason(error)}. {repair}") from error

@@ -1,4 +1,4 @@
-"""Several finished runs: find them, name them, and choose where a program on them may write."""
+"""Find finished runs, give them titles, and check the place of a program's output."""
 
 from pathlib import Path
 
@@ -7,19 +7,17 @@ from common.program.files import check_writable
 from common.program.flags import dashed, given
 from common.training.folder import MODELS
 
-NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}
+NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}  # Titles contain these names of the models
 
 
 def find_runs(folders):
-    """Return the folders of runs that are or are in the given folders. By default, use outputs/."""
+    """Return the folders of all runs in the given folders. By default, use the folder outputs."""
     if not folders:
         files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
         found = sorted({file.parents[1].name for file in files})
         if len(found) > 1 and "fashion_mnist" not in found:
-            raise UserError(
-                f"The folder outputs contains runs on {' and '.join(found)}. Give the folder of "
-                "one data set."
-            )
+            several = f"The folder outputs contains runs on {' and '.join(found)}"
+            raise UserError(f"{several}. Give the folder of one data set.")
         name = found[0] if len(found) == 1 else "fashion_mnist"
         return [Path("outputs", name, model) for model in MODELS]
     runs = []
@@ -32,13 +30,13 @@ def find_runs(folders):
 
 
 def images_of(run):
-    """Return what identifies the images of a run: name, shape and fingerprint of the data set."""
+    """Return the name, shape and fingerprint of a run's data set, which identify its images."""
     dataset = run.settings["dataset"]
     return dataset["name"], " x ".join(map(str, dataset["image_shape"])), dataset["fingerprint"]
 
 
 def first_of_each(runs):
-    """Return a dict that maps each data set, a result of `images_of`, to the first run on it."""
+    """Return a dict from each data set, as `images_of` describes it, to the first run on it."""
     firsts = {}
     for run in runs:
         firsts.setdefault(images_of(run), run)
@@ -46,8 +44,8 @@ def first_of_each(runs):
 
 
 def tell_apart(runs):
-    """Make the titles of different images different. Add their shape, and a number if necessary."""
-    images = {}  # by title
+    """Add the image shape, and a number if necessary, to equal titles of different data sets."""
+    images = {}
     for run in runs:
         images.setdefault(run.title, {})[images_of(run)] = None
     for run in runs:
@@ -58,27 +56,26 @@ def tell_apart(runs):
 
 
 def words(flags):
-    """Return flags as the user types them, without dashes in front: `vamp-prior 500`."""
+    """Return flags as the user types them, such as `vamp-prior 500`, without "--" in front."""
     return [dashed(k) + ("" if v is True else f" {v}".removesuffix(".0")) for k, v in flags.items()]
 
 
 def titles(runs, ignored):
-    """Return a title per run: its model, its data set and its flags, if they differ between runs.
+    """Return one title per run, with its model, and with its data set and flags if they differ.
 
-    Flags in `ignored` are left out.
+    The titles do not contain the flags in `ignored`.
     """
     found = []
     for run in runs:
-        flags = given(run.flags | {"epochs": run.epochs})  # the epoch of the models
-        flags = {name: value for name, value in flags.items() if name not in ignored}
-        found.append((run.title, *words(flags)))
+        flags = given(run.flags | {"epochs": run.epochs})
+        found.append((run.title, *words({k: v for k, v in flags.items() if k not in ignored})))
     shared = set.intersection(*map(set, found))
     differing = [[word for word in more if word not in shared] for more in found]
     return [", ".join([NAMES[run.model], *d]) for run, d in zip(runs, differing, strict=True)]
 
 
 def check_place(path):
-    """Create the parent folder of `path`. Raise OSError, or UserError if it contains a run."""
+    """Create the parent folder of `path`. Raise UserError if that folder is the folder of a run."""
     folder = path.parent
     if (folder / "settings.json").exists():
         raise UserError(f"{folder} is the folder of a run. Choose another --output.")
