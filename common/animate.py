@@ -22,7 +22,7 @@ def get_args(argv=None):
 
 
 if __name__ == "__main__":
-    start(get_args)  # answers --help before the imports below, which take seconds
+    start(get_args)  # Answer --help before the imports below, which take seconds
 
 from common.program.errors import UserError
 from common.program.files import replacing_unlocked
@@ -30,18 +30,16 @@ from common.training.folder import FIGURES, MODELS, PSEUDO_INPUTS
 
 from PIL import Image
 
-FRAME, LAST_FRAME = 200, 2000  # milliseconds
+FRAME, LAST_FRAME = 200, 2000  # A frame is shown for this many milliseconds
 
 
 def find_figures(folder):
-    """Return the figures of a run: a dict from the kind to two or more PNGs in order of epochs.
-
-    Raises UserError if no kind has two figures, or if the folder is not that of a run.
-    """
+    """Return the figures of a run: a dict from the kind to two or more PNGs in order of epochs."""
     model, figures = folder.resolve().name, {}
     if model not in MODELS or not folder.is_dir():
         raise UserError(
-            f"{folder} is not a run. Give OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd."
+            f"{folder} is not the folder of a run. Give OUTPUT_DIR/DATASET/cvae or "
+            "OUTPUT_DIR/DATASET/mmd."
         )
     for kind in (*FIGURES, PSEUDO_INPUTS):
         start = f"{model}_{kind}_epoch_"
@@ -50,24 +48,26 @@ def find_figures(folder):
         if len(epochs) > 1:
             figures[kind] = [files[epoch] for epoch in epochs]
     if not figures:
-        advice = "Retrain the run with a smaller --plot-every."
-        raise UserError(f"{folder} does not contain two figures of the same kind. {advice}")
+        raise UserError(
+            f"{folder} does not contain two figures of the same kind. Retrain the run with a "
+            "smaller --plot-every."
+        )
     return figures
 
 
 def read_frame(file):
-    """Return a figure with at most 256 colours, without dithering. Greys keep their values."""
+    """Return the image in a PNG file with at most 256 colours, as a GIF requires."""
     try:
         with Image.open(file) as image:
-            return image.convert("RGB").quantize(dither=Image.Dither.NONE)
+            return image.convert("RGB").quantize(dither=Image.Dither.NONE)  # This keeps all greys
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno:  # for example, a missing permission
+        if getattr(error, "errno", None):  # For example, the user may not read the file
             raise
         raise UserError(f"{file} is damaged: {error}. Delete it to leave out its frame.") from error
 
 
 def main(argv=None):
-    """Write the GIFs of a run, and print the path of each one."""
+    """Write the GIFs of a run, and print the path of each GIF."""
     folder = Path(get_args(argv).run)
     for kind, files in find_figures(folder).items():
         first, *others = map(read_frame, files)

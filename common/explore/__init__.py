@@ -1,1 +1,1 @@
-"""The explorer: a page that shows the latent spaces of finished runs. See README.md."""
+"""Write a page to explore the latent spaces of finished runs. See README.md."""

@@ -1,8 +1,7 @@
 """Write an HTML page that shows the latent spaces of finished runs.
 
-RUN is the folder of a run, or a folder that contains runs. The default is the two runs on
-Fashion-MNIST in outputs/. The page is explorer.html, in the folder that contains the first run.
-Two runs on Fashion-MNIST take about 22 seconds on two CPU cores.
+RUN is the folder of a run, or a folder that contains runs. The default is the runs in outputs/. The
+page of two runs on Fashion-MNIST takes about 22 seconds on two CPU cores.
 
     python -m common.explore
     python -m common.explore outputs/fashion_mnist outputs/beta1/fashion_mnist/cvae
@@ -22,7 +21,7 @@ def get_args(argv=None):
 
 
 if __name__ == "__main__":
-    start(get_args)  # answers --help before the imports below, which take seconds
+    start(get_args)  # Answer --help before the imports below, which take seconds
 
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from common.runs import check_place, find_runs
 
 
 def main(argv=None):
-    """Read the runs and write their page."""
+    """Read the runs, write their page, and print its path."""
     args = get_args(argv)
     with set_up(0, "float32"):
         runs = [load_run(folder) for folder in find_runs(args.runs)]

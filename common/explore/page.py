@@ -1,4 +1,4 @@
-"""The page: what it shows of finished runs, as one HTML file without a server or a network."""
+"""Write what the explorer shows of finished runs to one HTML file, which needs no network."""
 
 import base64
 import contextlib
@@ -27,23 +27,24 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from sklearn.decomposition import PCA
 
-MARK = b'<meta name="generator" content="common.explore">'  # at the top of every page
-# All scripts except decoder.js, in their order in the page. They share one scope
+MARK = b'<meta name="generator" content="common.explore">'  # Every page contains this tag
+# The page contains these scripts in this order. decoder.js is separate, because workers run it
 SCRIPTS = "elements state latent canvas plot view input morphing draws panels legend table main"
-MOST_BYTES = 4_200_000  # size of the picture of a test set
-WEBP_SIDE = 16_383  # pixels, the limit of WebP
-SLIDERS = 8  # number of principal components in addition to the two of the plane
-LAYERS = ("dense", "deconv1", "deconv2", "deconv3")
+MOST_BYTES = 4_200_000  # The picture of all test images has about this size at most
+WEBP_SIDE = 16_383  # The WebP format allows this many pixels per side
+SLIDERS = 8  # The page has at most this many principal components beyond those of the plane
 
 
 def to_html(content):
     """Return the page with this content, as bytes."""
     parts = {"style": read("style.css"), "decoder": read("scripts/decoder.js")}
     parts["script"] = "\n".join(read(f"scripts/{name}.js") for name in SCRIPTS.split())
-    # The content security policy of the page allows only this style and script, by their hashes
-    hashes = {f"{name}_hash": digest(parts[name]) for name in ("style", "script")}
-    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")  # escapes </script>
-    return Template(read("page.html")).substitute(parts, data=data, **hashes).encode()
+    # The content security policy of the page allows only a style and a script with these hashes
+    for name in ("style", "script"):
+        digest = hashlib.sha256(parts[name].encode()).digest()
+        parts[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode()}"
+    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")  # It may contain </script>
+    return Template(read("page.html")).substitute(parts, data=data).encode()
 
 
 def read(name):
@@ -51,16 +52,10 @@ def read(name):
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def digest(text):
-    """Return the hash of a style or script, as a content security policy requires it."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
 def content(runs, data_dir=None):
-    """Return all that the page shows of runs (common.trained.Trained), as a dict for JSON.
+    """Return all that the page shows of finished runs, as a dict for JSON.
 
-    `data_dir` is the folder of TFDS, or the folder of pictures, if it was moved. Raises OSError or
-    UserError if the images of a run cannot be read, or its training diverged.
+    `runs` are of the class common.trained.Trained, and `data_dir` is as in its method `data`.
     """
     tell_apart(runs)
     data = {key: run.data(data_dir) for key, run in first_of_each(runs).items()}
@@ -77,10 +72,9 @@ def content(runs, data_dir=None):
 
 
 def dataset(data):
-    """Return the classes and test images of a common.data.sources.Dataset, and their numbers.
+    """Return what the page shows of a Dataset, and the numbers of the shown images in the test set.
 
-    The images are in one picture, sorted by class. Their numbers are their places in the test set.
-    If the picture would be too large, only the first images are used.
+    One picture contains the images, sorted by class. To limit its size, only the first are shown.
     """
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     sample = images[:500]
@@ -102,7 +96,7 @@ def dataset(data):
 
 
 def sprite(images):
-    """Return uint8 images (n, h, w, channels) as one lossless WebP, and its number of columns."""
+    """Return uint8 images (n, height, width, channels) as one WebP, and its number of columns."""
     columns = math.isqrt(len(images) - 1) + 1
     canvas, file = tile(images, columns), io.BytesIO()
     picture = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)
@@ -111,9 +105,9 @@ def sprite(images):
 
 
 def of_run(run, data, numbers):
-    """Return what a panel shows of a run, and the ends (2, 2) of what it must show at first.
+    """Return what a panel shows of a run on a Dataset, and its lowest and highest coordinates.
 
-    `data` is the data set of the run. `numbers` are those of the page's images in its test set.
+    The coordinates are (2, 2). `numbers` are those of the shown images in the test set.
     """
     mean = run.encode(data.test_images[:MOST_IMAGES])
     check_codes(run, mean)
@@ -125,6 +119,7 @@ def of_run(run, data, numbers):
         pca = PCA(min(2 + SLIDERS, *mean.shape), svd_solver="full").fit(mean)
         origin, axes, spread = pca.mean_, pca.components_, np.sqrt(pca.explained_variance_[2:])
     mixture = None if centres is None else run.mixture()._asdict()
+    layers = "dense", "deconv1", "deconv2", "deconv3"
     return {
         "about": f"{run.title}, epoch {run.epochs}, seed {run.flags['seed']}",
         "latentDim": dim,
@@ -135,38 +130,36 @@ def of_run(run, data, numbers):
         "axes": axes.tolist(),
         "spread": [float(max(sd, 1e-6)) for sd in spread],
         "mixture": mixture and {name: encode(value) for name, value in mixture.items()},
-        "decoder": {name: layer(getattr(run.decoder, name)) for name in LAYERS},
+        "decoder": {name: layer(getattr(run.decoder, name)) for name in layers},
         "tables": tables(run),
     }, ends
 
 
 def layer(keras_layer):
-    """Return the weights of a layer. A kernel (3, 3, f, c) becomes (c, 3, 3, f)."""
+    """Return the weights of a layer. decoder.js needs kernels (3, 3, f, c) as (c, 3, 3, f)."""
     kernel = keras_layer.kernel.numpy()
     kernel = kernel.transpose(3, 0, 1, 2) if kernel.ndim == 4 else kernel
     return {"kernel": encode(kernel), "bias": encode(keras_layer.bias)}
 
 
 def tables(run):
-    """Return the flags, last losses and metrics of a run: a list of dicts with rows of text.
-
-    The page does not show where the folders of the run are, because the user may share it.
-    """
+    """Return the tables of a run's flags, last losses and metrics, as dicts with rows of text."""
+    # The user may share the page, so it does not contain the paths of folders
     flags = [
         [f"--{dashed(name)}", Path(value).name if name == "images" else str(value)]
         for name, value in given(run.flags).items()
         if name not in ("output_dir", "data_dir")
     ]
-    groups = [("Flags", flags, {}), ("Losses of the last epoch", losses(run), {})]
-    groups.append(("Metrics", *measured(run)))
-    return [{"title": t, "rows": rows, "meanings": about} for t, rows, about in groups if rows]
+    found = ("Flags", flags, {}), ("Losses of the last epoch", losses(run), {})
+    found += (("Metrics", *measured(run)),)
+    return [{"title": t, "rows": rows, "meanings": about} for t, rows, about in found if rows]
 
 
 def losses(run):
     """Return the last row of a run's losses.csv as text, or [] if the file was changed."""
     with contextlib.suppress(OSError, ValueError, TypeError, csv.Error):
         with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))[: run.epochs]  # more if the run is being extended
+            rows = list(csv.DictReader(file))[: run.epochs]  # A run that is being extended has more
         if rows and fingerprint_of_losses(rows) == run.settings.get("losses"):
             names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
             return [[name, f"{float(rows[-1][name]):.5g}"] for name in names]
@@ -174,11 +167,8 @@ def losses(run):
 
 
 def measured(run):
-    """Return the rows of the metrics that a comparison measured of a run, and their definitions.
-
-    Both are empty if it measured none, other models, or another version of the metrics.
-    """
-    with contextlib.suppress(OSError, UserError):
+    """Return the rows of the metrics that a comparison stored for a run, and their definitions."""
+    with contextlib.suppress(OSError, UserError):  # The run may not have been compared
         kept = read_json(run.folder / "metrics.json")
         basis, values = kept["basis"], kept["values"]
         if (basis.get("version"), basis["models"]) == (VERSION, run.settings.get("models")):
