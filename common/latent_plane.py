@@ -69,7 +69,7 @@ def in_plane(mean, labels, class_names, centres=None):
     Returns:
         points: (n, 2) the means in the plane, in strips if there is one latent dimension.
         marks: (K, 2) the `centres` in the plane, or (1, 2) the origin for N(0, I).
-        ends: (2, 2) the lowest and highest coordinates to show, without 0.1 % of the points each.
+        ends: (2, 2) the lowest and highest coordinates to show. 0.1 % of the points exceed each.
         lift, labels: as from `latent_plane`.
     """
     points, lift, axis_labels = latent_plane(mean)
@@ -82,6 +82,6 @@ def in_plane(mean, labels, class_names, centres=None):
 
 
 def square_around(ends):
-    """Return the centre (2,) and half the side of a square that contains `ends` (k, 2, 2)."""
+    """Return the centre (2,) and half the side of a square that contains k `ends` (k, 2, 2)."""
     low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
     return (low + high) / 2, 0.53 * (high - low).max()

@@ -75,7 +75,7 @@ def titles(runs, ignored):
 
 
 def check_place(path):
-    """Create the parent folder of `path`. Raise UserError if that folder is the folder of a run."""
+    """Create the parent folder of an output file. Raise UserError if a run is in that folder."""
     folder = path.parent
     if (folder / "settings.json").exists():
         raise UserError(f"{folder} is the folder of a run. Choose another --output.")

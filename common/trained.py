@@ -107,7 +107,7 @@ class Trained:
         if images and not data_dir and not Path(images).is_dir():
             raise UserError(
                 f"The pictures of the run in {self.folder} are no longer in {images}.\n"
-                "Give their folder with --data-dir."
+                "Give their new folder with --data-dir."
             )
         data = load_dataset(
             flags["dataset"] or self.dataset, data_dir or flags["data_dir"],

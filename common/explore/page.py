@@ -72,9 +72,9 @@ def content(runs, data_dir=None):
 
 
 def dataset(data):
-    """Return what the page shows of a Dataset, and the numbers of the shown images in the test set.
+    """Return what the page shows of a Dataset, and the positions of the images in the test set.
 
-    One picture contains the images, sorted by class. To limit its size, only the first are shown.
+    One picture contains the images, sorted by class. Its size limits the number of images.
     """
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     sample = images[:500]
@@ -105,9 +105,9 @@ def sprite(images):
 
 
 def of_run(run, data, numbers):
-    """Return what a panel shows of a run on a Dataset, and its lowest and highest coordinates.
+    """Return what a panel shows of a run on a Dataset, and the range of its coordinates (2, 2).
 
-    The coordinates are (2, 2). `numbers` are those of the shown images in the test set.
+    `numbers` are the positions of the shown images in the test set.
     """
     mean = run.encode(data.test_images[:MOST_IMAGES])
     check_codes(run, mean)
