@@ -19,7 +19,7 @@ import eager_cvae
 from common.compare import __main__ as compare
 from common.compare import evaluate, judge, metrics, records, report
 from common.compare.evaluate import BASELINES
-from common.compare.judge import read_reference, to_float32
+from common.compare.judge import read_reference
 from common.compare.kept import keep, kept_result
 from common.compare.records import DECODED, METRICS
 from common.data.batches import to_float
@@ -235,7 +235,7 @@ def test_images_without_classes_are_compared_by_principal_components(tmp_path):
     x, y = (some.reshape(len(some), -1) for some in (data.test_images / 255, fakes))
     axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:50]
     seen = reference.look([fakes[:20], fakes[20:]])
-    real = reference.look([to_float32(data.test_images)])
+    real = reference.look([to_float(data.test_images, "float32").numpy()])
     measured = SimpleNamespace(reference=reference, draws=real, own_draws=seen, grid=seen)
     values = evaluate.values_of(measured, DECODED)
     real, fakes = ((some - x.mean(axis=0)) @ axes.T for some in (x, y))

@@ -1,4 +1,4 @@
-"""Compare trained runs in figures and numbers: the program.
+"""Compare trained runs in figures and numbers.
 
 Without arguments, it compares the two runs on Fashion-MNIST in outputs/. Otherwise a RUN is
 OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, or OUTPUT_DIR/DATASET for the runs in it. Runs
@@ -14,7 +14,7 @@ from common.program.startup import run_script, start
 
 
 def get_args(argv=None):
-    """Return the flags. Raise UserError for unknown or invalid ones."""
+    """Return the flags. Raise UserError for invalid flags."""
     parser = Parser("python -m common.compare", description="Compare trained runs.")
     add_runs(parser)
     help = "name of the files to write, without .png, .md and .json (default: comparison, beside "
@@ -53,21 +53,20 @@ from common.training.settings import FREE_FLAGS
 import sklearn
 import tensorflow as tf
 
-FREE_IN_COLUMN = FREE_FLAGS - {"epochs"} | {"seed"}  # flags in which a column's runs may differ
 SUFFIXES = (".png", ".md", ".json")
 
 
 def read(folder):
-    """Return the run in a folder, without its models if only its metrics were kept."""
+    """Return the run in a folder. If only its metrics were kept, the run has no models."""
     run = read_run(folder)
     kept_alone = (run.folder / "metrics.json").exists() and not has_models(run)
     return run if kept_alone else load_run(folder)
 
 
 def by_setting(results):
-    """Return a dict from the title of each column to its results. More than three get letters."""
-    columns = {}
-    names = titles([result.run for result in results], FREE_IN_COLUMN)
+    """Return a dict from column titles to lists of Results. More than three titles get letters."""
+    columns, ignored = {}, FREE_FLAGS - {"epochs"} | {"seed"}
+    names = titles([result.run for result in results], ignored)
     for title, result in zip(names, results, strict=True):
         columns.setdefault(title, []).append(result)
     if not report.MOST_PLAIN < len(columns) <= len(ascii_uppercase):
@@ -76,14 +75,14 @@ def by_setting(results):
 
 
 def output_files(output):
-    """Return the .png, .md and .json files to write. Raise OSError or UserError if not possible."""
+    """Return the .png, .md and .json files. Raise OSError or UserError for an invalid place."""
     path, ours = Path(output), False
     if path.is_dir():
         path /= "comparison"
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
     check_place(path)
-    with contextlib.suppress(Exception):  # a file of another program can raise anything
+    with contextlib.suppress(Exception):  # The JSON file of another program has any content
         ours = json.loads(files[-1].read_bytes()).keys() >= {"definitions", "columns", "baselines"}
     for file in files:
         if file.exists() and not (file.is_file() and ours):
@@ -92,21 +91,24 @@ def output_files(output):
 
 
 def compare(args):
-    """Read the runs, measure them, and write the comparison."""
+    """Read and measure the runs, and write the comparison."""
     runs = [read(folder) for folder in find_runs(args.runs)]
-    for run in [run for run in runs if run.encoder is None]:
-        kept_result(run, args)  # raises an error before the slow measurements start
+    for run in runs:
+        if run.encoder is None:
+            kept_result(run, args)  # Raises errors before the slow measurements start
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
-    firsts, results, found, judges, shown = first_of_each(runs), [], {}, {}, []
+    firsts, references, results, found, judges, shown = first_of_each(runs), {}, [], {}, {}, []
     with progress(len(runs) + len(firsts)) as bar, sklearn.config_context(working_memory=64):  # MB
-        references = {
-            key: read_reference(run.data(args.data_dir), run.folder.parent)
-            for key, run in firsts.items()
-        }
+        for key, run in firsts.items():
+            references[key] = read_reference(run.data(args.data_dir), run.folder.parent)
         for run in runs:
             bar.set_description(f"{run.folder}")
-            results.append(measure(run, references[images_of(run)], args))
+            reference = references[images_of(run)]
+            judge = reference.judge and reference.judge.fingerprint
+            if not (result := kept_result(run, args, judge)):
+                keep(result := evaluate(run, reference, args), args, judge)
+            results.append(result)
             bar.update()
         for key, run in firsts.items():
             bar.set_description(f"{run.title}: {', '.join(BASELINES)}")
@@ -126,17 +128,9 @@ def compare(args):
         write(files, (columns, found, judges), shown, args)
 
 
-def measure(run, reference, args):
-    """Return the Result of a run: a kept one, or a new one, which is kept."""
-    judge = reference.judge and reference.judge.fingerprint
-    if not (result := kept_result(run, args, judge)):
-        keep(result := evaluate(run, reference, args), args, judge)
-    return result
-
-
 def write(files, found, shown, args):
     """Write the columns, baselines and judges in `found`, and a figure of the columns `shown`."""
-    (png, markdown, numbers), (columns, of_baselines, _) = files, found
+    (png, markdown, numbers), (columns, baselines, _) = files, found
     with contextlib.ExitStack() as stack:
         if shown:
             save_figure(show_comparison(shown), stack.enter_context(replacing_unlocked(png)))
@@ -145,7 +139,7 @@ def write(files, found, shown, args):
         file = stack.enter_context(replacing_unlocked(numbers))
         file.write_text(report.to_json(*found, args), encoding="utf-8")
     lettered = [title for title in columns if report.heading(title) != title]
-    texts = [report.summary(columns, of_baselines), *lettered, report.tables(columns, of_baselines)]
+    texts = [report.summary(columns, baselines), *lettered, report.tables(columns, baselines)]
     texts.append(report.remarks(*found))
     texts.append(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
     old = f" {png} is from an earlier comparison." if png.exists() else ""
@@ -154,7 +148,7 @@ def write(files, found, shown, args):
 
 
 def main(argv=None):
-    """Compare the runs. Add advice to errors about memory."""
+    """Compare the runs. If memory runs out, advise the user to compare fewer runs."""
     try:
         with set_up(0, "float32"):
             compare(get_args(argv))

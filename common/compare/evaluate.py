@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from common.compare import metrics
-from common.compare.judge import to_float32
 from common.compare.records import DECODED, GROUPS, PRIOR_DRAWS, RECORDS
 from common.data.batches import to_float
 from common.data.images import progress
@@ -16,26 +15,27 @@ from common.objectives.priors import StandardNormal, make_prior
 from common.trained import Trained, check_codes
 from eager_cvae import reparameterize
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 BASELINES = {
-    "real images": "The test images as their own reconstructions, and the first "
-    f"{PRIOR_DRAWS:,} training images (or all, if there are fewer) instead of decoded draws.",
-    "white noise": "Pixels drawn uniformly from [0, 1] instead of decoded draws.",
-    "untrained": "The network of the first run before training.",
+    "real images": f"The first {PRIOR_DRAWS:,} training images (or all, if there are fewer) "
+    "replace the decoded draws, and the test images are their own reconstructions.",
+    "white noise": "Images with pixels drawn uniformly from [0, 1] replace the decoded draws.",
+    "untrained": "The network of the first run is measured with its weights before training.",
 }
 
 
-class Result(NamedTuple):  # the measurements of a run or a baseline
+class Result(NamedTuple):
     run: Trained
-    values: dict[str, float]  # a number for each name of a metric
-    latent_mean: list[float] = ()  # of one z ~ q(z|x) per test image; of the MMD-VAE's codes
+    values: dict[str, float]  # by metric name
+    latent_mean: list[float] = ()  # of the latent vectors
     latent_covariance: list[list[float]] = ()
 
 
 def evaluate(run, reference, args=None):
-    """Return the Result of a run. Without `args`, the flags, it has no bounds, which take long."""
+    """Return the Result of a run. Without `args`, leave out the likelihood, which is slow."""
     images, data, flags = reference.images, reference.data, run.flags
     rng = tf.random.Generator.from_seed(0)
     if run.model == "cvae":
@@ -61,22 +61,21 @@ def evaluate(run, reference, args=None):
         own_draws=see(metrics.to_gaussian(normal, centre, covariance)),
         grid=see(latent_plane(mean)[1](latent_grid())),
     )  # fmt: skip
-    groups = set(GROUPS)
+    groups = {*GROUPS} - {"likelihood"}
     if args and run.model == "cvae":
         measured.bounds = bounds(run, images, args, mean, logvar, z, rng)
-    else:
-        groups.remove("likelihood")
+        groups.add("likelihood")
     return Result(run, values_of(measured, groups), centre.tolist(), covariance.tolist())
 
 
 def values_of(measured, groups):
-    """Return the values of the metrics of some groups by name. `measured` is as in `evaluate`."""
+    """Return the values of the metrics in `groups` by name, from measurements as in `evaluate`."""
     records = [m for m in RECORDS if measured.reference.judge or not m.classes]
     return {m.name: float(m.function(measured)) for m in records if m.group in groups}
 
 
 def bounds(run, images, args, mean, logvar, z, rng):
-    """Return `elbo` and `kl` of the images, `bound` and `effective` of the first --iw-images."""
+    """Return `elbo` and `kl` of all images (n,), and `bound` and `effective` of the first ones."""
     some, prior = slice(args.iw_images), run.mixture()
 
     @tf.function(autograph=False)
@@ -94,19 +93,19 @@ def bounds(run, images, args, mean, logvar, z, rng):
         bound, effective = metrics.importance_weighted_bound(draw, args.iw_samples)
     if isinstance(prior, StandardNormal):
         kl = metrics.normal_kl(mean, logvar).numpy()
-    else:  # has no closed form
+    else:  # no closed form
         kl = -metrics.log_weight(z, mean, logvar, 0.0, prior).numpy()
     elbo = in_batches(loglik, images, z) - kl
     return SimpleNamespace(elbo=elbo, kl=kl, bound=bound, effective=effective)
 
 
 def reconstruct(images, decode, mean):
-    """Return the averages `error`, `crossentropy` and `edges` of `decode(mean)` of uint8 images."""
+    """Return the average `error`, `crossentropy` and `edges` of `decode(mean)` for uint8 images."""
 
     def by_image(images, mean):
         x, preds = to_float(images, "float32"), tf.cast(decode(mean), "float32")
-        errors = metrics.mean_squared_error(x, preds), metrics.binary_crossentropy(x, preds)
-        return *errors, *metrics.edges(x, preds)
+        error = tf.reduce_mean(keras.losses.mean_squared_error(x, preds), axis=(1, 2))
+        return error, metrics.binary_crossentropy(x, preds), *metrics.edges(x, preds)
 
     found = in_batches(by_image, images, mean)
     error, crossentropy, kept, total = (each.mean(dtype=float) for each in found)
@@ -115,11 +114,11 @@ def reconstruct(images, decode, mean):
 
 
 def baselines(run, reference):
-    """Return the Result of each of the BASELINES by title. `run` is also measured untrained."""
+    """Return the Results of the BASELINES by title. The run gives the untrained network."""
     data, images, rng = reference.data, reference.images, np.random.default_rng(0)
 
     def real(n):
-        return reference.look(map(to_float32, slices(data.train_images[:n])))
+        return reference.look(batch / np.float32(255) for batch in slices(data.train_images[:n]))
 
     def noise(n):
         shapes = [(len(batch), *data.image_shape) for batch in slices(range(n))]
@@ -127,7 +126,7 @@ def baselines(run, reference):
 
     draws = real(PRIOR_DRAWS)
     photos = SimpleNamespace(reference=reference, draws=draws, own_draws=draws, grid=real(256))
-    photos.reconstruction = reconstruct(images, to_float32, images)
+    photos.reconstruction = reconstruct(images, lambda x: to_float(x, "float32"), images)
     pixels = SimpleNamespace(reference=reference, draws=noise(PRIOR_DRAWS))
     pixels.own_draws, pixels.grid = noise(PRIOR_DRAWS), noise(256)
     return {
@@ -138,7 +137,7 @@ def baselines(run, reference):
 
 
 def before_training(run, data):
-    """Return a run, a common.trained.Trained, with its weights from before the training."""
+    """Return a run with the weights that its models had before the training on a Dataset."""
     script, flags = SCRIPTS[run.model], run.flags
     with set_up(flags["seed"], flags["dtype"]):
         models = untrained(script, flags, data.image_shape)

@@ -1,4 +1,4 @@
-"""The figure of a comparison: one column per model."""
+"""Draw the figure of a comparison, with one column per model."""
 
 import re
 import textwrap
@@ -15,33 +15,34 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-# The labels of latent space and latent grid for 1, 2 and more latent dimensions
+# The labels of the axes for 1, 2 and more latent dimensions
 SPACE = ("V1 right", "V1 right, V2 up", "PC 1 right, 2 up")
 GRID = ("V1, row by row", "V1 right, V2 down", "PC 1 right, 2 down")
 
 
-class Column(NamedTuple):  # what a column of the figure shows
+class Column(NamedTuple):
     title: str
-    about: str  # the line below the title
-    decode: Callable  # from latent vectors (n, latent_dim) to intensities (n, h, w, channels)
-    random_vector: np.ndarray  # (64, latent_dim) draws of the prior
-    mean: np.ndarray  # (n, latent_dim) means of the test images of `data`
+    about: str  # below the title
+    decode: Callable  # Maps latent vectors (n, latent_dim) to images (n, h, w, c) in [0, 1]
+    random_vector: np.ndarray  # (64, latent_dim)
+    mean: np.ndarray  # (n, latent_dim), of test images
     data: Dataset
-    centres: np.ndarray | None = None  # (K, latent_dim) means of a VampPrior's Gaussians
+    centres: np.ndarray | None = None  # (K, latent_dim), of a VampPrior
 
 
 @plotting.matplotlib_defaults()
 def show_comparison(columns):
-    """Return the matplotlib Figure of several `Column`s.
+    """Return the matplotlib Figure of a list of `Column`s.
 
-    All latent spaces have the same range, which up to 0.1 % of the points exceed at each end.
+    All latent spaces have the same range. At most 0.1 % of the points are beyond each end of it.
     Circles are 1, 2 and 3 standard deviations of N(0, I), and crosses are a VampPrior's means.
     """
-    side, size = (448, 15) if len(columns) < 4 else (224, 13)  # 448 = 16 x 28, for the latent grid
+    # The side of 448 pixels is that of a latent grid of 16 x 16 images with 28 x 28 pixels
+    side, size = (448, 15) if len(columns) < 4 else (224, 13)
     left, gap, right = 52, 26, 12
     places = [left + i * (side + gap) for i in range(len(columns))]
     width = places[-1] + side + right
-    zoom = min(max(1, width / 990), 1.5)  # enlarges text, because a page shrinks wide figures
+    zoom = min(max(1, width / 990), 1.5)  # Text is larger in wide figures, which a page shrinks
     room = (side + gap) / zoom
     titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns]
     titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
@@ -56,7 +57,7 @@ def show_comparison(columns):
     mixed = [column.centres is not None for column in columns]
     prior = ["the prior's 1, 2, 3 sigma"] * (not all(mixed)) + ["x: a VampPrior's"] * any(mixed)
     prior, name = ", ".join(prior), "" if any(mixed) else " N(0, I)"
-    rows = (  # title, sizes of the panels, space below
+    rows = (  # title, panel sizes, space below
         (f"Decoded draws of the prior{name}, each in full contrast", clothes, 8 * zoom),
         (f"Means of the test images; {prior}", square, ticks + len(classes) * legend),
         ("Decoded points of the latent plane", grids, ticks),
@@ -73,7 +74,6 @@ def show_comparison(columns):
             x, bottom = x + (side - wide) / 2, 1 - (y + heading + tall) / height
             figure.add_axes((x / width, bottom, wide / width, tall / height))
         y += heading + max(tall for _, tall in sizes) + below
-
     middle, half = square_around([ends for _, _, ends, *_ in contents])
     limits = tuple(zip(middle - half, middle + half, strict=True))
     for i, column in enumerate(columns):
@@ -88,7 +88,7 @@ def show_comparison(columns):
             axes.yaxis.set_major_locator(MaxNLocator(side // 56, integer=True))
             axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
     under = figure.axes[len(columns)].get_position().y0 - ticks / height
-    longest = max(side // 32, int(width / 42 / zoom) - 4)  # characters of a name, five per row
+    longest = max(side // 32, int(width / 42 / zoom) - 4)  # characters per name
     for i, class_names in enumerate(classes):
         figure.legend(
             handles=plotting.class_handles(class_names, longest), ncols=5, loc="upper center",
@@ -99,14 +99,14 @@ def show_comparison(columns):
 
 
 def _panel(canvas, side):
-    """Return the width and height of a panel: `side` wide, and at most twice as high."""
+    """Return the width and height of a canvas's panel. The height is at most `2 * side`."""
     tall = side * len(canvas) / canvas.shape[1]
     shrink = min(1, 2 * side / tall)
     return side * shrink, tall * shrink
 
 
 def _contents(column):
-    """Return points, marks and ends of `in_plane`, and canvases of draws, grid and test images."""
+    """Return points, marks and ends from `in_plane`, and canvases of draws, grid and images."""
     labels, names = column.data.test_labels, column.data.class_names
     points, marks, ends, lift, _ = in_plane(column.mean, labels, names, column.centres)
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
@@ -119,7 +119,7 @@ def _contents(column):
 
 
 def _fill_column(panels, column, contents, limits, zoom):
-    """Draw the `_contents` of a column into its four panels."""
+    """Draw the contents of a column, as from `_contents`, into its four panels."""
     clothes, space, grid, pairs = panels
     points, marks, _, *canvases = contents
     of_points = 3 if len(points) > 1000 else 12
@@ -130,8 +130,8 @@ def _fill_column(panels, column, contents, limits, zoom):
     else:
         plotting.mark(space, marks, zoom)
     space.set(xlim=limits[0], ylim=limits[1])
-    space.ticklabel_format(scilimits=(-2, 3))  # longer labels do not fit
-    space.yaxis.get_offset_text().set_va("top")  # inside the panel, below its heading
+    space.ticklabel_format(scilimits=(-2, 3))  # because longer labels do not fit
+    space.yaxis.get_offset_text().set_va("top")  # inside the panel
     for axes, canvas in zip((clothes, grid, pairs), canvases, strict=True):
         show(axes, canvas, GRID_EXTENT if axes is grid else None)
     clothes.set_axis_off()

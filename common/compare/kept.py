@@ -1,4 +1,4 @@
-"""The measurements that are kept beside a run, in metrics.json."""
+"""Keep the measurements of a run in its folder, as metrics.json."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ from common.program.errors import UserError
 from common.program.files import read_json, replacing_unlocked, write_json
 from common.program.signals import signals_wait
 
-VERSION = 6  # version of the metrics; measurements of another version are ignored
+VERSION = 6  # of the metrics
 
 
 def _basis(run, args, judge):
@@ -17,7 +17,7 @@ def _basis(run, args, judge):
 
 
 def keep(result, args, judge):
-    """Write a Result beside its run. If that fails, the next comparison only takes longer."""
+    """Write a Result to the folder of its run. Ignore errors, because the file only saves time."""
     kept = {"basis": _basis(result.run, args, judge), **result._asdict()}
     file = replacing_unlocked(kept.pop("run").folder / "metrics.json")
     with signals_wait(), contextlib.suppress(OSError), file as partial:
@@ -25,28 +25,28 @@ def keep(result, args, judge):
 
 
 def kept_result(run, args, judge=None):
-    """Return the Result that an earlier comparison with the same flags kept, or None.
+    """Return the Result in the folder of a run, or None if it has other models, flags or judge.
 
-    `judge` is the fingerprint of the judge, or None without classes. For a run without models, None
-    stands for any judge, and a UserError is raised instead of returning None.
+    If the run has no models, raise UserError instead of returning None. `judge` is a fingerprint.
+    For a run without models, it can be None, which fits every judge.
     """
     file, basis, kept = run.folder / "metrics.json", _basis(run, args, judge), {}
     with contextlib.suppress(OSError, UserError):
         kept = read_json(file)
     found = kept.pop("basis", {})
+    if run.encoder is None and not judge:
+        found["judge"] = judge
     if found == basis:
         return Result(run, **kept)
     if run.encoder is not None:
         return None
-    if found | {"judge": judge} != basis:
-        raise UserError(
-            f"{file} cannot be used, and the run has no models to measure. The file is damaged, "
-            "of another version, or of other --iw-samples and --iw-images.\nUse the flags with "
-            "which it was measured, or retrain the run."
-        )
-    if judge:
+    if found | {"judge": judge} == basis:
         raise UserError(
             f"{file} was not measured with the judge.keras beside the first run.\nReplace that "
-            "file by the judge that was used. For outputs/reference, it is in the folder seed0."
+            "judge.keras by the judge that was used. For outputs/reference, it is in seed0."
         )
-    return Result(run, **kept)
+    raise UserError(
+        f"{file} does not fit, and the run has no models to measure. The file is damaged, or has "
+        "another version, or other --iw-samples and --iw-images.\nUse the flags with which the "
+        "run was measured, or retrain the run."
+    )

@@ -1,11 +1,11 @@
-"""The formulas of the comparison's metrics, as functions of arrays and tensors.
+"""Compute the metrics of a comparison from arrays and tensors.
 
-Images `x` and reconstructions `preds` are tensors (n, height, width, channels) of intensities in
-[0, 1], and the results are (n,), one number per image. `points` are (n, dim).
+Images `x` and reconstructions `preds` are tensors (n, height, width, channels) with intensities in
+[0, 1]. Functions of images return one number per image. `points` are arrays (n, dim).
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 from common.losses import compute_kernel, normal_loglik
 
@@ -15,22 +15,18 @@ import tensorflow as tf
 from sklearn.metrics import pairwise_distances_chunked, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-KERNEL_ELEMENTS = 2**21  # differences that compute_kernel stores at most, 16 MB in float64
-
-
-def mean_squared_error(x, preds):
-    """Return the mean of (x - preds)^2 over the pixels of each image."""
-    return tf.reduce_mean(keras.losses.mean_squared_error(x, preds), axis=(1, 2))
+KERNEL_ELEMENTS = 2**21  # at most, 16 MB
+Manifold = namedtuple("Manifold", "points radii")  # (n, dim), (n,)
 
 
 def binary_crossentropy(x, preds):
     """Return the cross entropy in nats per image. Keras clips `preds` to [1e-7, 1 - 1e-7]."""
-    by_pixel = keras.losses.binary_crossentropy(x, preds)  # mean over channels
+    by_pixel = keras.losses.binary_crossentropy(x, preds)  # (n, height, width)
     return tf.reduce_sum(by_pixel, axis=(1, 2)) * x.shape[3]
 
 
 def edges(x, preds):
-    """Return two sums, whose quotient is the slope of the regression of preds' gradients on x's."""
+    """Return two sums. Their quotient is the slope of preds' gradients regressed on x's."""
     pairs = zip(*map(tf.image.image_gradients, (x, preds)), strict=True)
     products = [(d * e, d * d) for d, e in pairs]
     return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))
@@ -43,25 +39,25 @@ def gradient_length(images):
 
 
 def bernoulli_loglik(x, logits):
-    """Return log p(x|z) in nats per image: minus the sigmoid cross entropy, summed over pixels."""
+    """Return log p(x|z) in nats per image for the decoder's logits (n, height, width, channels)."""
     return -tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(x, logits), axis=(1, 2, 3))
 
 
 def normal_kl(mean, logvar):
-    """Return KL(N(mean, exp(logvar)) || N(0, I)) in nats per image, for (n, latent_dim) each."""
+    """Return KL(N(mean, exp(logvar)) || N(0, I)) in nats per image. Arguments: (n, latent_dim)."""
     return 0.5 * tf.reduce_sum(tf.exp(logvar) + mean**2 - 1 - logvar, axis=1)
 
 
 def log_weight(z, mean, logvar, logpx_z, prior):
-    """Return log p(x, z) - log q(z|x) in nats per image, for z ~ q(z|x) = N(mean, exp(logvar))."""
+    """Return log p(x, z) - log q(z|x) in nats per image, where q(z|x) is N(mean, exp(logvar))."""
     return logpx_z + prior.log_prob(z) - normal_loglik(z, mean, logvar)
 
 
 def importance_weighted_bound(draw, samples):
-    """Return log mean w and the effective number of samples (sum w)^2 / sum w^2 (Kong 1992).
+    """Return a lower bound of log p(x) in nats per image, and the effective number of samples.
 
-    The first is a lower bound of log p(x) in nats per image (Burda, Grosse & Salakhutdinov 2015,
-    equation 8). `draw()` draws z ~ q(z|x) and returns its `log_weight`, log w.
+    The bound is log mean w (Burda, Grosse & Salakhutdinov 2015, equation 8). The effective number
+    is (sum w)^2 / sum w^2 (Kong 1992). `draw()` draws z from q(z|x) and returns log w (n,).
     """
     log_sum = log_sum_of_squares = -np.inf
     for _ in range(samples):
@@ -72,14 +68,14 @@ def importance_weighted_bound(draw, samples):
 
 
 def gaussian_kl(mean, covariance):
-    """Return KL(N(mean, covariance) || N(0, I)) in nats, infinity if the covariance is singular."""
+    """Return KL(N(mean, covariance) || N(0, I)) in nats, or infinity for a singular covariance."""
     sign, logdet = np.linalg.slogdet(covariance)
     kl = float(np.trace(covariance) + mean @ mean - len(mean) - logdet) / 2
     return kl if sign > 0 else math.inf
 
 
 def to_gaussian(random_vector, mean, covariance):
-    """Transform draws (n, dim) of N(0, I) into draws of N(mean, covariance)."""
+    """Return draws (n, dim) of N(mean, covariance) that are made from draws of N(0, I)."""
     variances, axes = np.linalg.eigh(covariance)
     return mean + (random_vector * np.sqrt(variances.clip(0))) @ axes.T
 
@@ -88,9 +84,9 @@ def unbiased_mmd(x, y):
     """Return an unbiased estimate of the squared MMD of x and y (n, dim), and its standard error.
 
     The estimate is the mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) -
-    k(x_j, y_i), where k is `compute_kernel` (Gretton et al. 2012, Lemma 6, equation 4). Its
-    variance is (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the variance of the
-    mean of h_ij given i, and zeta_2 that of h_ij (Hoeffding 1948).
+    k(x_j, y_i), where k is `compute_kernel` (Gretton et al. 2012, Lemma 6, equation 4). The
+    variance of the estimate is (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the
+    variance of the mean of h_ij given i, and zeta_2 is the variance of h_ij (Hoeffding 1948).
     """
     x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
     n, dim = x.shape
@@ -118,39 +114,37 @@ def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
 
 
 def silhouette(points, labels):
-    """Return the silhouette coefficient of labelled points (n, dim); 0 where it is undefined."""
+    """Return the silhouette coefficient of labelled points, or 0 if it is undefined."""
     return silhouette_score(points, labels) if 1 < len(np.unique(labels)) < len(labels) else 0.0
 
 
-class Manifold(NamedTuple):  # balls around points
-    points: np.ndarray  # (n, dim)
-    radii: np.ndarray  # (n,)
-
-
 def manifold(points, k=3):
-    """Return balls around points to their k-th nearest neighbours (Kynkäänniemi et al. 2019)."""
-    distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()  # without the point
+    """Return balls around points, up to their k-th nearest neighbours.
+
+    Source: Kynkäänniemi et al. (2019).
+    """
+    distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
     return Manifold(points, distances[:, -1])
 
 
 def pruned(around):
-    """Return the half of a manifold's balls whose radii are at most the median radius.
+    """Return the balls of a Manifold whose radii are at most the median radius.
 
-    The balls of outliers are so large that they contain noise and blur, which would have a higher
-    precision than real images. Kynkäänniemi et al. (2019) prune for their realism score.
+    Larger balls, around outliers, contain noise and blurred images. With them, noise can have a
+    higher precision than real images. Kynkäänniemi et al. (2019) prune for their realism score.
     """
     kept = around.radii <= np.median(around.radii)
     return Manifold(around.points[kept], around.radii[kept])
 
 
 def precision(points, around):
-    """Return the share of points in at least one of the balls (Kynkäänniemi et al. 2019)."""
+    """Return the share of the points that are in a ball (Kynkäänniemi et al. 2019)."""
     chunks = pairwise_distances_chunked(points, around.points)
     return float(np.concatenate([(c <= around.radii).any(axis=1) for c in chunks]).mean())
 
 
 def coverage(points, around):
-    """Return the share of the balls with at least one of the points (Naeem et al. 2020)."""
+    """Return the share of the balls that contain a point (Naeem et al. 2020)."""
     distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(around.points)
     return float((distances[:, 0] <= around.radii).mean())
 
@@ -161,7 +155,7 @@ def frechet_distance(x, y):
     c_x, c_y = (np.atleast_2d(np.cov(p, rowvar=False, dtype=float)) for p in (x, y))
     variances, axes = np.linalg.eigh(c_x)
     root = (axes * np.sqrt(variances.clip(0))) @ axes.T  # C_x^(1/2)
-    # (C_x C_y)^(1/2) has the trace of (C_x^(1/2) C_y C_x^(1/2))^(1/2), which is symmetric
+    # The trace of (C_x C_y)^(1/2) is that of the symmetric matrix (C_x^(1/2) C_y C_x^(1/2))^(1/2)
     cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(0)).sum()
     return float(((mean_x - mean_y) ** 2).sum() + np.trace(c_x) + np.trace(c_y) - 2 * cross)
 
@@ -169,7 +163,7 @@ def frechet_distance(x, y):
 def sure_classes(p, least):
     """Return the effective number of classes, and the share of images of which a judge is sure.
 
-    The judge gives probabilities `p` (n, classes), and is sure if one is at least `least`.
+    The judge is sure of an image if one of its probabilities `p` (n, classes) is at least `least`.
     """
     labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

@@ -1,7 +1,7 @@
-"""What a comparison says: differences between columns, tables, comparison.md and comparison.json.
+"""Report a comparison in text: the tables, the largest differences, comparison.md and .json.
 
-`columns` and `baselines` are dicts from a title to evaluate.Results: of all runs of a column, or of
-one baseline. `judges` is a dict from the title of each data set to the accuracy of its judge.
+`columns` and `baselines` are dicts from titles to lists of evaluate.Results. All runs of a column
+are on one data set. `judges` is a dict from data sets to the accuracy of their judges.
 """
 
 import itertools
@@ -18,15 +18,14 @@ from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
-MOST_PLAIN = 3  # columns with full titles and baselines beside them in one table
-SPREAD = 3  # pooled standard deviations; a larger difference is more than chance between seeds
-LEAST_SEEDS = 3  # runs per column, for a table of changes
+MOST_PLAIN = 3  # With more columns, baselines get their own table, and columns have letters
+SPREAD = 3  # Chance between seeds rarely makes a difference of as many pooled standard deviations
+LEAST_SEEDS = 3  # The table of changes requires as many runs per column
 
 
 def summarize(name, group):
-    """Return mean and standard deviation (n - 1) of a metric over Results; None if none has it."""
-    values = [result.values[name] for result in group if name in result.values]
-    if not values:
+    """Return the mean and standard deviation (n - 1) of a metric, or None if no Result has it."""
+    if not (values := [result.values[name] for result in group if name in result.values]):
         return None
     with_sd = len(values) > 1 and np.isfinite(values).all()
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
@@ -45,41 +44,40 @@ def difference(name, ones, others):
 
 
 def uninformative(columns, baselines):
-    """Return the rows about decoded images in which a baseline or a column beats real images."""
+    """Return the metrics of decoded images in which a baseline or a column beats real images."""
     found, signs = set(), {"higher": 1, "lower": -1}
     for real in [group[0] for title, group in baselines.items() if title.startswith("real")]:
         groups = [*columns.values(), *baselines.values()]
-        groups = [[one for one in group if one.run.title == real.run.title] for group in groups]
-        for m in [m for m in RECORDS if m.group in DECODED and m.better in signs]:
-            sign = signs[m.better]
-            means = [sign * both[0] for group in groups if (both := summarize(m.name, group))]
-            if means and max(means) > sign * real.values.get(m.name, sign * math.inf):
+        groups = [group for group in groups if group[0].run.title == real.run.title]
+        for m in [m for m in RECORDS if m.group in DECODED and m.name in real.values]:
+            means = [both[0] for group in groups if (both := summarize(m.name, group))]
+            sign = signs.get(m.better, 0)
+            if any(sign * mean > sign * real.values[m.name] for mean in means):
                 found.add(m.name)
     return found
 
 
 def of_several(columns):
-    """Return whether the runs of the columns are of several data sets."""
-    return len({result.run.title for group in columns.values() for result in group}) > 1
+    """Return whether the columns are of several data sets, so that they cannot be compared."""
+    return len({group[0].run.title for group in columns.values()}) > 1
 
 
 def summary(columns, baselines):
-    """Return up to three lines: the row that differs most in each of three groups of rows.
+    """Return up to three lines: the metrics that differ most in the three most different groups.
 
-    A single column is compared with the real images, without its reconstructions.
+    A single column is compared with the real images, except for its reconstructions.
     """
     if of_several(columns):
         return ""
     alone, everything = len(columns) == 1, columns | baselines
-    compared = [*columns, "real images"] if alone else columns
-    ignored = uninformative(columns, baselines)
-    most = dict.fromkeys(GROUPS, (0.0, ""))
+    pairs = [*itertools.combinations([*columns, "real images"] if alone else columns, 2)]
+    ignored, most = uninformative(columns, baselines), dict.fromkeys(GROUPS, (0.0, ""))
     for name, metric in METRICS.items():
         if metric.auxiliary or name in ignored or (alone and metric.group == "reconstruction"):
             continue
         means = [both[0] for group in everything.values() if (both := summarize(name, group))]
         means = [mean for mean in means if np.isfinite(mean)]
-        for a, b in itertools.combinations(compared, 2):
+        for a, b in pairs:
             if both := difference(name, everything[a], everything[b]):
                 x, y = both
                 share = abs(x - y) / max(max(means) - min(means), abs(x), abs(y))
@@ -90,7 +88,7 @@ def summary(columns, baselines):
 
 
 def changes(columns):
-    """Return a dict from pairs of adjacent titles to the `difference` of each row that has one."""
+    """Return a dict from pairs of adjacent titles to the change of each metric that differs."""
     if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
         return {}
     found = {}
@@ -109,19 +107,17 @@ def tables(columns, baselines):
     """Return aligned Markdown tables of the columns, their `changes`, and the baselines."""
     of_columns, of_changes, of_baselines = {}, {}, {}
     for title, group in (columns | baselines).items():
-        of_columns[heading(title)] = {name: _cell(name, group) for name in METRICS}
+        cells = of_baselines if title in baselines and len(columns) > MOST_PLAIN else of_columns
+        cells[heading(title)] = {name: _cell(name, group) for name in METRICS}
     for (a, b), found in changes(columns).items():
         cells = {name: f"{change:+.{METRICS[name].places}f}" for name, change in found.items()}
         of_changes[f"{heading(a)} to {heading(b)}"] = cells
-    if len(columns) > MOST_PLAIN:
-        of_baselines = {title: of_columns.pop(title) for title in baselines}
-    ignored = uninformative(columns, baselines)
-    found = [_aligned(cells, ignored) for cells in (of_columns, of_changes, of_baselines) if cells]
-    return "\n\n".join(found)
+    ignored, every = uninformative(columns, baselines), (of_columns, of_changes, of_baselines)
+    return "\n\n".join(_aligned(cells, ignored) for cells in every if cells)
 
 
 def _cell(name, group):
-    """Return mean and standard deviation as text. Small deviations have the form 2e-4."""
+    """Return the mean and standard deviation of a metric as text, such as 0.1234±2e-4."""
     (mean, sd), places = summarize(name, group) or (None, None), METRICS[name].places
     cell = "" if mean is None else f"{mean:.{places}f}"
     if sd is None:
@@ -142,8 +138,8 @@ def _aligned(cells, ignored):
 
 
 def remarks(columns, baselines, judges):
-    """Return lines on the judges and on the rows that are left out."""
-    lines = ["Without classes there is no judge, and rows that require one are missing."]
+    """Return lines about the judges and about the rows that are left out."""
+    lines = ["Without classes there is no judge, and rows that require a judge are missing."]
     if judges:
         found = ", ".join(f"{share:.1%} on {title}" for title, share in judges.items())
         lines = [f"The judge classifies this share of the test images correctly: {found}."]
@@ -183,7 +179,7 @@ def to_markdown(columns, baselines, judges, args, figure):
 
 
 def _flags(run):
-    """Return the epochs and the seed of a run, and its other flags that are not the default."""
+    """Return the epochs, the seed, and the flags of a run that do not have their default value."""
     usual, flags = vars(SCRIPTS[run.model].get_args([])), given(run.flags)
     more = {k: v for k, v in flags.items() if k not in FREE_FLAGS | {"seed"} and v != usual[k]}
     epochs, seed = f"{run.epochs} epoch{'s' * (run.epochs != 1)}", f"seed {run.flags['seed']}"
@@ -191,21 +187,20 @@ def _flags(run):
 
 
 def to_json(columns, baselines, judges, args):
-    """Return the text of comparison.json: unrounded numbers of each run, null if not finite."""
+    """Return the text of comparison.json. The numbers are not rounded, and null if not finite."""
     content = {"definitions": definitions(args.iw_samples, args.iw_images), "columns": []}
     for title, group in columns.items():
         found = {name: both for name in METRICS if (both := summarize(name, group))}
-        column = {"title": title, "mean": {name: mean for name, (mean, _) in found.items()}}
-        column["standard_deviation"] = {name: sd for name, (_, sd) in found.items()}
-        column["runs"] = [
+        runs = [
             {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
             | {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
             for run, values, mean, covariance in group
         ]
-        content["columns"].append(column)
+        column = {"title": title, "mean": {name: mean for name, (mean, _) in found.items()}}
+        column["standard_deviation"] = {name: sd for name, (_, sd) in found.items()}
+        content["columns"].append(column | {"runs": runs})
     values = {title: result.values for title, (result,) in baselines.items()}
     content["baselines"] = {"definitions": BASELINES, "columns": values}
-    content["left_out"] = sorted(uninformative(columns, baselines))
-    content["judges"] = judges
+    content |= {"left_out": sorted(uninformative(columns, baselines)), "judges": judges}
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no Infinity
     return json.dumps(finite, indent=2) + "\n"
