@@ -1,6 +1,6 @@
 """Compare trained runs in figures and numbers.
 
-Without arguments, it compares the two runs on Fashion-MNIST in outputs/. Otherwise a RUN is
+Without arguments, the program compares the two runs on Fashion-MNIST in outputs/. A RUN is
 OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, or OUTPUT_DIR/DATASET for the runs in it. Runs
 that differ only in --seed share a column. The program writes comparison.png, .md and .json beside
 the first run. Two runs on Fashion-MNIST take about 3 minutes on two CPU cores.
@@ -64,7 +64,7 @@ def read(folder):
 
 
 def by_setting(results):
-    """Return a dict from column titles to lists of Results. More than three titles get letters."""
+    """Return a dict from column titles to lists of Results. Add letters to four or more titles."""
     columns, ignored = {}, FREE_FLAGS - {"epochs"} | {"seed"}
     names = titles([result.run for result in results], ignored)
     for title, result in zip(names, results, strict=True):
@@ -75,14 +75,14 @@ def by_setting(results):
 
 
 def output_files(output):
-    """Return the .png, .md and .json files. Raise OSError or UserError for an invalid place."""
+    """Return the three paths to write. Raise OSError or UserError if a file cannot be written."""
     path, ours = Path(output), False
     if path.is_dir():
         path /= "comparison"
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     files = [path.with_name(stem + suffix) for suffix in SUFFIXES]
     check_place(path)
-    with contextlib.suppress(Exception):  # The JSON file of another program has any content
+    with contextlib.suppress(Exception):  # A JSON file of another program can contain anything
         ours = json.loads(files[-1].read_bytes()).keys() >= {"definitions", "columns", "baselines"}
     for file in files:
         if file.exists() and not (file.is_file() and ours):
@@ -95,7 +95,7 @@ def compare(args):
     runs = [read(folder) for folder in find_runs(args.runs)]
     for run in runs:
         if run.encoder is None:
-            kept_result(run, args)  # Raises errors before the slow measurements start
+            kept_result(run, args)  # This raises errors before the slow measurements start
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     tell_apart(runs)
     firsts, references, results, found, judges, shown = first_of_each(runs), {}, [], {}, {}, []

@@ -69,13 +69,13 @@ def evaluate(run, reference, args=None):
 
 
 def values_of(measured, groups):
-    """Return the values of the metrics in `groups` by name, from measurements as in `evaluate`."""
+    """Return the values of the metrics in `groups` by name. `measured` is made in `evaluate`."""
     records = [m for m in RECORDS if measured.reference.judge or not m.classes]
     return {m.name: float(m.function(measured)) for m in records if m.group in groups}
 
 
 def bounds(run, images, args, mean, logvar, z, rng):
-    """Return `elbo` and `kl` of all images (n,), and `bound` and `effective` of the first ones."""
+    """Return `elbo` and `kl` of all images, `bound` and `effective` of the first --iw-images."""
     some, prior = slice(args.iw_images), run.mixture()
 
     @tf.function(autograph=False)
@@ -114,7 +114,7 @@ def reconstruct(images, decode, mean):
 
 
 def baselines(run, reference):
-    """Return the Results of the BASELINES by title. The run gives the untrained network."""
+    """Return the Results of real images, white noise and the untrained network, by title."""
     data, images, rng = reference.data, reference.images, np.random.default_rng(0)
 
     def real(n):

@@ -23,7 +23,7 @@ GRID = ("V1, row by row", "V1 right, V2 down", "PC 1 right, 2 down")
 class Column(NamedTuple):
     title: str
     about: str  # below the title
-    decode: Callable  # Maps latent vectors (n, latent_dim) to images (n, h, w, c) in [0, 1]
+    decode: Callable  # It maps latent vectors (n, latent_dim) to images (n, h, w, c) in [0, 1]
     random_vector: np.ndarray  # (64, latent_dim)
     mean: np.ndarray  # (n, latent_dim), of test images
     data: Dataset
@@ -130,7 +130,7 @@ def _fill_column(panels, column, contents, limits, zoom):
     else:
         plotting.mark(space, marks, zoom)
     space.set(xlim=limits[0], ylim=limits[1])
-    space.ticklabel_format(scilimits=(-2, 3))  # because longer labels do not fit
+    space.ticklabel_format(scilimits=(-2, 3))  # Longer labels do not fit
     space.yaxis.get_offset_text().set_va("top")  # inside the panel
     for axes, canvas in zip((clothes, grid, pairs), canvases, strict=True):
         show(axes, canvas, GRID_EXTENT if axes is grid else None)

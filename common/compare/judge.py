@@ -27,15 +27,15 @@ import tensorflow as tf
 from keras import layers
 from sklearn.decomposition import PCA
 
-VERSION = 2  # Change this number with the model or its training, so that judges are trained again
+VERSION = 2  # Increase this number after a change to the judge, so that judges are retrained
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
-MOST_BATCHES = 6_000  # Limits the training time; 6 epochs of 60,000 images have 5,625 batches
+MOST_BATCHES = 6_000  # This limits the training time; 6 epochs of 60,000 images have 5,625 batches
 MOST_PIXELS = 1_024  # Principal components of larger images are computed approximately
 Seen = namedtuple("Seen", "points p edges")  # (n, dim), (n, classes), (n,)
 
 
 class Judge(NamedTuple):
-    look: Callable  # Maps images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
+    look: Callable  # It maps images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
     accuracy: float  # on the test images
     fingerprint: str  # of the weights
 
@@ -43,7 +43,7 @@ class Judge(NamedTuple):
 class Reference(NamedTuple):
     data: Dataset
     images: np.ndarray  # uint8 test images
-    look: Callable  # Maps an iterable of batches of images in [0, 1] to one Seen
+    look: Callable  # It maps an iterable of batches of images in [0, 1] to one Seen
     around: metrics.Manifold  # of the test images
     narrow: metrics.Manifold  # without outliers
     edges: float  # mean gradient length
@@ -104,7 +104,7 @@ def read_judge(data, folder, seed=0):
 
 
 def _load(file, untrained):
-    """Return the untrained judge with the weights of a file, or None if its name does not fit."""
+    """Return the untrained judge with the weights of a file, or None for another judge's file."""
     with contextlib.suppress(Exception):  # Damaged files raise many kinds of exceptions
         with zipfile.ZipFile(file) as parts:
             name = json.loads(parts.read("config.json"))["config"]["name"]

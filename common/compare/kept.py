@@ -43,10 +43,10 @@ def kept_result(run, args, judge=None):
     if found | {"judge": judge} == basis:
         raise UserError(
             f"{file} was not measured with the judge.keras beside the first run.\nReplace that "
-            "judge.keras by the judge that was used. For outputs/reference, it is in seed0."
+            "judge.keras by the judge that was used. The one of outputs/reference is in seed0."
         )
     raise UserError(
-        f"{file} does not fit, and the run has no models to measure. The file is damaged, or has "
-        "another version, or other --iw-samples and --iw-images.\nUse the flags with which the "
-        "run was measured, or retrain the run."
+        f"{file} cannot be used, and the run has no models to measure. The file is damaged, of "
+        "another version of the metrics, or of other --iw-samples and --iw-images.\nUse the flags "
+        "with which the run was measured, or retrain the run."
     )

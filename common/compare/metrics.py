@@ -26,7 +26,7 @@ def binary_crossentropy(x, preds):
 
 
 def edges(x, preds):
-    """Return two sums. Their quotient is the slope of preds' gradients regressed on x's."""
+    """Return two sums per image: of products of x's and preds' gradients, and of x's squared."""
     pairs = zip(*map(tf.image.image_gradients, (x, preds)), strict=True)
     products = [(d * e, d * d) for d, e in pairs]
     return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))
@@ -102,7 +102,7 @@ def unbiased_mmd(x, y):
     pairs = n * (n - 1)
     estimate = sums.sum() / pairs
     zeta_2 = squares / pairs - estimate**2
-    # The variance of the row means includes zeta_2 / n, because each is a mean of n - 1 values
+    # The variance of the row means includes zeta_2 / n, because a row mean has n - 1 values
     zeta_1 = max(0.0, (sums / (n - 1)).var(ddof=1) - zeta_2 / n)
     return float(estimate), math.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
 
@@ -119,10 +119,7 @@ def silhouette(points, labels):
 
 
 def manifold(points, k=3):
-    """Return balls around points, up to their k-th nearest neighbours.
-
-    Source: Kynkäänniemi et al. (2019).
-    """
+    """Return balls that reach from points to their k-th neighbours (Kynkäänniemi et al. 2019)."""
     distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
     return Manifold(points, distances[:, -1])
 

@@ -21,8 +21,8 @@ class Metric(NamedTuple):
     group: str  # one of GROUPS
     places: int  # decimal places
     better: str | float | None  # "higher", "lower" or target
-    function: Callable  # Maps the measurements in evaluate.evaluate to a number
-    definition: str  # May contain {iw_samples} and {iw_images}, the values of the flags
+    function: Callable  # It maps the measurements in `evaluate` to a number
+    definition: str  # The text may contain {iw_samples} and {iw_images}, the values of flags
     classes: bool = False  # requires classes
     auxiliary: bool = False  # Such a metric only helps to judge another metric
 

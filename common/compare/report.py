@@ -18,9 +18,9 @@ from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
-MOST_PLAIN = 3  # With more columns, baselines get their own table, and columns have letters
-SPREAD = 3  # Chance between seeds rarely makes a difference of as many pooled standard deviations
-LEAST_SEEDS = 3  # The table of changes requires as many runs per column
+MOST_PLAIN = 3  # With more columns, titles get letters, and baselines get their own table
+SPREAD = 3  # A difference of fewer pooled standard deviations can be chance between seeds
+LEAST_SEEDS = 3  # The table of changes requires this number of runs per column
 
 
 def summarize(name, group):
@@ -32,7 +32,7 @@ def summarize(name, group):
 
 
 def difference(name, ones, others):
-    """Return the rounded means of a metric in two columns, or None if they hardly differ."""
+    """Return the rounded means of a metric in two columns, or None if they may differ by chance."""
     values = [[r.values[name] for r in group if name in r.values] for group in (ones, others)]
     if not all(values) or not all(np.isfinite(v).all() for v in values):
         return None
@@ -127,7 +127,7 @@ def _cell(name, group):
 
 
 def _aligned(cells, ignored):
-    """Return a Markdown table of cells[heading][metric], without the `ignored` and empty rows."""
+    """Return a Markdown table of cells[heading][metric], without `ignored` and empty rows."""
     longest, rows = max(map(len, METRICS)), [["", *cells]]
     for name in [name for name in METRICS if name not in ignored]:
         rows.append([name.ljust(longest), *(of.get(name) or "-" for of in cells.values())])
