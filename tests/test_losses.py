@@ -3,7 +3,7 @@
 import math
 
 from common.losses import compute_kernel, compute_mmd, normal_loglik
-from common.objectives.kernels import inverse_multiquadratics
+from common.objectives.losses import inverse_multiquadratics
 
 import numpy as np
 import pytest

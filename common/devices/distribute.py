@@ -1,10 +1,9 @@
-"""Training on several devices, which share every batch and give the result of one device.
+"""Train on several devices, which share every batch and give the result of one device.
 
-Every replica of the models computes its share of the batch. All replicas then get the latent
-vectors of the whole batch, so that the KL divergence and the MMD are those of the whole batch.
-Images are too large to send: each replica decodes its share, and repeats it in place of the other
-shares. Losses are sums or means over the images, so their average over the replicas is exact. The
-optimizer adds up the gradients of all replicas.
+Each device has a replica of the models and encodes its share of the batch. Then all replicas get
+the latent vectors of the whole batch, and compute its KL divergence and MMD. Decoded images are too
+large to send, so each replica repeats its own images in place of the others. The average of the
+losses over the replicas is exact, because losses are sums or means over the images.
 """
 
 import contextlib
@@ -18,14 +17,14 @@ from common.program.errors import UserError, reason
 
 import tensorflow as tf
 
-# Flags that may differ between workers
+# Workers may have different values of these flags
 WORKER_FLAGS = {"data_dir", "images", "output_dir", "plot_every", "tensorboard", "fresh"}
 
 
 def make_strategy(args):
-    """Return the tf.distribute.Strategy for a script's flags and TF_CONFIG; None for one device.
+    """Return the tf.distribute.Strategy for the flags and TF_CONFIG, or None for one device.
 
-    Call it before anything else initializes TensorFlow's devices. Raises UserError if there are too
+    Call this function before TensorFlow initializes its devices. Raises UserError if there are too
     few devices, if the batch size is not a multiple of the number of replicas, or if the workers do
     not meet or have different flags.
     """
@@ -39,42 +38,35 @@ def make_strategy(args):
             f"Use {f'{below} or ' * bool(below)}{below + total}."
         )
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus and n > len(gpus):
-        raise UserError(f"--replicas {n} is more than the number of GPUs. Use at most {len(gpus)}.")
     if workers:
-        if n > 1 and not gpus:
+        if n > (most := max(1, len(gpus))):
             raise UserError(
-                f"--replicas {n}: with TF_CONFIG and no GPU, each worker is one replica. Start "
-                "more workers instead."
+                f"--replicas {n} is more than the {len(gpus)} GPUs of this worker. Use at most "
+                f"{most}, and start more workers instead."
             )
         strategy = _multi_worker(n, workers, this)
         with strategy.scope():
             _refuse_different_flags(args)
         return strategy
     if not gpus:
-        _split_processor(n)
+        with contextlib.suppress(RuntimeError):  # TensorFlow may already have started
+            (cpu,) = tf.config.list_physical_devices("CPU")
+            parts = [tf.config.LogicalDeviceConfiguration()] * n
+            tf.config.set_logical_device_configuration(cpu, parts)
     kind = "GPU" if gpus else "CPU"
     if n > (number := len(tf.config.list_logical_devices(kind))):
         raise UserError(
-            f"--replicas {n}: TensorFlow has already started with {number} devices. Restart Python."
+            f"--replicas {n} is more than the {number} devices that TensorFlow has started. Use at "
+            f"most {number}, or restart Python."
         )
-    return _mirrored(*(f"{kind}:{i}" for i in range(n)))
+    return _mirrored(tuple(f"{kind}:{i}" for i in range(n)))
 
 
-def _split_processor(n):
-    """Make TensorFlow treat the processor as `n` devices, unless it has already started."""
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    with contextlib.suppress(RuntimeError):
-        parts = [tf.config.LogicalDeviceConfiguration()] * n
-        tf.config.set_logical_device_configuration(cpu, parts)
+# A second strategy for the same devices would reuse the communication keys of the first
+_mirrored = functools.cache(tf.distribute.MirroredStrategy)
 
 
-@functools.cache  # a second strategy for the same devices would reuse the keys of the first
-def _mirrored(*devices):
-    return tf.distribute.MirroredStrategy(devices)
-
-
-@functools.cache  # a process can join the workers only once
+@functools.cache  # A process can connect to the other workers only once
 def _multi_worker(n, workers, this):
     if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[:n], "GPU")
@@ -93,9 +85,6 @@ def _refuse_different_flags(args):
         raise UserError("The workers have different flags. Start all workers with the same flags.")
 
 
-# The batch in shares ----------------------------------------------------------
-
-
 def on_replicas(train_step):
     """Decorate a training step so that it runs on every replica of the current strategy.
 
@@ -106,7 +95,7 @@ def on_replicas(train_step):
 
     @functools.lru_cache(maxsize=1)
     def bind(spec, loss_function, **state):
-        """Return the step as a graph with the only argument x, which TensorFlow calls faster."""
+        """Return the step as a graph with x as its only argument, which saves time per call."""
 
         def step(x):
             if not tf.distribute.has_strategy():
@@ -133,10 +122,10 @@ def _to_float64(terms):
 
 
 def read_shares(read, batches, per_call):
-    """Yield the images of each batch; `batches` are indices (n_batches, n).
+    """Yield the images of each batch, given the indices of the images in `batches` (n_batches, n).
 
-    `read` reads `per_call` batches in one call, which takes less time than one call per batch. On
-    each of several replicas, a batch is the replica's share, repeated to the size of the batch.
+    `read` reads `per_call` batches per call, because fewer calls take less time. With several
+    replicas, each batch is the share of the replica, repeated to the size of the batch.
     """
     for first in range(0, len(batches), per_call):
         group = tf.constant(batches[first : first + per_call])
@@ -159,29 +148,23 @@ def _read_shares(read, batch):
     )
 
 
-def on_devices(loss_function):
-    """Return a loss function whose models compute in parts on a CPU, and in shares on replicas.
-
-    Loss functions have the arguments of a script's `compute_loss`.
-    """
-
-    def compute(x, encoder, decoder, rng):
-        encoder = _in_shares(in_parts(encoder), _gather)
-        decoder = _in_shares(in_parts(decoder), _repeat)
-        return loss_function(x, encoder, decoder, rng)
-
-    return compute
+def on_devices(encoder, decoder):
+    """Return functions that compute the models in parts on a CPU, and in shares on replicas."""
+    return _in_shares(in_parts(encoder), _gather), _in_shares(in_parts(decoder), _repeat)
 
 
 def _in_shares(model, spread):
-    """Return `model` for the share of this replica only. `spread` completes the batch."""
+    """Return a function that computes `model` only for the rows of this replica.
+
+    `spread` extends the results of this replica to the whole batch.
+    """
 
     def call(x, **kwargs):
-        context = tf.distribute.get_replica_context()  # None outside a step, for example in figures
+        context = tf.distribute.get_replica_context()  # The context is None outside a training step
         replicas = context.num_replicas_in_sync if context else 1
         if replicas == 1:
             return model(x, **kwargs)
-        n, size = x.shape[0], -(-x.shape[0] // replicas)  # rows in all, and in a share
+        n, size = x.shape[0], -(-x.shape[0] // replicas)  # The last share can have fewer rows
         filled = tf.pad(x, [(0, size * replicas - n), *[(0, 0)] * (len(x.shape) - 1)])
         outputs = model(_own_share(filled, size), **kwargs)
         return tf.nest.map_structure(lambda share: spread(share)[:n], outputs)
@@ -196,7 +179,7 @@ def _own_share(x, size):
 
 @tf.custom_gradient
 def _gather(share):
-    """Return the shares of all replicas, one after the other. The gradient is that of the share."""
+    """Return the shares of all replicas as one tensor. Its gradient is that of this replica."""
     context, size = tf.distribute.get_replica_context(), share.shape[0]
     rows = size * context.num_replicas_in_sync
     whole = tf.ensure_shape(context.all_gather(share, axis=0), (rows, *share.shape[1:]))
@@ -205,17 +188,17 @@ def _gather(share):
 
 @tf.custom_gradient
 def _repeat(images):
-    """Return the share of this replica (n, height, width, channels) in place of every share."""
+    """Return the images of this replica (n, height, width, channels), once for every replica."""
     replicas, n = tf.distribute.get_replica_context().num_replicas_in_sync, images.shape[0]
     return tf.tile(images, (replicas, 1, 1, 1)), lambda gradient: gradient[:n]
 
 
 class _OneStream:
-    """A tf.random.Generator whose draws are made once, outside the replicas, and given to all."""
+    """Give all replicas the same draws from a tf.random.Generator, made once outside of them."""
 
     def __init__(self, rng):
-        for name in ("normal", "uniform"):
-            setattr(self, name, functools.partial(self._draw, getattr(rng, name)))
+        self.normal = functools.partial(self._draw, rng.normal)
+        self.uniform = functools.partial(self._draw, rng.uniform)
 
     def _draw(self, function, *args, **kwargs):
         context = tf.distribute.get_replica_context()

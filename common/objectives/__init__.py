@@ -1,1 +1,1 @@
-"""Objectives beyond the original: their flags, losses, kernels and priors."""
+"""Define the objectives beyond the original: flags, losses, kernels and priors."""

@@ -1,30 +1,26 @@
-"""The flags beyond the original, the titles of their models, and advice about them."""
+"""Define the flags of the objectives, the titles of the models, and advice about these flags."""
 
 import argparse
 
 from common.program.flags import make_parser, number, whole_number
 
-WEIGHT = 1e37  # the largest weight; float32 can hold it
-ORIGINAL_SEES = 8  # latent dimensions in which the original's kernel works; measured in the study
+WEIGHT = 1e37  # Larger weights could overflow in float32
+ORIGINAL_SEES = 8  # In more latent dimensions, the original's kernel hardly measures the spread
 
 
 def elbo_parser(*defaults):
-    """Return the parser of eager_cvae.py. The defaults are those of `make_parser`."""
-    description = "Train a convolutional VAE on the ELBO, as eager_cvae.R."
-    parser = make_parser("eager_cvae.py", description, *defaults)
+    """Return the parser of eager_cvae.py. `defaults` are the last four arguments of make_parser."""
+    parser = make_parser("eager_cvae.py", "Train a VAE on the ELBO, as eager_cvae.R.", *defaults)
     flags = parser.add_argument_group("other objectives than the original's")
-    help = (
-        "sum the reconstruction per image and weight the KL divergence by B: 1 is the ELBO, more "
-    )
-    help += "is a beta-VAE (default: the original's sum over the batch)"
+    weight = number(-WEIGHT, WEIGHT)
+    help = "sum the reconstruction per image and weight the KL divergence by B: 1 is the ELBO, "
+    help += "more is a beta-VAE (default: the original's sum over the batch)"
     flags.add_argument("--beta", help=help, type=number(0, WEIGHT), metavar="B")
     help = "InfoVAE: sum per image, weight the KL divergence by 1 - A and the MMD by A + L - 1"
-    flags.add_argument("--alpha", help=help, type=number(-WEIGHT, WEIGHT), metavar="A")
-    flags.add_argument("--lambda", help="see --alpha", type=number(-WEIGHT, WEIGHT), metavar="L")
-    help = (
-        "VampPrior: use the mixture of the encoder's Gaussians for K trained images as the prior "
-    )
-    help += "(default: N(0, I))"
+    flags.add_argument("--alpha", help=help, type=weight, metavar="A")
+    flags.add_argument("--lambda", help="see --alpha", type=weight, metavar="L")
+    help = "VampPrior: use the mixture of the encoder's Gaussians for K trained images as the "
+    help += "prior (default: N(0, I))"
     flags.add_argument("--vamp-prior", help=help, type=whole_number(1, 10_000), metavar="K")
     _add_kernel(flags)
     parser.check = _check_elbo_flags
@@ -32,15 +28,15 @@ def elbo_parser(*defaults):
 
 
 def mmd_parser(*defaults):
-    """Return the parser of mmd_cvae.py. The defaults are those of `make_parser`."""
-    description = "Train a convolutional MMD-VAE, as mmd_cvae.R."
-    parser = make_parser("mmd_cvae.py", description, *defaults)
+    """Return the parser of mmd_cvae.py. `defaults` are the last four arguments of make_parser."""
+    parser = make_parser("mmd_cvae.py", "Train an MMD-VAE, as mmd_cvae.R.", *defaults)
     flags = parser.add_argument_group("other objectives than the original's")
     flags.add_argument("--lambda", help="weight of the MMD (default: 1)", type=_mmd, metavar="L")
     help = "use the mean cross entropy per pixel instead of the squared error"
     flags.add_argument("--cross-entropy", help=help, action="store_true")
     _add_kernel(flags)
-    parser.check = _check_mmd_flags
+    no_mmd = "--kernel requires an MMD, but --lambda 0 gives it the weight 0"
+    parser.check = lambda args: no_mmd if args.kernel and not mmd_weight(args) else None
     return parser
 
 
@@ -51,13 +47,13 @@ def _add_kernel(flags):
 
 def _mmd(text):
     weight = number(0, WEIGHT)(text)
-    return None if weight == 1 else weight  # the same settings as without the flag
+    return None if weight == 1 else weight  # settings.json contains null for the default
 
 
 def _kernel(text):
     if text in ("original", "imq"):
-        return None if text == "original" else text  # the same settings as without it
-    raise argparse.ArgumentTypeError(f"{text!r} is neither original nor imq")
+        return None if text == "original" else text  # settings.json contains null for the default
+    raise argparse.ArgumentTypeError(f"{text!r} is not a kernel. Use original or imq")
 
 
 def _check_elbo_flags(args):
@@ -75,7 +71,7 @@ def _check_elbo_flags(args):
     if alpha > 1:
         return f"--alpha must be at most 1, but is {alpha:g}: the KL weight would be negative"
     both = f"--alpha {alpha:g} and --lambda {lambda_:g}"
-    mmd = info_vae_mmd(alpha, lambda_)
+    mmd = mmd_weight(args)
     if mmd < 0:
         return f"{both} must add up to 1 or more: the MMD weight would be negative"
     if args.kernel and not mmd:
@@ -85,38 +81,25 @@ def _check_elbo_flags(args):
     return None
 
 
-def _check_mmd_flags(args):
-    """Return an error message if the flags of mmd_cvae.py contradict each other, else None."""
-    if args.kernel and vars(args)["lambda"] == 0:
-        return "--kernel requires an MMD, but --lambda 0 gives it the weight 0"
-    return None
-
-
-def info_vae_mmd(alpha, lambda_):
-    """Return InfoVAE's MMD weight, alpha + lambda - 1, rounded so that -0.4 + 1.4 - 1 is 0."""
-    return round(alpha + lambda_ - 1, 9)
-
-
 def mmd_weight(args):
     """Return the weight of the MMD in the loss of either script."""
     lambda_ = vars(args)["lambda"]
-    if "alpha" in args:
-        return 0.0 if args.alpha is None else info_vae_mmd(args.alpha, lambda_)
-    return 1.0 if lambda_ is None else lambda_
+    if "alpha" not in args:
+        return 1.0 if lambda_ is None else lambda_
+    # Rounding makes -0.4 + 1.4 - 1 equal to 0
+    return 0.0 if args.alpha is None else round(args.alpha + lambda_ - 1, 9)
 
 
 def title(args):
-    """Return the name of the model with its objective, for figures: "CVAE (ELBO)", for example."""
+    """Return the name of a model with its objective for figures, such as "CVAE (ELBO)"."""
     lambda_ = vars(args)["lambda"]
-    if "alpha" in args:
-        name, words = "CVAE", ["ELBO"]
-        if args.beta is not None:
-            words = [f"beta = {args.beta:g}"]
-        elif args.alpha is not None:
-            name, words = "InfoVAE", [f"alpha = {args.alpha:g}", f"lambda = {lambda_:g}"]
-    else:
+    if "alpha" not in args:
         name, words = "MMD-VAE", ["cross entropy"] * args.cross_entropy
-        words += [] if lambda_ is None else [f"lambda = {lambda_:g}"]
+    elif args.alpha is not None:
+        name, words = "InfoVAE", [f"alpha = {args.alpha:g}"]
+    else:
+        name, words = "CVAE", ["ELBO" if args.beta is None else f"beta = {args.beta:g}"]
+    words += [] if lambda_ is None else [f"lambda = {lambda_:g}"]
     words += [f"kernel = {args.kernel}"] * bool(args.kernel)
     if "alpha" in args and args.vamp_prior:
         words.append(f"VampPrior of {args.vamp_prior}")
@@ -124,7 +107,7 @@ def title(args):
 
 
 def milder(args):
-    """Return flags to try if the training diverges, as text: smaller weights and a smaller rate."""
+    """Return advice for a training that diverged: smaller weights and a smaller learning rate."""
     alpha, beta = vars(args).get("alpha"), vars(args).get("beta") or 0
     found = []
     if beta > 1:
@@ -141,7 +124,7 @@ def kernel_warning(args):
     if args.kernel or not mmd_weight(args) or args.latent_dim <= ORIGINAL_SEES:
         return None
     return (
-        f"Warning: with {args.latent_dim} latent dimensions the original's kernel hardly measures "
-        "how far the latent vectors spread, and random images are poor. See "
-        "outputs/reference/README.md, More dimensions."
+        f"Warning: with {args.latent_dim} latent dimensions, the original's kernel hardly measures "
+        "the spread of the latent vectors, and random images are poor. See More dimensions in "
+        "outputs/reference/README.md."
     )

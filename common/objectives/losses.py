@@ -1,16 +1,30 @@
-"""The losses that the flags of the two scripts select.
+"""Select the loss function for the flags of a script.
 
-Without such flags, a script uses its own `compute_loss`, which is the original's.
+Without flags for the loss, a script uses its own `compute_loss`, which is the original's.
 """
 
 from common.devices.distribute import on_devices
 from common.losses import compute_kernel, compute_mmd, normal_loglik
 from common.objectives.flags import mmd_weight
-from common.objectives.kernels import inverse_multiquadratics
 
 import tensorflow as tf
 
-KERNELS = {None: compute_kernel, "imq": inverse_multiquadratics}  # by the value of --kernel
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def inverse_multiquadratics(x, y):
+    """Return a kernel (n, m) of the rows of x (n, dim) and y (m, dim) that suits many dimensions.
+
+    The kernel is the mean over s in `SCALES` of C / (C + |x_i - y_j|^2) with C = 2 dim s. The
+    expected squared distance of two draws from N(0, I) is 2 dim. Source: Tolstikhin et al. (2018),
+    section 4. Their published code uses these seven scales, and the sum instead of the mean.
+    """
+    squared = tf.math.squared_difference(x[:, tf.newaxis], y[tf.newaxis])  # (n, m, dim)
+    relative = tf.reduce_mean(squared, axis=2) / 2  # (n, m)
+    return tf.add_n([s / (s + relative) for s in SCALES]) / len(SCALES)
+
+
+KERNELS = {None: compute_kernel, "imq": inverse_multiquadratics}
 
 
 def elbo_loss(args, compute_loss, reparameterize, prior):
@@ -19,18 +33,9 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
     With --beta or --alpha, the loss per image is -log p(x|z) + kl * KL(q(z|x), p(z)) + mmd *
     MMD(q(z), p(z)). The ELBO (Kingma & Welling 2013, equation 2) has kl = 1 and mmd = 0. A beta-VAE
     (Higgins et al. 2017) has kl = beta and mmd = 0. InfoVAE (Zhao, Song & Ermon 2017, equation 6)
-    has kl = 1 - alpha and mmd = alpha + lambda - 1.
-
-    Args:
-        args: the flags.
-        compute_loss: the original's loss, which is used without --beta, --alpha and --vamp-prior.
-        reparameterize: the script's function of this name.
-        prior: StandardNormal or VampPrior.
-
-    Returns:
-        A function of images, encoder, decoder and random generator. It returns the loss and a dict
-        of its terms. With --beta or --alpha, the terms are in nats per image, except the MMD, which
-        has no unit. Without, `logpx_z_total` and `total` are in nats per batch.
+    has kl = 1 - alpha and mmd = alpha + lambda - 1. These terms are in nats per image, except
+    the MMD, which has no unit. Without --beta and --alpha, log p(x|z) is summed over the batch, as
+    in the original's `compute_loss`. Then `logpx_z_total` and `total` are in nats per batch.
     """
     kl = args.beta if args.alpha is None else 1 - args.alpha
     mmd, kernel = mmd_weight(args), KERNELS[args.kernel]
@@ -43,16 +48,14 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
         preds = decoder(z)
 
         crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-        # The identities make TensorFlow sum gradients in pairs, in an order that never varies
+        # With tf.identity, TensorFlow adds gradients in pairs, and their order never varies
         codes, logvar = tf.identity(z), tf.identity(logvar)
         z = tf.identity(codes)
         distribution = prior.distribution(encoder)
         logpz = distribution.log_prob(z)  # (n,)
         logqz_x = normal_loglik(z, mean, logvar)  # (n,)
-        if kl is None:
-            logpx_z = -tf.reduce_sum(
-                crossentropy_loss
-            )  # a scalar: also summed over the batch, as in R
+        if kl is None:  # R: the sum is over all images of the batch
+            logpx_z = -tf.reduce_sum(crossentropy_loss)
             loss = -tf.reduce_mean(logpx_z + logpz - logqz_x)
         else:
             logpx_z = -tf.reduce_sum(crossentropy_loss, axis=(1, 2, 3))  # (n,)
@@ -69,15 +72,8 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
 def mmd_loss(args, compute_loss):
     """Return the loss function for the flags of mmd_cvae.py.
 
-    Args:
-        args: the flags.
-        compute_loss: the original's loss, which is used without --lambda, --cross-entropy and
-            --kernel.
-
-    Returns:
-        A function of images, encoder, decoder and random generator. It returns the loss and a dict
-        of its terms: the mean squared error, or the mean cross entropy (nats), per pixel; the MMD
-        without its weight; the weighted sum.
+    Without --lambda, --cross-entropy and --kernel, the loss is the original's, `compute_loss`.
+    `loss_nll_total` is the mean squared error, or the mean cross entropy in nats, per pixel.
     """
     weight, kernel = mmd_weight(args), KERNELS[args.kernel]
     if weight == 1 and not args.kernel and not args.cross_entropy:
@@ -104,8 +100,8 @@ def _averaged(loss_function):
     """Return a loss function whose terms are averaged over the batch and named as R prints them."""
 
     def compute(x, encoder, decoder, rng):
-        loss, terms = loss_function(x, encoder, decoder, rng)
+        loss, terms = loss_function(x, *on_devices(encoder, decoder), rng)
         losses = {f"{name}_total": tf.reduce_mean(term) for name, term in terms.items()}
         return loss, losses | {"total": loss}
 
-    return on_devices(compute)
+    return compute

@@ -1,14 +1,4 @@
-"""The priors p(z) over latent vectors: N(0, I) and the VampPrior.
-
-A prior has `trainable_variables` and a method `distribution(encoder)`, which returns a
-`StandardNormal` or a `Mixture`. Both of these have the same methods:
-
-    log_prob(z): log density at z (n, latent_dim), a tensor (n,) in nats per image.
-    draw(rng, like): a draw for each row of `like` (n, latent_dim), with its dtype. The draws come
-        from a tf.random.Generator. Gradients flow through them to the parameters of a Mixture.
-    sample(n, latent_dim, seed, dtype): a tensor (n, latent_dim) of draws that depend only on the
-        seed, on n and on the parameters of the distribution.
-"""
+"""Define the priors p(z) over latent vectors: N(0, I) and the VampPrior."""
 
 import math
 from typing import ClassVar, NamedTuple
@@ -22,49 +12,45 @@ import tensorflow as tf
 
 
 class StandardNormal:
-    """N(0, I), the original's prior: a prior without parameters, and its distribution."""
+    """Represent N(0, I), the original's prior. The class is both a prior and a distribution."""
 
     trainable_variables: ClassVar[list] = []
 
     def distribution(self, encoder):
-        """Return this distribution, which does not depend on the encoder."""
+        """Return the distribution of the prior: a StandardNormal or a Mixture."""
         return self
 
     def log_prob(self, z):
-        """Return the log density at z; see the top of this file."""
+        """Return the log density (n,) at z (n, latent_dim), in nats per image."""
         return normal_loglik(z, 0.0, 0.0)
 
     def draw(self, rng, like):
-        """Return a draw for each row of `like`; see the top of this file."""
+        """Return draws with the shape (n, latent_dim) and the dtype of `like`, for training."""
         return rng.normal(tf.shape(like), dtype=like.dtype)
 
     def sample(self, n, latent_dim, seed, dtype="float32"):
-        """Return draws that depend only on the seed and n; see the top of this file."""
+        """Return draws (n, latent_dim) that the seed determines."""
         return tf.random.stateless_normal((n, latent_dim), seed=(seed, 0), dtype=dtype)
 
 
 class Mixture(NamedTuple):
-    """The mixture of K Gaussians N(mean, exp(logvar)) with equal weights."""
+    """Represent the mixture of K Gaussians N(mean, exp(logvar)) with equal weights."""
 
     mean: tf.Tensor  # (K, latent_dim)
     logvar: tf.Tensor  # (K, latent_dim)
 
     def log_prob(self, z):
-        """Return the log density at z; see the top of this file."""
         components = normal_loglik(z[:, tf.newaxis], self.mean, self.logvar, reduce_axis=2)
         return tf.reduce_logsumexp(components, axis=1) - math.log(self.mean.shape[0])  # (n,)
 
     def draw(self, rng, like):
-        """Return a draw for each row of `like`; see the top of this file."""
         eps = rng.normal(tf.shape(like), dtype=like.dtype)
         k = rng.uniform(tf.shape(like)[:1], maxval=self.mean.shape[0], dtype=tf.int32)
         return self._draw_from(k, eps)
 
     def sample(self, n, latent_dim, seed, dtype="float32"):
-        """Return draws that depend only on the seed, n and the mixture."""
         eps = tf.random.stateless_normal((n, latent_dim), seed=(seed, 0), dtype=dtype)
-        components = {"maxval": self.mean.shape[0], "dtype": tf.int32}
-        k = tf.random.stateless_uniform((n,), seed=(seed, 1), **components)
+        k = tf.random.stateless_uniform((n,), (seed, 1), maxval=self.mean.shape[0], dtype=tf.int32)
         return self._draw_from(k, eps)
 
     def _draw_from(self, k, eps):
@@ -74,10 +60,10 @@ class Mixture(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="priors")
 class VampPrior(keras.Model):
-    """The VampPrior: the mixture of the encoder's Gaussians q(z|u_k) of K pseudo-inputs u_k.
+    """Represent the mixture of the encoder's Gaussians q(z|u_k) for K pseudo-inputs u_k.
 
-    The pseudo-inputs are images (K, height, width, channels) that are trained with the models.
-    Training keeps them in [0, 1]. Source: Tomczak & Welling (2018), equation 9.
+    The pseudo-inputs are images (K, height, width, channels) with values in [0, 1]. They are
+    trained with the models. Source: Tomczak & Welling (2018), equation 9.
     """
 
     def __init__(self, number, image_shape, **kwargs):
@@ -90,29 +76,23 @@ class VampPrior(keras.Model):
         self.built = True
 
     def distribution(self, encoder):
-        """Return the Mixture of the Gaussians that the encoder gives for the pseudo-inputs."""
         return Mixture(*encoder(tf.convert_to_tensor(self.images)))
 
     def get_config(self):
-        """Return the arguments of the constructor."""
         return {**super().get_config(), "number": self.number, "image_shape": self.image_shape}
 
 
 def make_prior(number, images, seed):
     """Return a VampPrior with `number` pseudo-inputs, or a StandardNormal if `number` is None.
 
-    The pseudo-inputs are initially training images, chosen by the seed from uint8 `images` (n,
-    height, width, channels). Raises UserError if there are fewer images than `number`.
+    The pseudo-inputs are initially training images, which the seed chooses from uint8 `images` (n,
+    height, width, channels). Raises UserError if `number` is larger than n.
     """
     if not number:
         return StandardNormal()
-    if number > len(images):
-        raise UserError(
-            f"--vamp-prior {number} is more than the {len(images)} training images. Use "
-            f"{len(images)} or less."
-        )
+    if number > (n := len(images)):
+        raise UserError(f"--vamp-prior {number} exceeds the {n} training images. Use at most {n}.")
     prior = VampPrior(number, images.shape[1:])
-    order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=(seed, 0))
-    chosen = gather_images(images, order[:number])
-    prior.images.assign(to_float(chosen, prior.images.dtype))
+    order = tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, 0))
+    prior.images.assign(to_float(gather_images(images, order[:number]), prior.images.dtype))
     return prior
