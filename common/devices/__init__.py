@@ -1,1 +1,1 @@
-"""How TensorFlow computes: determinism, splitting of batches, several devices and machines."""
+"""Control how TensorFlow computes: determinism, parts of batches, several devices and machines."""

@@ -1,4 +1,4 @@
-"""Seed, precision and deterministic operations, and the names of the devices."""
+"""Set seeds, precision and deterministic operations, and name the devices."""
 
 import contextlib
 import platform
@@ -12,15 +12,15 @@ from joblib import cpu_count
 
 @contextlib.contextmanager
 def set_up(seed, dtype, strategy=None):
-    """Set all seeds, make TensorFlow deterministic, and set Keras's precision as `keras_in`.
+    """Set all seeds, make TensorFlow deterministic, and make Keras use `dtype` in a `with` block.
 
-    If there is a `strategy`, the block runs in its scope.
+    The block runs in the scope of `strategy`, a tf.distribute.Strategy, if it is given.
     """
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()  # TensorFlow has no function that disables it
+    tf.config.experimental.enable_op_determinism()  # TensorFlow cannot disable this later
     optimizer = tf.config.optimizer
     before = optimizer.get_experimental_options().get("arithmetic_optimization", True)
-    # This optimization joins several sums into one, and the order of summation can then vary
+    # This optimization joins several sums into one, and then the order of summation can vary
     optimizer.set_experimental_options({"arithmetic_optimization": False})
     try:
         with keras_in(dtype), strategy.scope() if strategy else contextlib.nullcontext():
@@ -31,20 +31,17 @@ def set_up(seed, dtype, strategy=None):
 
 @contextlib.contextmanager
 def keras_in(dtype):
-    """Make Keras create models and optimizers with `dtype` and channels last. Then restore it."""
+    """Make Keras use `dtype` and channels last in a `with` block, then restore both settings."""
     config = keras.config
     before = config.floatx(), config.dtype_policy(), config.image_data_format()
-
-    def configure(floatx, policy, data_format):
-        config.set_floatx(floatx)  # for optimizers
-        config.set_dtype_policy(policy)  # for models
-        config.set_image_data_format(data_format)
-
-    configure(dtype, dtype, "channels_last")
+    setters = config.set_floatx, config.set_dtype_policy, config.set_image_data_format
     try:
+        for setter, value in zip(setters, (dtype, dtype, "channels_last"), strict=True):
+            setter(value)
         yield
     finally:
-        configure(*before)
+        for setter, value in zip(setters, before, strict=True):
+            setter(value)
 
 
 def device_name():
@@ -61,11 +58,9 @@ def on_gpu():
 
 
 def processor_name():
-    """Return the name of the processor. Processors with different names can round differently."""
+    """Return the name of the processor. Different processors can give different results."""
     with contextlib.suppress(OSError):
-        found = re.search(
-            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
-        )
-        if found:
+        info = Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE):
             return found[1]
     return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Faster computation on a CPU: the batch in parts, and a matrix product for the last layer."""
+"""Compute faster on a CPU: split batches into parts, and use a matrix product in the last layer."""
 
 import itertools
 
@@ -8,18 +8,16 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-# On two cores, four parts are faster than two, because more of a part fits into a core's cache.
-# More parts are too small. On up to four cores, each operation gets one thread (program/startup.py)
+# On two cores, four parts are faster than two, because more of each part fits into a core's cache
 PARTS = 4
 
 
 def in_parts(model):
-    """Return a function that computes `model` in parts of the batch on a CPU.
+    """Return a function that computes `model` in parallel parts of the batch on a CPU.
 
     `model` maps a tensor (n, ...) row by row to a tensor (n, ...) or a tuple of such tensors. The
-    function gives the same values and gradients within rounding. A core that works through one part
-    waits less than cores that share every operation. On a GPU, outside a graph, with fewer than 10
-    rows per part, or with an unknown number of rows, the function is the plain model.
+    results are equal within rounding. On a GPU, outside a graph, with fewer than 10 rows per part,
+    or with an unknown number of rows, the function is the plain model.
     """
 
     def call(x, **kwargs):
@@ -34,41 +32,40 @@ def in_parts(model):
 
 
 def slices(rows, size=1000):
-    """Yield consecutive slices of an array, with `size` rows each and a shorter last one."""
+    """Yield consecutive slices of an array with `size` rows each. The last slice can be shorter."""
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def in_batches(function, *rows, size=1000):
-    """Return what a function gives for all rows, computed `size` rows at a time, as NumPy arrays.
+def in_batches(function, *rows):
+    """Return the results of a function for all rows as NumPy arrays, computed in slices.
 
-    `rows` are one or more arrays with n rows. The function maps slices of them row by row to a
-    tensor (n, ...) or a tuple of such tensors.
+    `rows` are one or more arrays with n rows. The function maps slices of these arrays row by row
+    to a tensor (n, ...) or a tuple of such tensors.
     """
-    if not len(rows[0]):  # with AVX-512, TensorFlow's convolution of no images has a wrong shape
-        empty = map(np.asarray, rows)
-        outputs = function(*(np.zeros((1, *one.shape[1:]), one.dtype) for one in empty))
-        return tf.nest.map_structure(lambda output: np.asarray(output)[:0], outputs)
-    outputs = [function(*batch) for batch in zip(*(slices(one, size) for one in rows), strict=True)]
-    return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *outputs)
+    n = len(rows[0])
+    if not n:  # With AVX-512, TensorFlow's convolution of no images has a wrong shape
+        rows = [np.zeros((1, *one.shape[1:]), np.asarray(one).dtype) for one in rows]
+    outputs = [function(*batch) for batch in zip(*map(slices, rows), strict=True)]
+    return tf.nest.map_structure(lambda *parts: np.concatenate(parts)[:n], *outputs)
 
 
 def compiled(function, size=1000):
-    """Return `function`, which runs in a graph for `size` rows and eagerly for other numbers.
+    """Return `function`, which runs as a graph for `size` rows and eagerly for other numbers.
 
-    Only a graph can compute the parts of `in_parts` side by side.
+    Only a graph can compute the parts of a batch in parallel.
     """
     graph = tf.function(function, autograph=False)
     return lambda *rows: (graph if len(rows[0]) == size else function)(*rows)
 
 
 class Conv2DTransposeToImage(layers.Conv2DTranspose):
-    """keras.layers.Conv2DTranspose, faster on a CPU for few channels, with the same weights.
+    """Compute keras.layers.Conv2DTranspose faster on a CPU if it has few output channels.
 
-    It requires a 3 x 3 kernel, stride 1 and padding "same". Its results are equal within rounding.
+    The layer requires a 3 x 3 kernel, stride 1 and padding "same". Its weights are those of Keras's
+    layer, and its results are equal within rounding.
     """
 
     def call(self, x):
-        """Map a tensor (n, height, width, channels) to a tensor (n, height, width, filters)."""
         if on_gpu():
             return super().call(x)
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
@@ -77,14 +74,13 @@ class Conv2DTransposeToImage(layers.Conv2DTranspose):
 
 @tf.custom_gradient
 def conv_transpose_to_image(x, kernel):
-    """Return `tf.nn.conv2d_transpose` with stride 1 and padding "SAME", for few output channels.
+    """Return tf.nn.conv2d_transpose of x with stride 1 and padding "SAME", for few output channels.
 
-    TensorFlow's operation uses a small part of each vector instruction here. Instead, one matrix
-    product gives the contribution of each pixel to its nine neighbours, and the nine shifted
-    contributions are added. The gradients use TensorFlow's operations, which are fast enough.
-
-    x is (n, height, width, filters), the kernel (3, 3, channels, filters) as in Keras's
-    Conv2DTranspose, and the result (n, height, width, channels).
+    TensorFlow's operation uses only a small part of each vector instruction. This function is
+    faster: one matrix product gives the contribution of each pixel to its nine neighbours. Then the
+    nine shifted contributions are added. The gradients use TensorFlow's operations. x is
+    (n, height, width, filters), the kernel (3, 3, channels, filters), and the result (n, height,
+    width, channels).
     """
     height, width, filters = x.shape[1:]
     channels = kernel.shape[2]

@@ -1,4 +1,4 @@
-"""Several machines (workers): the environment variable TF_CONFIG, and exchange between workers."""
+"""Connect several machines (workers), which TF_CONFIG lists, and exchange data between them."""
 
 import contextlib
 import json
@@ -13,12 +13,8 @@ from common.program.errors import UserError, reason
 import numpy as np
 import tensorflow as tf
 
-WAIT = 60  # seconds that workers wait for each other
-EXAMPLE = {
-    "cluster": {"worker": ["HOST:PORT", "OTHER:PORT"]},
-    "task": {"type": "worker", "index": 0},
-}
-
+WAIT = 60  # Workers wait this many seconds for each other
+EXAMPLE = dict(cluster=dict(worker=["HOST:PORT", "OTHER:PORT"]), task=dict(type="worker", index=0))
 WATCHDOG = """
 import os, signal, sys, threading
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker handles Ctrl-C and ends this process
@@ -33,21 +29,14 @@ os._exit(0)
 """
 
 
-# Before TensorFlow connects the workers ---------------------------------------
-
-
 def read_tf_config():
-    """Return the workers in the environment variable TF_CONFIG, and which of them this process is.
+    """Return the addresses HOST:PORT of all workers, and that of this process, from TF_CONFIG.
 
-    Returns:
-        A tuple of all addresses HOST:PORT with the chief first, and the address of this process.
-        Without TF_CONFIG, an empty tuple and None.
-
-    Raises:
-        UserError: TF_CONFIG is invalid.
+    The first address is the chief's. If the environment variable is not set, return an empty tuple
+    and None. Raises UserError if it is invalid.
     """
     if not os.environ.get("TF_CONFIG", "").strip():
-        os.environ.pop("TF_CONFIG", None)  # TensorFlow would try to parse it
+        os.environ.pop("TF_CONFIG", None)  # TensorFlow cannot parse an empty TF_CONFIG
         return (), None
     try:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -59,21 +48,18 @@ def read_tf_config():
         if len(set(map(_split, workers))) < len(workers):
             raise ValueError("each worker must have its own address")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        missing = isinstance(error, LookupError)
-        what = "the cluster does not contain the task" if missing else reason(error)
+        what = "the task is not in the cluster" if isinstance(error, LookupError) else reason(error)
         raise UserError(f"TF_CONFIG is invalid: {what}.\nExample: {json.dumps(EXAMPLE)}") from None
     return workers, this
 
 
 @contextlib.contextmanager
 def meet(workers, this):
-    """Wait until all workers are reachable. TensorFlow can connect them within the block.
+    """Wait until all workers are reachable, so that TensorFlow can connect them in the block.
 
-    TensorFlow alone would wait for ever and ignore signals, so Python waits first. If another
-    worker ends while TensorFlow connects, a separate process ends this one after `WAIT` seconds.
-
-    Raises:
-        UserError: a worker does not come in time, or the address of this worker is in use.
+    TensorFlow alone would wait forever and ignore signals. If another worker ends while TensorFlow
+    connects, a separate process ends this one after `WAIT` seconds. Raises UserError if a worker
+    does not start in time, or if the address of this worker is in use.
     """
     try:
         here = socket.create_server(("", _split(this)[1]))
@@ -97,7 +83,7 @@ def meet(workers, this):
                     f"{', '.join(sorted(missing))}. Start all workers with the same flags."
                 )
             time.sleep(0.1)
-    message = f"error: TensorFlow could not connect the workers within {WAIT} seconds."
+    message = f"error: TensorFlow did not connect the workers in {WAIT} seconds. Start them again."
     words = [sys.executable, "-c", WATCHDOG, str(os.getpid()), str(WAIT), message]
     with subprocess.Popen(words, stdin=subprocess.PIPE) as watchdog:
         try:
@@ -113,26 +99,19 @@ def _split(worker):
     return host, int(port)
 
 
-# Within the scope of a strategy -----------------------------------------------
-
-
 def is_alone():
-    """Return whether this process is the only worker."""
+    """Return whether this process is the only worker of the current strategy."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     return not (resolver and resolver.task_type)
 
 
 def is_chief():
     """Return whether this process writes the files of the run."""
-    if is_alone():
-        return True
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    return (resolver.task_type, resolver.task_id) == ("chief" if has_chief else "worker", 0)
+    return tf.distribute.get_strategy().extended.should_checkpoint
 
 
 def gather_integers(numbers):
-    """Return the integers of all workers as an array (n,), those of the chief first."""
+    """Return an array (n,) of the integers from all workers. The chief's integers come first."""
     if is_alone():
         return np.asarray(numbers)
     return _gather(tf.constant(numbers, tf.int32)).numpy()
@@ -149,16 +128,13 @@ def _gather(numbers):
 
 
 def wait_for_all_workers():
-    """Return when every worker has received everything that the other workers have sent.
-
-    A worker that ended earlier would take with it what others have not yet received.
-    """
-    with contextlib.suppress(tf.errors.OpError):  # another worker has already ended
+    """Wait until all workers have received all data, which would be lost if this worker ended."""
+    with contextlib.suppress(tf.errors.OpError):  # Another worker may already have ended
         gather_integers([0])
 
 
 def bytes_of_chief(data):
-    """Return, on every worker, the bytes that the chief passes as `data`."""
+    """Return the bytes that the chief passes as `data`. All workers must call this function."""
     length = int(gather_integers([len(data)])[0])
     numbers = np.frombuffer(data if is_chief() else bytes(length), np.uint8)
     return gather_integers(numbers)[:length].astype(np.uint8).tobytes()
