@@ -1,4 +1,4 @@
-"""Port of eager_cvae.R to Keras 3: a convolutional VAE trained on the ELBO.
+"""Train a convolutional VAE on the ELBO: a port of eager_cvae.R to Keras 3.
 
 The original is a script of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
 It trains on Fashion-MNIST and writes figures, losses, settings, checkpoints and the trained models
@@ -14,16 +14,16 @@ from common.program.startup import run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
-BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2  # the original's; see get_args
+BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2
 
 
 def get_args(argv=None):
-    """Return the flags, which override the settings above. Raise UserError for invalid flags."""
+    """Return the flags, which override the original's settings above."""
     return elbo_parser(BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM).parse_args(argv)
 
 
 if __name__ == "__main__":
-    start(get_args)  # answers --help before the imports below, which take seconds
+    start(get_args)  # This call answers --help before the imports below, which take seconds
 
 from common.data.sources import load_data
 from common.devices.determinism import set_up
@@ -43,7 +43,7 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="eager_cvae")
 class Encoder(keras.Model):
-    """Map images (n, height, width, channels) in [0, 1] to the Gaussian q(z|x): mean, logvar."""
+    """Map images (n, height, width, channels) in [0, 1] to the mean and logvar of q(z|x)."""
 
     def __init__(self, latent_dim, **kwargs):
         super().__init__(**kwargs)
@@ -93,7 +93,7 @@ class Decoder(keras.Model):
 
 
 def reparameterize(mean, logvar, rng):
-    """Return draws (n, latent_dim) from N(mean, exp(logvar)); Kingma & Welling (2013), 2.4."""
+    """Return draws (n, latent_dim) from N(mean, exp(logvar)) (Kingma & Welling 2013)."""
     eps = rng.normal(tf.shape(mean), dtype=mean.dtype)
     return eps * tf.exp(logvar * 0.5) + mean
 
@@ -102,16 +102,16 @@ def reparameterize(mean, logvar, rng):
 
 
 def compute_loss(x, encoder, decoder, rng):
-    """Return the loss of a batch of images and its terms: the original's variant of the ELBO.
+    """Return the loss of a batch, the original's variant of the negative ELBO, and its terms.
 
-    `loss` and `logpx_z` are in nats per batch, `logpz` and `logqz_x` (n,) in nats per image.
+    `loss` and `logpx_z` are in nats per batch. `logpz` and `logqz_x` (n,) are in nats per image.
     """
     mean, logvar = encoder(x)
     z = reparameterize(mean, logvar, rng)
     preds = decoder(z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-    # R: this sum is also over the batch, so the KL divergence has a weight of 1 / batch_size
+    # R: the sum is over all images of the batch, so the KL divergence has the weight 1 / batch_size
     logpx_z = -tf.reduce_sum(crossentropy_loss)
     logpz = normal_loglik(z, 0.0, 0.0)
     logqz_x = normal_loglik(z, mean, logvar)
@@ -122,7 +122,7 @@ def compute_loss(x, encoder, decoder, rng):
 
 # Output utilities -------------------------------------------------------------
 
-# The figures, which both scripts share, are in common/plotting.py
+# The figures of both scripts are in common/plotting.py
 
 
 def encode(encoder, x):
@@ -147,25 +147,24 @@ def train_step(x, loss_function, encoder, decoder, prior, optimizer, rng):
     variables += prior.trainable_variables
     with tf.GradientTape() as tape:
         loss, losses = loss_function(x, encoder, decoder, rng)
-    # R: computes and applies the gradients of each model separately, so that Adam counts each
-    # batch twice
+    # R: the original updates each model separately, so its Adam counts each batch twice
     gradients = tape.gradient(loss, variables)
     optimizer.apply(gradients, variables)
     return losses
 
 
 def main(argv=None):
-    """Train the models and draw the figures. Return the run, as common.load.load_run does."""
+    """Train the models and draw the figures. Return the trained run, as `load_run` does."""
     args = get_args(argv)
     strategy = make_strategy(args)
     data = load_data(args)
     rng = tf.random.Generator.from_seed(args.seed)
     with set_up(args.seed, args.dtype, strategy):
         encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
-        encoder(tf.zeros((1, *data.image_shape), args.dtype))  # creates the weights
+        encoder(tf.zeros((1, *data.image_shape), args.dtype))  # The first call creates the weights
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
         prior = make_prior(args.vamp_prior, data.train_images, args.seed)
-        # R: TF 1's Adam has this epsilon; Keras's has 1e-7
+        # R: TensorFlow 1's Adam has this epsilon by default. In Keras 3, the default is 1e-7
         optimizer = keras.optimizers.Adam(args.learning_rate, epsilon=1e-8)
         state = dict(encoder=encoder, decoder=decoder, prior=prior, optimizer=optimizer, rng=rng)
         loss_function = elbo_loss(args, compute_loss, reparameterize, prior)
@@ -173,7 +172,7 @@ def main(argv=None):
             for epoch in run.epochs():
                 for x in run.batches(epoch):
                     run.add(train_step(x, loss_function, **state))
-                run.end_epoch(decimals=2)  # checkpoint, printed line and figures
+                run.end_epoch(decimals=2)  # Print losses, save a checkpoint and draw figures
     return run.trained
 
 

@@ -1,4 +1,4 @@
-"""Port of mmd_cvae.R to Keras 3: the network of eager_cvae.py trained as an MMD-VAE.
+"""Train the network of eager_cvae.py as an MMD-VAE: a port of mmd_cvae.R to Keras 3.
 
 The original is a script of the post "Representation learning with MMD-VAE" (RStudio AI blog, 2018).
 It trains on Fashion-MNIST and writes figures, losses, settings, checkpoints and the trained models
@@ -14,16 +14,16 @@ from common.program.startup import run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
-BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2  # the original's; see get_args
+BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2
 
 
 def get_args(argv=None):
-    """Return the flags, which override the settings above. Raise UserError for invalid flags."""
+    """Return the flags, which override the original's settings above."""
     return mmd_parser(BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM).parse_args(argv)
 
 
 if __name__ == "__main__":
-    start(get_args)  # answers --help before the imports below, which take seconds
+    start(get_args)  # This call answers --help before the imports below, which take seconds
 
 from common.data.sources import load_data
 from common.devices.determinism import set_up
@@ -94,9 +94,9 @@ class Decoder(keras.Model):
 
 
 def compute_loss(x, encoder, decoder, rng):
-    """Return the loss of a batch of images and its terms: Zhao, Song & Ermon (2017), MMD-VAE.
+    """Return the loss of a batch, the MMD-VAE loss of Zhao, Song & Ermon (2017), and its terms.
 
-    `loss_nll` is the mean squared error per pixel, `loss_mmd` a squared MMD without a unit.
+    `loss_nll` is the mean squared error per pixel. `loss_mmd` is a squared MMD without a unit.
     """
     mean = encoder(x)
     preds = decoder(mean)
@@ -111,7 +111,7 @@ def compute_loss(x, encoder, decoder, rng):
 
 # Output utilities -------------------------------------------------------------
 
-# The figures, which both scripts share, are in common/plotting.py
+# The figures of both scripts are in common/plotting.py
 
 
 def encode(encoder, x):
@@ -134,24 +134,23 @@ def train_step(x, loss_function, encoder, decoder, optimizer, rng):
     variables = encoder.trainable_variables + decoder.trainable_variables
     with tf.GradientTape() as tape:
         loss, losses = loss_function(x, encoder, decoder, rng)
-    # R: computes and applies the gradients of each model separately, so that Adam counts each
-    # batch twice
+    # R: the original updates each model separately, so its Adam counts each batch twice
     gradients = tape.gradient(loss, variables)
     optimizer.apply(gradients, variables)
     return losses
 
 
 def main(argv=None):
-    """Train the models and draw the figures. Return the run, as common.load.load_run does."""
+    """Train the models and draw the figures. Return the trained run, as `load_run` does."""
     args = get_args(argv)
     strategy = make_strategy(args)
     data = load_data(args)
     rng = tf.random.Generator.from_seed(args.seed)
     with set_up(args.seed, args.dtype, strategy):
         encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
-        encoder(tf.zeros((1, *data.image_shape), args.dtype))  # creates the weights
+        encoder(tf.zeros((1, *data.image_shape), args.dtype))  # The first call creates the weights
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
-        # R: TF 1's Adam has this epsilon; Keras's has 1e-7
+        # R: TensorFlow 1's Adam has this epsilon by default. In Keras 3, the default is 1e-7
         optimizer = keras.optimizers.Adam(args.learning_rate, epsilon=1e-8)
         state = dict(encoder=encoder, decoder=decoder, optimizer=optimizer, rng=rng)
         loss_function = mmd_loss(args, compute_loss)
@@ -159,7 +158,7 @@ def main(argv=None):
             for epoch in run.epochs():
                 for x in run.batches(epoch):
                     run.add(train_step(x, loss_function, **state))
-                run.end_epoch(decimals=4)  # checkpoint, printed line and figures
+                run.end_epoch(decimals=4)  # Print losses, save a checkpoint and draw figures
     return run.trained
 
 
