@@ -39,7 +39,6 @@ def shorten(patch):
 
 
 def folder(out, model):
-    """Return the folder of a run."""
     return out / "digits" / model
 
 
@@ -102,7 +101,7 @@ def copied(whole, tmp_path):
 
 
 class Script:
-    """A script on 60 digits, in a forked process that writes to a pipe or a terminal."""
+    """Run a script on 60 digits in a forked process that writes to a pipe or a terminal."""
 
     def __init__(self, model, out, *flags, prepare=(), terminal=False):
         """Start a script with flags. `prepare` is a function to call first, and its arguments."""
@@ -131,7 +130,7 @@ class Script:
 
     @property
     def output(self):
-        """What the process has printed so far."""
+        """Return what the process has printed so far."""
         return b"".join(self.chunks).decode().replace("\r\n", "\n")
 
     def wait_for(self, text):
@@ -162,7 +161,6 @@ class Script:
 
 
 def _script(model, flags, theirs, started, prepare):
-
     os.dup2(theirs.fileno(), 1)
     os.dup2(theirs.fileno(), 2)
     theirs.close()
@@ -184,16 +182,14 @@ def script(model, out, *flags, **kwargs):
 
 def after(name, then, *arguments):
     """Replace the function with this name by one that also calls `then(*arguments)` at its end."""
-    owner, name = name.rsplit(".", 1)
-    owner = pkgutil.resolve_name(owner)
-    function = getattr(owner, name)
+    function = pkgutil.resolve_name(name)
 
     def followed(*args, **kwargs):
         result = function(*args, **kwargs)
         then(*arguments)
         return result
 
-    setattr(owner, name, followed)
+    pytest.MonkeyPatch().setattr(name, followed)
 
 
 def soak(seeds, *marks):

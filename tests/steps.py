@@ -11,6 +11,10 @@ from support import few_digits
 IMQ = [0.1, 0.2, 0.5, 1, 2, 5, 10]  # scales of --kernel imq, from Tolstikhin et al. (2018)
 
 
+def draws(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
 def passed_to_train_step(script, flags=""):
     """Return the loss function and the state that `main` passes to `train_step`, untrained."""
     fakes = {"Run": mock.DEFAULT, "train_step": mock.DEFAULT, "load_data": few_digits}

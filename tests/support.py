@@ -158,13 +158,11 @@ def cut(path):
 
 
 def edit_json(path, edit):
-    """Apply `edit` to the dict in a file of `write_json`, and give the file a valid digest.
-
-    `edit` changes the dict or returns another.
-    """
+    """Apply `edit` to the dict in a file of `write_json`, and give the file a valid digest."""
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["digest"]
-    write_json(path, edit(content) or content)
+    edit(content)
+    write_json(path, content)
 
 
 def edit_config(path, edit):
@@ -191,9 +189,3 @@ def set_weights_to_zero(path):
             weights.visititems(_zero)
         zipped = shutil.make_archive(Path(place).with_suffix(".new"), "zip", place)
     os.replace(zipped, path)
-
-
-def put(path, make):
-    """Replace a file by what `make(path)` creates, for example a folder."""
-    path.unlink()
-    make(path)

@@ -1,6 +1,5 @@
 """Runs that were killed, found the disk full or have damaged checkpoints are resumed exactly."""
 
-import copy
 import itertools
 import os
 import pkgutil
@@ -12,30 +11,18 @@ import sys
 import time
 from unittest.mock import Mock
 
-import common.program.files
 from common.load import load_run
+from common.program.files import write_json
 from common.training.checkpoints import Checkpoints
 from common.training.run import Run
 
 import pytest
+import small_runs
 import tensorflow as tf
-from small_runs import (
-    EPOCHS,
-    SPOILS,
-    after,
-    check_end,
-    check_files,
-    exports,
-    folder,
-    script,
-    soak,
-    state,
-)
+from small_runs import EPOCHS, check_end, check_files, folder, script, soak, state
 from support import SCRIPTS, cut, losses, snapshot
 
 pytest.importorskip("fcntl", reason="needs kills and forks")  # not on Windows
-
-OPERATIONS = ("open", "os.rename", "os.remove")  # on files, as audit hooks call them
 
 
 def test_two_runs_with_the_same_seed_are_identical(tmp_path):
@@ -47,15 +34,13 @@ def test_two_runs_with_the_same_seed_are_identical(tmp_path):
         assert state(folder(tmp_path / "a", model)) == state(folder(tmp_path / "b", model))
 
 
-# Kills ------------------------------------------------------------------------
-
-
 def die_at_file_operation(run, count):
     """Kill this process just before it opens, renames or removes a file in `run` again."""
-    operations = itertools.count(1)
+    numbers = itertools.count(1)
 
     def hook(event, args):
-        if event in OPERATIONS and run in str(args[0]) and next(operations) == count:
+        on_file = event in ("open", "os.rename", "os.remove") and run in str(args[0])
+        if on_file and next(numbers) == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -73,21 +58,19 @@ def test_a_run_killed_while_it_wrote_a_file_is_resumed(whole, copied, tmp_path):
     run, image = copied("mmd"), "matplotlib.backends.backend_agg.FigureCanvasAgg.print_png"
     settings = "pathlib.Path.write_text"
     for writer in ("csv.DictWriter.writerows", image, settings, "keras.Model.save"):  # in turn
-        prepare = (after, writer, die_halfway, run)
+        prepare = (small_runs.after, writer, die_halfway, run)
         script("mmd", tmp_path, prepare=prepare).expect(-signal.SIGKILL)
         check_files(run)
         assert list(run.rglob(".*.partial*"))
     check_end("mmd", tmp_path, whole)
 
 
-@pytest.mark.parametrize(
-    ("epoch", "suffix"),
-    [(EPOCHS, "index"), (EPOCHS, "data-00000-of-00001"), (EPOCHS, None), (0, "index")],
-)
-def test_a_run_killed_while_it_wrote_a_checkpoint_is_resumed(
-    epoch, suffix, whole, copied, tmp_path
-):
-    """There is half an index, or data without one, or TensorFlow's temporary folder is left."""
+HALVES = [(EPOCHS, "index"), (EPOCHS, "data-00000-of-00001"), (EPOCHS, None), (0, "index")]
+
+
+@pytest.mark.parametrize(("epoch", "suffix"), HALVES)
+def test_a_run_killed_while_writing_a_checkpoint_is_resumed(epoch, suffix, whole, copied, tmp_path):
+    """The kill leaves half an index, data without an index, or TensorFlow's temporary folder."""
     run = copied("mmd", done=suffix is None)
     checkpoints, files = run / "checkpoints", [f"ckpt-{epoch}_temp/part-00000-of-00001.index"]
     files += [f"ckpt-{epoch}.{suffix}" if suffix else f"ckpt-{EPOCHS}.index.tempstate1"]
@@ -132,13 +115,10 @@ def test_killed_runs_are_resumed_exactly(model, seed, rounds, whole, tmp_path):
             continue
         kills += 1
         if rng.random() < 1 / 3:
-            files, spoilt = exports(run), True
+            files, spoilt = small_runs.exports(run), True
             for path in rng.sample(files, rng.randint(0, len(files))):
-                rng.choice(SPOILS)(path)
+                rng.choice(small_runs.SPOILS)(path)
     check_end(model, tmp_path, whole)
-
-
-# Runs that end earlier or later than planned ----------------------------------
 
 
 def test_fewer_epochs_end_a_stopped_run_where_it_is(here, copied, monkeypatch):
@@ -158,19 +138,16 @@ def write_old_form(patch):
     """Write settings as earlier versions did: flags.epochs is the epoch of the models."""
 
     def old_form(settings):
-        settings = copy.deepcopy(settings)
-        if "trained_epochs" in settings:
-            settings["flags"]["epochs"] = settings.pop("trained_epochs")
-        return settings
+        flags = dict(settings["flags"])
+        flags["epochs"] = settings.get("trained_epochs", flags["epochs"])
+        return {k: v for k, v in settings.items() if k != "trained_epochs"} | {"flags": flags}
 
     def save(self, settings, losses, save=Checkpoints.save):
         save(self, old_form(settings), losses)
 
     patch.setattr(Checkpoints, "save", save)
-    write = common.program.files.write_json
-    patch.setattr(
-        "common.training.exports.write_json", lambda file, settings: write(file, old_form(settings))
-    )
+    old = "common.training.exports.write_json"
+    patch.setattr(old, lambda file, settings: write_json(file, old_form(settings)))
 
 
 def test_runs_of_earlier_versions_are_loaded_and_resumed(here, whole, tmp_path, monkeypatch):
@@ -193,9 +170,6 @@ def test_runs_of_earlier_versions_are_loaded_and_resumed(here, whole, tmp_path, 
     assert (load_run(run).flags["epochs"], load_run(run).epochs) == (EPOCHS, 1)
     here("mmd")
     assert state(run)[:4] == state(folder(whole, "mmd"))[:4]
-
-
-# Damaged checkpoints ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
@@ -227,7 +201,6 @@ def keep_only(run, name):
             path.unlink()
 
 
-DATA = "ckpt-2.data-00000-of-00001"
 REFUSALS = {  # what the message names, and how to get there
     "checkpoints are damaged": lambda run, _: [*map(cut, run.glob("checkpoints/*.data*"))],
     "settings.json": lambda run, _: keep_only(run, "settings.json"),
@@ -248,23 +221,18 @@ def test_a_run_that_cannot_be_resumed_is_refused_and_kept(named, here, whole, co
     assert snapshot(run) == before
 
 
-# Full disks -------------------------------------------------------------------
-
-
 def limit_file_size(name, size):
     """Let no file grow larger than `size` bytes in the function with this name: a full disk."""
     import resource
 
-    owner, name = name.rsplit(".", 1)
-    owner = pkgutil.resolve_name(owner)
-    before, function = resource.getrlimit(resource.RLIMIT_FSIZE), getattr(owner, name)
+    before, function = resource.getrlimit(resource.RLIMIT_FSIZE), pkgutil.resolve_name(name)
 
     def limited(*args):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         function(*args)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    setattr(owner, name, limited)
+    pytest.MonkeyPatch().setattr(name, limited)
 
 
 def test_a_full_disk_is_reported_and_the_run_is_resumed_later(whole, tmp_path):
@@ -282,9 +250,7 @@ def test_a_full_disk_is_reported_and_the_run_is_resumed_later(whole, tmp_path):
     check_end("mmd", tmp_path, whole)
 
 
-def test_an_epoch_whose_checkpoint_cannot_be_written_is_trained_again(
-    here, whole, copied, monkeypatch
-):
+def test_an_epoch_without_a_checkpoint_is_trained_again(here, whole, copied, monkeypatch):
     run = copied("mmd")
     full = Mock(side_effect=tf.errors.ResourceExhaustedError(None, None, "no space"))
     with monkeypatch.context() as patch:

@@ -14,9 +14,7 @@ from support import LOSSES, SCRIPTS, losses, snapshot
     (["--output-dir", "file"], "file/digits/mmd"),  # `file` is not a folder
     (["--batch-size", 61], "--batch-size 61"),
 ])  # fmt: skip
-def test_invalid_flags_are_refused_before_anything_is_written(
-    flags, named, here, tmp_path, monkeypatch
-):
+def test_invalid_flags_are_refused_before_any_writing(flags, named, here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     assert named in here("mmd", *flags, status=2)
@@ -44,17 +42,15 @@ def infinite_weight(*_, encoder, **state):
     return dict.fromkeys(LOSSES["mmd"], 1.0)
 
 
-@pytest.mark.parametrize(("model", "train_step", "named"), [
+@pytest.mark.parametrize(("model", "step", "named"), [
     ("cvae", nan_loss, "logpx_z_total"),
     ("mmd", infinite_weight, "dense/bias"),
 ])  # fmt: skip
-def test_a_run_that_diverges_keeps_its_last_checkpoint(
-    model, train_step, named, here, whole, copied
-):
+def test_a_run_that_diverges_keeps_its_last_checkpoint(model, step, named, here, whole, copied):
     run = copied(model)
     before = snapshot(run / "checkpoints")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SCRIPTS[model], "train_step", train_step)
+        patch.setattr(SCRIPTS[model], "train_step", step)
         output = here(model, status=1)
     assert named in output
     assert f"epoch {EPOCHS}" in output

@@ -12,10 +12,7 @@ import pytest
 import tensorflow as tf
 from scipy.linalg import sqrtm
 from scipy.stats import multivariate_normal
-
-
-def draws(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
+from steps import draws
 
 
 def test_cross_entropy_and_log_density_against_numpy():

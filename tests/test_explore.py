@@ -73,15 +73,14 @@ def decode_base64(text, dtype="<f4"):
 
 
 @pytest.fixture
-def digits(tmp_path, short_epochs, monkeypatch):
+def digits(copied, tmp_path, monkeypatch):
     """Return the folder of two runs on few digits, which outputs/ contains."""
-    monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     monkeypatch.setattr("common.trained.load_dataset", few_digits)
     monkeypatch.chdir(tmp_path)
-    for model, script in SCRIPTS.items():
-        monkeypatch.setattr(script, "load_data", few_digits)
-        assert call(model, "--dataset", "digits", "--epochs", 1, "--batch-size", 30) == 0
-    return tmp_path / "outputs" / "digits"
+    for model in SCRIPTS:
+        copied(model, done=True)
+    (tmp_path / "outputs").mkdir()
+    return (tmp_path / "digits").rename(tmp_path / "outputs" / "digits")
 
 
 def test_a_page_has_all_data_and_loads_nothing(digits, capsys):
@@ -286,7 +285,6 @@ def state(page, path):
 
 
 def position(page, path="cursor"):
-    """Return (x, y) of a place."""
     return [state(page, f"{path}.{axis}") for axis in "xy"]
 
 

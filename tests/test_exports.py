@@ -94,17 +94,18 @@ def test_the_settings_of_an_extended_run_describe_its_models_at_any_time(here, c
     assert len(seen) > 40
 
 
-@pytest.mark.parametrize(
-    ("model", "done", "shift"),
-    [*(("mmd", True, i) for i in range(len(SPOILS))), ("cvae", False, 0)],
-)
+@pytest.mark.parametrize(("model", "done", "shift"), [
+    *(("mmd", True, i) for i in range(len(SPOILS))), ("cvae", True, 0), ("cvae", False, 0)
+])  # fmt: skip
 def test_damaged_exports_are_written_again(model, done, shift, here, whole, copied):
     run = copied(model, done)
     files = exports(run)
     assert len(files) == (9 if done else 7)
     for i, path in enumerate(files):  # in four tests, each file is damaged in each way
         SPOILS[(i + shift) % len(SPOILS)](path)
-    assert ("(epoch)" in here(model)) != done
+    output = here(model)
+    assert ("Losses (epoch)" in output) != done
+    assert ("--epochs is 3" in output) == ("--fresh" in output) == done
     assert state(run) == state(folder(whole, model))
 
 

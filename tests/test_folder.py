@@ -82,14 +82,11 @@ def test_fresh_deletes_the_files_of_the_run_and_nothing_else(here, copied):
     assert not (run / "checkpoints" / "ckpt-9_temp").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "back"),
-    [("mmd_grid_epoch_2.png", True), ("checkpoints/ckpt-1.index", True), ("losses.csv", False)],
-)
-def test_fresh_deletes_nothing_if_it_cannot_delete_everything(
-    name, back, here, copied, monkeypatch
-):
-    """The other files are moved back to their places, or kept if that fails."""
+@pytest.mark.parametrize(("name", "back"), [
+    ("mmd_grid_epoch_2.png", True), ("checkpoints/ckpt-1.index", True), ("losses.csv", False)
+])  # fmt: skip
+def test_fresh_deletes_either_all_files_or_none(name, back, here, copied, monkeypatch):
+    """If a file cannot be deleted, the others are moved back. If that fails too, they are kept."""
     run, real, failed = copied("mmd", done=True), os.rename, []
     before = snapshot(run)
 

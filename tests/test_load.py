@@ -2,7 +2,6 @@
 
 import errno
 import io
-import os
 import shlex
 import shutil
 
@@ -12,30 +11,14 @@ from common.training.run import Run
 
 import numpy as np
 import pytest
-from support import SCRIPTS, both, call, cut, edit_config, edit_json, few_digits, put
-
-
-def train(model, out, *flags):
-    """Train on a few digits for one short epoch. Return the folder of the run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.data.batches.EPOCH", 1)
-        patch.setattr("common.training.exports.draw_figures", lambda *_: {})
-        patch.setattr(SCRIPTS[model], "load_data", few_digits)
-        flags = ("--epochs", 1, "--batch-size", 50, "--dataset", "digits", *flags)
-        assert call(model, *flags, "--output-dir", out) == 0
-    return out / "digits" / model
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folders of finished runs, by model."""
-    return {model: train(model, tmp_path_factory.mktemp("out")) for model in SCRIPTS}
+from small_runs import folder
+from support import SCRIPTS, both, cut, edit_config, edit_json
 
 
 @pytest.fixture
-def copied(trained, tmp_path):
-    """A function that copies the run of a model and returns its folder."""
-    return lambda model: shutil.copytree(trained[model], tmp_path / "digits" / model)
+def run(copied):
+    """Return the folder of a finished run of mmd_cvae.py."""
+    return copied("mmd", done=True)
 
 
 def error_of(folder, *named):
@@ -55,7 +38,7 @@ def flip(path):
 
 
 DAMAGES = [
-    ("decoder.keras", lambda path: put(path, os.mkdir)),
+    ("decoder.keras", lambda path: path.unlink() or path.mkdir()),
     ("decoder.keras", cut),
     ("encoder.keras", flip),
     ("settings.json", cut),
@@ -65,19 +48,17 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
-def test_an_error_names_the_damaged_file(name, damage, copied):
-    file = copied("mmd") / name
-    damage(file)
-    *_, command = error_of(file.parent, str(file))
-    if name != "settings.json" and file.is_file():
-        assert command.startswith("python ")
-        assert command.endswith(f"--dataset=digits --output-dir={file.parents[2]}")
+def test_an_error_names_the_damaged_file(name, damage, run):
+    damage(run / name)
+    *_, command = error_of(run, str(run / name))
+    if name != "settings.json" and (run / name).is_file():
+        python, script, *words = shlex.split(command)
+        assert (python, script) == ("python", "mmd_cvae.py")
+        assert {"--dataset=digits", f"--output-dir={run.parents[1]}"} < {*words}
 
 
-def test_an_unreadable_model_raises_permission_error(copied, monkeypatch):
-    run, read = copied("mmd"), io.open
-
-    def refuse(path, *args, **kwargs):
+def test_an_unreadable_model_raises_permission_error(run, monkeypatch):
+    def refuse(path, *args, read=io.open, **kwargs):
         if str(path).endswith("decoder.keras"):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return read(path, *args, **kwargs)
@@ -87,8 +68,7 @@ def test_an_unreadable_model_raises_permission_error(copied, monkeypatch):
         load_run(run)
 
 
-def test_the_configuration_of_a_model_file_is_ignored(copied):
-    run = copied("mmd")
+def test_the_configuration_of_a_model_file_is_ignored(run):
     expected = load_run(run).fingerprint
     for edit in (
         lambda config: config.pop("build_config"),  # Keras would load no weights without it
@@ -100,8 +80,8 @@ def test_the_configuration_of_a_model_file_is_ignored(copied):
         assert (found.fingerprint, found.decoder.compute_dtype) == (expected, "float32")
 
 
-def test_files_of_other_runs_are_refused(copied, trained, tmp_path):
-    run, settings = copied("mmd"), (trained["mmd"] / "settings.json").read_bytes()
+def test_files_of_other_runs_are_refused(run, copied, tmp_path):
+    cvae, settings = copied("cvae", done=True), (run / "settings.json").read_bytes()
     edit_json(run / "settings.json", lambda it: it["dataset"].update(image_shape=[32, 32, 1]))
     error_of(run, "encoder.keras")
     (run / "settings.json").write_bytes(settings)
@@ -111,15 +91,14 @@ def test_files_of_other_runs_are_refused(copied, trained, tmp_path):
     encoder, larger = SCRIPTS["mmd"].Encoder(3), tmp_path / "larger.keras"
     encoder(np.zeros((1, 28, 28, 1), "float32"))
     encoder.save(larger)
-    for other in (run / "decoder.keras", trained["cvae"] / "encoder.keras", larger):
+    for other in (run / "decoder.keras", cvae / "encoder.keras", larger):
         shutil.copy(other, run / "encoder.keras")
         error_of(run, "encoder.keras")
-    shutil.copy(trained["cvae"] / "settings.json", run)
+    shutil.copy(cvae / "settings.json", run)
     error_of(run, "settings.json", "cvae")
 
 
-def test_an_error_names_a_folder_without_a_run(copied):
-    run = copied("mmd")
+def test_an_error_names_a_folder_without_a_run(run):
     error_of(run.parent, str(run.parent), "OUTPUT_DIR/DATASET/cvae")
     (run / "settings.json").unlink()
     error_of(run, str(run / "settings.json"), "missing")
@@ -128,10 +107,10 @@ def test_an_error_names_a_folder_without_a_run(copied):
 
 
 @both
-def test_the_error_of_an_unfinished_run_has_its_command(model, tmp_path, monkeypatch):
+def test_the_error_of_an_unfinished_run_has_its_command(model, here, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "epochs", lambda _: ())
-    flags = ["--learning-rate", "0.003", "--tensorboard", "--data-dir=-a b"]
-    run = train(model, tmp_path, *flags)
+    here(model, "--learning-rate", "0.003", "--data-dir=-a b")
+    run = folder(tmp_path, model)
     _, command = error_of(run, "not finished")
     python, script, *words = shlex.split(command)
     assert (python, script) == ("python", f"{SCRIPTS[model].__name__}.py")
@@ -144,8 +123,7 @@ def test_the_error_of_an_unfinished_run_has_its_command(model, tmp_path, monkeyp
 @pytest.mark.parametrize(("images", "dataset", "named"), [
     ("/a b/faces", None, None), (None, "emnist/letters", "emnist/letters"), (None, None, "digits")
 ])  # fmt: skip
-def test_the_command_names_the_images_of_the_run(images, dataset, named, copied, monkeypatch):
-    run = copied("mmd")
+def test_the_command_names_the_images_of_the_run(images, dataset, named, run, monkeypatch):
     edit_json(run / "settings.json", lambda it: it["flags"].update(images=images, dataset=dataset))
     (run / "decoder.keras").unlink()
     _, command = error_of(run, "not finished")

@@ -9,13 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.spatial.distance import cdist
-from steps import IMQ, mmd
+from steps import IMQ, draws, mmd
 
 DTYPES = [tf.float16, tf.float32, tf.float64]
-
-
-def draws(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [*zip(DTYPES, (2e-2, 1e-5, 1e-12), strict=True)])

@@ -2,8 +2,6 @@
 
 import eager_cvae
 import mmd_cvae
-from common.objectives.losses import elbo_loss
-from common.objectives.priors import StandardNormal
 
 import numpy as np
 import pytest
@@ -11,12 +9,7 @@ import tensorflow as tf
 from scipy.special import logsumexp
 from scipy.stats import norm
 from steps import elbo_terms, mmd, passed_to_train_step
-from support import each
-
-NAMES = {  # of the original's printed line
-    eager_cvae: ["logpx_z_total", "logpz_total", "logqz_x_total", "total"],
-    mmd_cvae: ["loss_nll_total", "loss_mmd_total", "total"],
-}
+from support import LOSSES, SCRIPTS, both
 
 
 def generator():
@@ -31,13 +24,14 @@ def gradients(loss_function, x, models, variables=None):
     return loss, terms, [np.asarray(g) for g in tape.gradient(loss, variables)]
 
 
-@each
-def test_without_flags_the_loss_is_compute_loss(script, images):
+@both
+def test_without_flags_the_loss_is_compute_loss(model, images):
+    script = SCRIPTS[model]
     loss_function, state = passed_to_train_step(script)
     models, x = (state["encoder"], state["decoder"]), tf.cast(images(12), tf.float32)
     loss, losses, found = gradients(loss_function, x, models)
     original_loss, terms, expected = gradients(script.compute_loss, x, models)
-    assert [*losses] == [*(f"{name}_total" for name in terms), "total"] == NAMES[script]
+    assert (*losses,) == (*(f"{name}_total" for name in terms), "total") == LOSSES[model]
     for name, term in terms.items():
         assert float(losses[f"{name}_total"]) == float(tf.reduce_mean(term))
     assert float(losses["total"]) == float(loss) == float(original_loss)
@@ -51,6 +45,12 @@ def test_without_flags_the_loss_is_compute_loss(script, images):
     ("--beta 4 --vamp-prior 7", 4, 0),
     ("--vamp-prior 7", None, 0),
     ("--alpha 0 --lambda 1000", 1, 999),
+    ("--alpha 0 --lambda 1", 1, 0),  # in this case and the next ones, InfoVAE is a beta-VAE
+    ("--alpha -3 --lambda 4", 4, 0),
+    ("--alpha=-0.4 --lambda 1.4", 1.4, 0),  # rounding makes the sum less than 1
+    ("--alpha=-1.2 --lambda 2.2", 2.2, 0),  # rounding makes the sum more than 1
+    ("--alpha 0.75 --lambda 0.25", 0.25, 0),
+    ("--alpha 1 --lambda 0", 0, 0),
     ("--alpha 1 --lambda 5", 0, 5),
     ("--alpha 0.5 --lambda 3 --kernel imq", 0.5, 2.5),
 ])  # fmt: skip
@@ -71,8 +71,8 @@ def test_weighted_elbo(flags, kl, mmd_weight, images, float64):
     if mmd_weight:
         expected.append(mmd(rng.normal((12, 2), dtype="float64"), z, imq="imq" in flags))
         total += mmd_weight * expected[-1]
-    names = [*NAMES[eager_cvae][:3], *["loss_mmd_total"] * bool(mmd_weight), "total"]
-    assert [*losses] == names
+    mmd_name = ["loss_mmd_total"] * bool(mmd_weight)
+    assert [*losses] == [*LOSSES["cvae"][:3], *mmd_name, "total"]
     np.testing.assert_allclose([*losses.values()], [*expected, total], rtol=1e-10)
     assert float(loss) == float(losses["total"])
 
@@ -91,7 +91,7 @@ def test_weighted_mmd_loss(flags, weight, images, float64):
     if "cross" in flags:
         loss_nll = -(x * np.log(preds) + (1 - x) * np.log(1 - preds)).mean()
     loss_mmd = mmd(generator().normal((12, 2), dtype="float64"), mean, imq="imq" in flags)
-    assert [*losses] == NAMES[mmd_cvae]
+    assert (*losses,) == LOSSES["mmd"]
     expected = [loss_nll, loss_mmd, loss_nll + weight * loss_mmd]
     np.testing.assert_allclose([*losses.values()], expected, rtol=1e-10)
     assert float(loss) == float(losses["total"])
@@ -99,39 +99,12 @@ def test_weighted_mmd_loss(flags, weight, images, float64):
 
 def test_the_original_gradient_is_batch_size_times_that_of_beta_0_01(build, images, float64):
     *models, _ = build(eager_cvae)
-    default, small_beta, elbo = (
-        gradients(loss_of(flags), images(100), models)[2]
-        for flags in ("", "--beta 0.01", "--beta 1")
-    )
+    flags = ("--dtype float64", "--dtype float64 --beta 0.01", "--dtype float64 --beta 1")
+    functions = [passed_to_train_step(eager_cvae, one)[0] for one in flags]
+    default, small_beta, elbo = (gradients(one, images(100), models)[2] for one in functions)
     for a, b in zip(default, small_beta, strict=True):
         np.testing.assert_allclose(a, 100 * b, rtol=1e-9, atol=1e-12)
     assert not np.allclose(default[4], 100 * elbo[4], rtol=1e-3)
-
-
-def loss_of(flags):
-    """Return the loss function of eager_cvae.py for flags without a VampPrior."""
-    args = eager_cvae.get_args(flags.split())
-    original = eager_cvae.compute_loss, eager_cvae.reparameterize
-    return elbo_loss(args, *original, StandardNormal())
-
-
-EQUAL = {  # flags of InfoVAE without an MMD, and the flag with the same loss
-    "--alpha 0 --lambda 1": "--beta 1",
-    "--alpha -3 --lambda 4": "--beta 4",
-    "--alpha=-0.4 --lambda 1.4": "--beta 1.4",  # rounding makes the sum less than 1
-    "--alpha=-1.2 --lambda 2.2": "--beta 2.2",  # rounding makes the sum more than 1
-    "--alpha 0.75 --lambda 0.25": "--beta 0.25",
-    "--alpha 1 --lambda 0": "--beta 0",
-}
-
-
-@pytest.mark.parametrize(("info", "beta"), EQUAL.items())
-def test_infovae_without_mmd_is_a_beta_vae(info, beta, build, images, float64):
-    encoder, decoder, _ = build(eager_cvae)
-    one, other = (
-        loss_of(flags)(images(6), encoder, decoder, generator())[1] for flags in (info, beta)
-    )
-    assert {k: float(v) for k, v in one.items()} == pytest.approx(other, rel=1e-12)
 
 
 def test_the_cross_entropy_of_a_saturated_sigmoid_is_finite_and_has_gradients():

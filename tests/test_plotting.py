@@ -2,20 +2,12 @@
 
 import io
 
+from common import plotting
 from common.canvas import tile
 from common.compare.figure import Column, show_comparison
 from common.data.sources import Dataset
 from common.latent_plane import latent_grid, latent_plane, strips
-from common.plotting import (
-    class_colors,
-    draw_figures,
-    generate_random_clothes,
-    save_figure,
-    show_grid,
-    show_latent_space,
-    show_pseudo_inputs,
-    show_reconstructions,
-)
+from common.plotting import class_colors, draw_figures
 
 import matplotlib
 import numpy as np
@@ -28,7 +20,7 @@ DIGITS = tuple("0123456789")
 
 def png(figure):
     file = io.BytesIO()
-    save_figure(figure, file)
+    plotting.save_figure(figure, file)
     return file.getvalue()
 
 
@@ -79,7 +71,7 @@ def test_latent_plane_of_five_dimensions_is_spanned_by_principal_components():
 def test_latent_space_of_one_dimension_has_one_strip_per_class():
     rng, names = np.random.default_rng(0), ("Mole", "Ant", "Zebra")
     mean, labels = rng.normal(size=(300, 1)), rng.integers(0, 3, 300)
-    (axes,) = show_latent_space(mean, labels, names, "t").axes
+    (axes,) = plotting.show_latent_space(mean, labels, names, "t").axes
     assert "only latent dimension" in axes.get_xlabel()
     shown = axes.collections[0].get_offsets()
     np.testing.assert_allclose(shown[:, 0], mean[:, 0])
@@ -91,14 +83,14 @@ def test_latent_space_of_one_dimension_has_one_strip_per_class():
 
 def test_grid_of_one_dimension_shows_256_points_row_by_row():
     mean = np.zeros((3, 1))
-    tiles = pixels(show_grid(decode_ends, mean, "t"), 56)[:, 28, :, 28]
+    tiles = pixels(plotting.show_grid(decode_ends, mean, "t"), 56)[:, 28, :, 28]
     np.testing.assert_allclose(tiles.ravel(), np.linspace(0, 1, 256), atol=0.005)
     line = np.linspace(-4, 4, 256)[:, np.newaxis]
     np.testing.assert_allclose(latent_plane(mean)[1](latent_grid()), line)
 
 
 def test_grid_has_v1_from_left_to_right_and_v2_from_top_to_bottom():
-    figure = show_grid(lambda z: (15 + 225 * decode_ends(z)) / 255, np.zeros((3, 2)), "t")
+    figure = plotting.show_grid(lambda z: (15 + 225 * decode_ends(z)) / 255, np.zeros((3, 2)), "t")
     tiles = pixels(figure, 56)
     left, right = tiles[:, 2:26, :, 2:26], tiles[:, 2:26, :, 30:54]  # without the frame
     axis = np.arange(15, 255, 15) / 255  # neither black nor white
@@ -110,7 +102,7 @@ def test_grid_has_v1_from_left_to_right_and_v2_from_top_to_bottom():
 def test_random_clothes_fill_columns_and_are_scaled_individually():
     images = np.random.default_rng(0).uniform(0.4, 0.6, size=(64, 28, 28, 1))
     images[5] = 0.5  # becomes black
-    blocks = pixels(generate_random_clothes(lambda z: images, np.zeros((64, 2)), "t"), 3)
+    blocks = pixels(plotting.generate_random_clothes(lambda z: images, np.zeros((64, 2)), "t"), 3)
     assert np.ptp(blocks, axis=(1, 3)).max() == 0  # every image pixel is a block of 3 x 3
     cells = np.pad(blocks[:, 0, :, 0], (0, 6), constant_values=1).reshape(8, 34, 8, 34)
     shown = cells[:, :28, :, :28].transpose(2, 0, 1, 3).reshape(images.shape)
@@ -127,7 +119,9 @@ def test_reconstructions_are_below_the_first_images_of_each_class(counts):
     images = rng.integers(150, 200, size=(len(labels), 28, 28, 1), dtype="u1")
     preds, mean = rng.uniform(0.3, 0.4, size=images.shape), np.arange(len(labels))[:, None]
     names = tuple(f"topography {i}" for i in range(10))
-    figure = show_reconstructions(lambda z: preds[z[:, 0]], mean, images, labels, names, "t")
+    figure = plotting.show_reconstructions(
+        lambda z: preds[z[:, 0]], mean, images, labels, names, "t"
+    )
     blocks = pixels(figure, 2)
     assert blocks.shape == (5 * (12 + 56 + 6) - 6, 2, 2 * 224 + 6, 2)
     *texts, legend = figure.axes[0].texts
@@ -157,7 +151,7 @@ def test_latent_space_shows_all_points_in_the_colours_of_their_classes():
     names = ("Zebra", "Ant", "Mole")
     rng = np.random.default_rng(0)
     mean, labels = rng.normal(size=(300, 2)) * [8, 1] + [30, -5], rng.integers(0, 3, 300)
-    figure = show_latent_space(mean, labels, names, "a title")
+    figure = plotting.show_latent_space(mean, labels, names, "a title")
     figure.canvas.draw()
     (axes,) = figure.axes
     (points,) = axes.collections
@@ -186,12 +180,9 @@ def test_latent_space_shows_all_points_in_the_colours_of_their_classes():
 @pytest.mark.parametrize("spread", [0, 0.02])
 def test_axis_labels_are_inside_the_figure_also_for_equal_means(latent_dim, spread):
     mean = 0.3 + spread * np.random.default_rng(0).normal(size=(20, latent_dim))
-    figure = show_latent_space(mean, np.zeros(20, int), DIGITS, "t")
-    png(figure)  # places the labels
-    (axes,) = figure.axes
-    assert np.isfinite(axes.get_xlim()).all()
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        assert not label.get_text() or label.get_window_extent().min.min() > 0
+    figure = plotting.show_latent_space(mean, np.zeros(20, int), DIGITS, "t")
+    assert_nothing_is_cut_off_or_covered(figure)
+    assert np.isfinite(figure.axes[0].get_xlim()).all()
 
 
 # Comparisons, and properties of all figures -------------------------------------
@@ -328,16 +319,10 @@ def test_no_text_is_cut_off_for_unusual_image_shapes(shape):
     shown = column("a", names=names, shape=shape, decode=lambda z: np.zeros((len(z), *shape)))
     title = "MMD-VAE (lambda = 784), " + "my pictures, " * 3 + "epoch 50"
     figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, title)
-    figures["pseudo-inputs"] = show_pseudo_inputs(np.zeros((3, *shape)), title)
+    figures["pseudo-inputs"] = plotting.show_pseudo_inputs(np.zeros((3, *shape)), title)
     figures["comparison"] = show_comparison([shown] * 2)
     for figure in figures.values():
-        png(figure)  # places the texts
-        artists = [*figure.texts, *figure.legends]
-        for axes in figure.axes:
-            artists += [*axes.texts, *filter(None, [axes.get_legend()])]
-        for box in (artist.get_window_extent() for artist in artists):
-            assert (box.min >= 0).all()
-            assert (box.max <= figure.bbox.max).all()
+        assert_nothing_is_cut_off_or_covered(figure)
         assert figure.bbox.height < 8000
     axes = figures["reconstructions"].axes[0]
     rows = axes.images[0].get_array().shape[0]
@@ -350,8 +335,7 @@ def test_no_text_is_cut_off_for_unusual_image_shapes(shape):
 
 def test_without_classes_points_have_one_colour_and_80_images_are_reconstructed():
     shown = column("a", names=(), shape=(8, 8, 3), decode=lambda z: np.zeros((len(z), 8, 8, 3)))
-    data = shown.data
-    figures = draw_figures(shown.decode, shown.mean, shown.random_vector, data, "t")
+    figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, "t")
     (points,) = figures["latentspace"].axes[0].collections
     assert len(np.unique(points.get_facecolors(), axis=0)) == 1
     canvas = figures["reconstructions"].axes[0].images[0].get_array()
@@ -360,5 +344,5 @@ def test_without_classes_points_have_one_colour_and_80_images_are_reconstructed(
         block, place = divmod(k, 8)
         top, left = block // 2 * 22, block % 2 * 70 + place * 8
         shown_at = canvas[top : top + 8, left : left + 8]
-        np.testing.assert_allclose(shown_at, data.test_images[k] / 255)
+        np.testing.assert_allclose(shown_at, shown.data.test_images[k] / 255)
         np.testing.assert_array_equal(canvas[top + 8 : top + 16, left : left + 8], 0)

@@ -46,8 +46,7 @@ def test_readmes_are_short():
 
 
 def test_every_flag_is_in_a_table_with_its_default():
-    rows = re.findall(r"^\| `--([a-z-]+)[^|]*\|([^|]*)\|", OBJECTIVES + TOP, re.MULTILINE)
-    rows = dict(rows)
+    rows = dict(re.findall(r"^\| `--([a-z-]+)[^|]*\|([^|]*)\|", OBJECTIVES + TOP, re.MULTILINE))
     args = vars(eager_cvae.get_args([]))
     every = args.keys() | vars(mmd_cvae.get_args([])).keys()
     assert {name.replace("-", "_") for name in rows} == every

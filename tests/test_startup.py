@@ -19,9 +19,6 @@ import tensorflow as tf
 from support import ROOT, SIGNALS, call, environment
 
 SCRIPT = ROOT / "mmd_cvae.py"
-
-# How a program ends -------------------------------------------------------------
-
 ENDS = [  # an exception, its note, the exit status, what the message must name
     (UserError("--x is 1.\nUse 2."), None, 2, "--x is 1.\nUse 2."),
     (DivergedError("loss is NaN"), None, 1, "loss is NaN"),
@@ -37,9 +34,7 @@ ENDS = [  # an exception, its note, the exit status, what the message must name
 
 
 @pytest.mark.parametrize(("error", "note", "status", "named"), ENDS)
-def test_errors_that_the_user_can_fix_end_with_a_message(
-    error, note, status, named, capsys, monkeypatch
-):
+def test_errors_that_users_can_fix_give_a_message(error, note, status, named, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x.py"])
     monkeypatch.setattr(sys, "orig_argv", ["python", "x.py", "--fresh", "--seed", "1"])
     if note:
@@ -128,9 +123,7 @@ EXIT = "import os; os._exit(77)"  # a fake package that ends the program
 
 @pytest.mark.parametrize(("flag", "to", "status", "named"), QUICK)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_help_and_invalid_flags_are_answered_before_the_imports(
-    flag, to, status, named, unbuffered, tmp_path
-):
+def test_help_and_errors_come_before_the_imports(flag, to, status, named, unbuffered, tmp_path):
     env = {"MPLBACKEND": "nonsense", "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "ascii"}
     env |= {"PYTHONOPTIMIZE": "2", "PYTHONUNBUFFERED": unbuffered}
     program = start(tmp_path, flag, to=to, fakes={"tensorflow": EXIT, "matplotlib": EXIT}, **env)

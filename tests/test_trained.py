@@ -21,7 +21,7 @@ CASES = {  # by the model: latent dimensions, dtype and data set
 
 @pytest.fixture(scope="module", params=CASES)
 def run(request, tmp_path_factory):
-    """A finished run of one short epoch."""
+    """Return a finished run of one short epoch."""
     latent_dim, dtype, data = CASES[request.param]
     script, folder = SCRIPTS[request.param], tmp_path_factory.mktemp("out")
     flags = f"--latent-dim {latent_dim} --dtype {dtype} --epochs 1 --batch-size 50 --dataset digits"

@@ -53,9 +53,7 @@ def start(addresses, out, flags, prepare=prepare, *args):
 
 @slow
 @FORKS
-def test_workers_train_what_one_device_trains_and_resume_after_a_kill(
-    addresses, tmp_path, monkeypatch
-):
+def test_workers_train_what_one_device_trains_and_resume(addresses, tmp_path, monkeypatch):
     shorten(monkeypatch)
     monkeypatch.setattr("common.training.exports.draw_figures", lambda *_: {})
     assert call("mmd", *FLAGS, "--epochs", 5, "--output-dir", tmp_path) == 0
@@ -131,9 +129,6 @@ def test_no_worker_ends_before_all_know(last, flags, status, addresses, tmp_path
     output += both[last].expect(status)
     assert output.count("different flags") == (2 if status == 2 else 0)
     assert (tmp_path / "0").exists() == (status != 2)
-
-
-# Without a second process -----------------------------------------------------
 
 
 def test_an_empty_tf_config_is_ignored(monkeypatch):
