@@ -6,10 +6,9 @@ import eager_cvae
 import mmd_cvae
 from common.devices.determinism import keras_in
 from common.objectives.priors import VampPrior
-from common.program.command import command_line
 from common.program.errors import UserError, reason
 from common.program.files import read_json
-from common.program.flags import to_words
+from common.program.flags import command_line, to_words
 from common.trained import Trained
 
 import keras

@@ -1,4 +1,4 @@
-"""Errors that the user can fix, and library exceptions in plain words."""
+"""Errors that the user can fix, and the messages of exceptions that libraries raise."""
 
 
 class UserError(Exception):

@@ -10,16 +10,13 @@ import time
 
 from common.program.errors import UserError, reason
 
-A_DAY = 24 * 60 * 60  # seconds
-
 
 @contextlib.contextmanager
 def replacing(path, own=""):
     """Yield a temporary path with the suffix of `path`, and rename that file to `path` at the end.
 
-    If the block raises an exception, `path` keeps its content and the temporary file is deleted. An
-    OSError gets `path` as its file name. `own` is part of the temporary name; it tells processes
-    apart where no lock keeps them out.
+    If the block raises an exception, `path` keeps its content. An OSError gets `path` as its file
+    name. Without a lock, `own` must make the name of the temporary file unique to this process.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
@@ -36,13 +33,13 @@ def replacing(path, own=""):
 
 
 def replacing_unlocked(path):
-    """Return `replacing(path)` with a temporary name that contains the number of this process.
+    """Return `replacing(path)` for a file that other processes may write at the same time.
 
-    A killed process can leave such a file behind. It is deleted when it is older than a day.
+    Temporary files that killed processes left behind are deleted after a day.
     """
     with contextlib.suppress(OSError):
         for old in path.parent.glob(f".{glob.escape(path.stem)}.[0-9]*.partial{path.suffix}"):
-            if old.lstat().st_mtime < time.time() - A_DAY:
+            if old.lstat().st_mtime < time.time() - 24 * 60 * 60:
                 old.unlink()
     return replacing(path, f".{os.getpid()}")
 
@@ -69,15 +66,13 @@ def _digest(content):
 def read_json(path):
     """Return the dict that `write_json` wrote to a file.
 
-    Raises OSError if the file cannot be read. Raises UserError if it is not JSON, or was changed
-    after it was written.
+    Raises OSError if the file cannot be read, and UserError if its content has changed.
     """
     try:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict) or content.pop("digest", None) != _digest(content):
-            raise ValueError("it was changed after it was written")
+            raise ValueError("the file was changed after it was written")
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} is damaged: {reason(error)}. Repeat the command that wrote it."
-        ) from error
+        message = f"{path} is damaged: {reason(error)}. Repeat the command that wrote it."
+        raise UserError(message) from error
     return content

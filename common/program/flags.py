@@ -1,9 +1,13 @@
-"""The command-line parser, argument types, and the flags that programs share."""
+"""The command line: its parser, common flags, types of arguments, and commands as text."""
 
 import argparse
 import contextlib
 import difflib
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from common.program.errors import UserError
@@ -15,23 +19,22 @@ OF_ONE_SCRIPT["--cross-entropy"] = "mmd_cvae.py"
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UserError for an invalid command line."""
 
-    # Return an error message if flags contradict each other. A script can replace it.
+    # A script replaces `check` by a function that returns a message if flags contradict each other
     check = staticmethod(lambda args: None)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, allow_abbrev=False, **kwargs)
-        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse's own does not match -1e3
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # argparse does not recognize -1e3
 
     def error(self, message):
-        """Raise UserError."""
         raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
 
     def print_help(self, file=None):
-        """Print the help. Raise OSError if that fails; argparse would ignore the error."""
+        """Print the help. Raise OSError if that fails, which argparse would ignore."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def parse_args(self, args=None, namespace=None):
-        """Return the flags. Raise UserError, with a suggestion, for an unknown flag."""
+        """Return the flags. Raise UserError for an unknown flag, and suggest a similar flag."""
         args, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown[0].split("=")[0]))
@@ -52,46 +55,39 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim):
-    """Return a Parser with the flags of both scripts. The four numbers are defaults of flags."""
+    """Return a Parser with the flags of both scripts. The four numbers are default values."""
     parser = Parser(script, description=description)
-
-    def flag(name, help, **kwargs):
-        parser.add_argument(name, help=help, **kwargs)
-
-    d = "(default: %(default)s)"
-    for name, kind, default, help in (
-        ("--epochs", whole_number(1, 10**6), epochs, "train up to this epoch"),
-        ("--batch-size", whole_number(1, 10_000), batch_size, "images per batch; a last short "
+    group = parser.add_mutually_exclusive_group()
+    for name, metavar, kind, default, help in (
+        ("--epochs", "N", whole_number(1, 10**6), epochs, "train up to this epoch"),
+        ("--batch-size", "N", whole_number(1, 10_000), batch_size, "images per batch; a last short "
          "batch is dropped"),
-        ("--learning-rate", number(1e-37, 1e37), learning_rate, "learning rate of Adam"),
-        ("--latent-dim", whole_number(1, 1000), latent_dim, "number of latent dimensions"),
-        ("--seed", whole_number(0, 2**32 - 1), 0, "seed of weights, shuffle and noise"),
-        ("--plot-every", whole_number(1, 10**6), 10, "number of epochs between figures"),
+        ("--learning-rate", "X", number(1e-37, 1e37), learning_rate, "learning rate of Adam"),
+        ("--latent-dim", "N", whole_number(1, 1000), latent_dim, "number of latent dimensions"),
+        ("--seed", "N", whole_number(0, 2**32 - 1), 0, "seed of weights, shuffle and noise"),
+        ("--plot-every", "N", whole_number(1, 10**6), 10, "number of epochs between figures"),
+        ("--dataset", "NAME", dataset, None, "digits, or a data set of TFDS that has images, such "
+         "as cifar10 or emnist/letters (default: fashion_mnist, or digits if it is not available)"),
+        ("--images", "DIR", path, None, "train on a folder of pictures; its sub-folders are the "
+         "classes"),
+        ("--image-size", "HxW", image_size, None, "resize images to this size, multiples of 4 from "
+         "8 to 256 (default: their own size, or the nearest valid one; 64x64 if their sizes "
+         "differ)"),
+        ("--data-dir", "DIR", path, None, "folder of TFDS data sets; a missing data set is "
+         "downloaded there (default: the environment variable TFDS_DATA_DIR, else "
+         "~/tensorflow_datasets)"),
+        ("--output-dir", "DIR", path, "outputs", "write to a folder in DIR/DATASET/"),
+        ("--dtype", None, ["float32", "float64"], "float32", "precision of model, loss and noise"),
+        ("--replicas", "N", whole_number(1, 1000), 1, "number of devices, which share every batch"),
     ):  # fmt: skip
-        metavar = "X" if isinstance(default, float) else "N"
-        flag(name, f"{help} {d}", type=kind, default=default, metavar=metavar)
-    data = parser.add_mutually_exclusive_group()
-    help = "digits, or a data set of TFDS that has images, such as cifar10 or emnist/letters "
-    help += "(default: fashion_mnist, or digits if it is not available)"
-    data.add_argument("--dataset", help=help, metavar="NAME", type=dataset)
-    help = "train on a folder of pictures; its sub-folders are the classes"
-    data.add_argument("--images", help=help, metavar="DIR", type=path)
-    help = "resize images to this size, multiples of 4 from 8 to 256 (default: their own size, or "
-    help += "the nearest valid one; 64x64 if their sizes differ)"
-    flag("--image-size", help, metavar="HxW", type=image_size)
-    help = "folder of TFDS data sets; a missing data set is downloaded there (default: the "
-    help += "environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets)"
-    flag("--data-dir", help, type=path, metavar="DIR")
-    flag(
-        "--output-dir", f"write to a folder in DIR/DATASET/ {d}", type=path, default="outputs",
-        metavar="DIR",
-    )  # fmt: skip
-    dtypes = ["float32", "float64"]
-    flag("--dtype", f"precision of model, loss and noise {d}", choices=dtypes, default=dtypes[0])
-    help = f"number of devices, which share every batch {d}"
-    flag("--replicas", help, type=whole_number(1, 1000), default=1, metavar="N")
-    flag("--tensorboard", "also write losses and figures for TensorBoard", action="store_true")
-    flag("--fresh", "delete this script's run in that folder and start over", action="store_true")
+        kind = {"choices" if isinstance(kind, list) else "type": kind}
+        help += " (default: %(default)s)" * (default is not None)
+        place = group if name in ("--dataset", "--images") else parser
+        place.add_argument(name, metavar=metavar, default=default, help=help, **kind)
+    help = "also write losses and figures for TensorBoard"
+    parser.add_argument("--tensorboard", help=help, action="store_true")
+    help = "delete this script's run in that folder and start over"
+    parser.add_argument("--fresh", help=help, action="store_true")
     return parser
 
 
@@ -103,36 +99,33 @@ def add_runs(parser):
     parser.add_argument("--data-dir", type=path, metavar="DIR", help=help)
 
 
-# Argument types ---------------------------------------------------------------
+# Types of arguments -----------------------------------------------------------
 
 
 def whole_number(low, high):
-    """Return an argparse type: an int from `low` to `high`."""
-    return _between(int, low, high, f"a whole number from {low} to {high}")
+    """Return an argparse type for whole numbers from `low` to `high`."""
+    return number(low, high, int)
 
 
-def number(low, high):
-    """Return an argparse type: a float from `low` to `high`."""
-    return _between(float, low, high, f"a number from {low:g} to {high:g}")
+def number(low, high, kind=float):
+    """Return an argparse type for numbers from `low` to `high`, which are floats by default."""
 
-
-def _between(kind, low, high, what):
     def parse(text):
         with contextlib.suppress(ValueError):
             if low <= kind(text) <= high:
                 return kind(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        what = f"{'whole ' * (kind is int)}number from {low} to {high}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
 
     return parse
 
 
 def dataset(text):
-    """Return a valid name of a TFDS data set, NAME or NAME/CONFIG. It is an argparse type."""
+    """Return a valid name of a TFDS data set, NAME or NAME/CONFIG (an argparse type)."""
     if re.fullmatch(r"\w+(/[\w.-]*\w)?", text, re.ASCII):
         return text
-    raise argparse.ArgumentTypeError(
-        f"invalid data set name: {text!r}. To train on a folder of pictures, use --images DIR"
-    )
+    advice = "To train on a folder of pictures, use --images DIR"
+    raise argparse.ArgumentTypeError(f"invalid data set name: {text!r}. {advice}")
 
 
 def image_size(text):
@@ -146,20 +139,19 @@ def image_size(text):
 
 def path(text):
     """Return the path of a folder or file, with ~ expanded (an argparse type)."""
+    problem = "is not a path"
     try:
         text.encode()
         if text.strip() and "\0" not in text:
             return str(Path(text).expanduser())
     except UnicodeError:
-        raise argparse.ArgumentTypeError(
-            f"{text!a} is not valid UTF-8, which TensorFlow requires of a path. Rename it"
-        ) from None
-    except RuntimeError as error:  # the user in ~user does not exist
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-    raise argparse.ArgumentTypeError(f"{text!r} is not a path")
+        problem = "is not valid UTF-8, which TensorFlow requires of a path. Rename it"
+    except RuntimeError:
+        problem = "names a user who does not exist"
+    raise argparse.ArgumentTypeError(f"{text!a} {problem}")
 
 
-# Flags as text ----------------------------------------------------------------
+# Commands as text -------------------------------------------------------------
 
 
 def given(flags):
@@ -176,3 +168,20 @@ def to_words(flags, default):
     """Return the words of a command line with the given flags that differ from `default`."""
     flags = {k: v for k, v in given(flags).items() if v != default.get(k)}
     return [f"--{dashed(k)}" + ("" if v is True else f"={v}") for k, v in flags.items()]
+
+
+def command_line(words):
+    """Return words as a command line that can be pasted into this system's shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def this_command(*more, without=None):
+    """Return the command line that started this program, with words added or left out."""
+    words = [word for word in sys.orig_argv[1:] if word != without]
+    return command_line([sys.executable, *words, *more])
+
+
+def program_name():
+    """Return the name of this program, such as eager_cvae.py or compare."""
+    file = Path(sys.argv[0])
+    return file.parent.name if file.name == "__main__.py" else file.name

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM.
+"""How a program responds to the signals SIGINT (Ctrl-C) and SIGTERM.
 
 No handler raises an exception, because the exception could interrupt anything, including C++ code.
 Before TensorFlow is loaded, a signal ends the program at once. In a `signals_wait` block, a signal
@@ -12,16 +12,16 @@ import signal
 import sys
 import threading
 
-from common.program.command import program_name, this_command
+from common.program.flags import program_name, this_command
 
 
 class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM has arrived. The argument is the number of the signal."""
 
 
-stderr = 2  # file descriptor; startup.py changes it while TensorFlow is imported
-_arrived = []  # numbers of the signals that wait
-_outer = {}  # the handlers that were set before this program started
+stderr = 2  # a file descriptor, which startup.py changes while it imports TensorFlow
+_arrived = []  # numbers of signals
+_outer = {}  # handlers set by others
 
 
 def in_program():
@@ -31,13 +31,8 @@ def in_program():
 
 def begin_program():
     """End the program at once when a signal arrives, until `signals_wait` or `end_program`."""
-    former = _handle(_end_at_once)
-    _outer.update({number: handler for number, handler in former.items() if number not in _outer})
-
-
-def ignore():
-    """Ignore signals, because nothing is left to stop."""
-    _restore(dict.fromkeys(_outer, signal.SIG_IGN))
+    for number, handler in _handle(_end_at_once).items():
+        _outer.setdefault(number, handler)
 
 
 def end_program():
@@ -57,11 +52,10 @@ def arrived():
 def signals_wait(last=False):
     """Make signals wait for `arrived`, and raise Interrupted at the end of the block.
 
-    `last` says that nothing is left to stop after the block. Signals are then ignored until the
-    program ends.
+    If the block is the `last` work of a program, signals after the block are ignored.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # Python allows handlers only in the main thread
         return
     before = _handle(lambda number, _: _arrived.append(number))
     try:
@@ -78,8 +72,7 @@ def _handle(handler):
     """Set a handler and return the former handlers. Signals that are ignored stay ignored."""
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     former = {n: h for n, h in former.items() if h not in (None, signal.SIG_IGN)}
-    for number in former:
-        signal.signal(number, handler)
+    _restore(dict.fromkeys(former, handler))
     return former
 
 

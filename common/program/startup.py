@@ -1,4 +1,4 @@
-"""Start and end of a program: its imports, its error messages and its exit status."""
+"""How a program starts and ends: its imports, its error messages and its exit status."""
 
 import contextlib
 import faulthandler
@@ -10,20 +10,18 @@ import warnings
 from pathlib import Path
 
 from common.program import signals
-from common.program.command import program_name, this_command
 from common.program.errors import UserError, reason
+from common.program.flags import program_name, this_command
 
 PACKAGES = ("matplotlib", "tensorflow", "keras", "tensorflow_datasets", "sklearn", "joblib")
 PACKAGES += ("filelock", "tqdm")
-# Up to this number of cores, devices/parts.py uses all of them with one thread per operation
-FEW_CORES = 4
 
 
 def start(get_args):
     """Start a program: answer --help and invalid flags, then import TensorFlow without its log.
 
-    It is called before TensorFlow is imported, which takes seconds. The user's own settings for
-    warnings, Keras and matplotlib are kept out. `get_args` parses the command line.
+    A program calls it before its own imports, which take seconds. `get_args` parses the command
+    line. The user's own settings for warnings, Keras and matplotlib have no effect.
     """
     signals.begin_program()
     try:
@@ -40,20 +38,12 @@ def start(get_args):
 
 
 def run_script(main):
-    """Call `main()`. Turn errors that the user can fix, and signals, into a message and a status.
-
-    Raises SystemExit with the exit status, unless it is 0.
-    """
+    """Call `main()`. If an error or a signal stops it, print a message and raise SystemExit."""
     signals.begin_program()
     try:
-        message, status = _outcome(main)
-        signals.ignore()
-        if message:
-            _print_error(message)
+        _exit_with(*_outcome(main))
     finally:
         signals.end_program()
-    if status:
-        sys.exit(status)
 
 
 def again(*more):
@@ -73,12 +63,11 @@ def _import_packages():
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU
     signals.stderr = os.dup(2)
     faulthandler.enable(signals.stderr)
-    null = os.open(os.devnull, os.O_WRONLY)
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, null)
         stack.callback(os.dup2, signals.stderr, 2)
+        # TensorFlow prints its first lines before it reads this variable
         if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
-            os.dup2(null, 2)  # TensorFlow prints its first lines before it reads that variable
+            os.dup2(stack.enter_context(open(os.devnull, "w")).fileno(), 2)
         if os.path.exists("matplotlibrc"):  # matplotlib prefers the file in the working directory
             stack.enter_context(contextlib.chdir(Path(os.__file__).parent))
         try:
@@ -89,7 +78,8 @@ def _import_packages():
                 f"error: The package {name} cannot be imported: {reason(error)}. Activate the "
                 "environment in which you ran `pip install -r requirements.txt`."
             )
-    if importlib.import_module("joblib").cpu_count() <= FEW_CORES:  # respects container limits
+    # Up to 4 cores are kept busy by devices/parts.py. joblib respects the limits of containers
+    if importlib.import_module("joblib").cpu_count() <= 4:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     return None
 
@@ -119,26 +109,23 @@ def _outcome(function):
         return f"error: There is not enough memory.\n{_notes(error, 'Reduce --batch-size.')}", 2
 
 
-def _exit_with(message, status):
-    if message:
-        _print_error(message)
-        sys.exit(status)
-
-
 def _notes(error, otherwise):
     return "\n".join(getattr(error, "__notes__", [otherwise]))
 
 
-def _print_error(message):
-    """Print a message to stderr and flush both streams, even if a stream is closed or full."""
+def _exit_with(message, status):
+    """If there is a message, print it and exit, even if a stream is closed or a disk is full."""
+    if not message:
+        return
     with contextlib.suppress(OSError, ValueError):
         print(f"{program_name()}: {message}", file=sys.stderr)
     for stream in (sys.stderr, sys.stdout):
         try:
             stream.flush()
-        except (OSError, ValueError):  # else Python would report it again at exit
+        except (OSError, ValueError):  # Python would report the error again at exit
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(status)
 
 
 def _open_closed_streams():

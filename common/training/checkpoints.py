@@ -1,4 +1,4 @@
-"""The checkpoints of a run, from which everything else in its folder can be exported."""
+"""The checkpoints of a run, from which all other files in its folder are exported."""
 
 import contextlib
 import json
@@ -10,20 +10,18 @@ from common.training import folder as run_folder
 
 import tensorflow as tf
 
-KEPT = 3  # number of checkpoints that are kept
+KEPT = 3  # number of checkpoints
 
 
 class Document(tf.train.experimental.PythonState):
-    """A text in a checkpoint. A strategy does not treat it as a variable of the model."""
+    """A text in a checkpoint. A strategy does not treat the text as a variable of the model."""
 
     text = ""
 
     def serialize(self):
-        """Return the text to write."""
         return self.text
 
     def deserialize(self, text):
-        """Store the text that was read."""
         self.text = text
 
 
@@ -31,15 +29,12 @@ class Checkpoints:
     """The checkpoints of one run: models, optimizer, random state, settings and all losses."""
 
     def __init__(self, folder, name, state):
-        """Prepare the checkpoints of the run called `name`; `state` is a dict of trackables."""
+        """Prepare the checkpoints of the run called `name`. `state` is a dict of trackables."""
         self.folder, self.name, self._document = folder, name, Document()
         self._checkpoint = tf.train.Checkpoint(document=self._document, **state)
 
     def save(self, settings, losses):
-        """Write the checkpoint of epoch `len(losses)`, and delete all but the latest `KEPT`.
-
-        Only the chief of several workers writes. Raises OSError if that fails.
-        """
+        """Write the checkpoint of epoch `len(losses)`, and delete all but the latest `KEPT`."""
         if not is_chief():
             return
         epoch = len(losses)
@@ -58,20 +53,20 @@ class Checkpoints:
     def restore(self, check):
         """Restore the latest complete checkpoint. Return its settings and losses, or None.
 
-        `check` raises UserError if the settings in the checkpoint do not fit this run. UserError is
-        also raised if a checkpoint cannot be read, or if there is a run without a complete one.
+        The function `check` raises UserError if the settings in the checkpoint do not fit this run.
         """
-        checkpoints = [
-            epoch
-            for epoch, files in run_folder.checkpoint_files(self.folder).items()
-            if any(file.suffix == ".index" for file in files)
-        ]
-        for epoch in checkpoints:
-            prefix = run_folder.prefix(self.folder, epoch)
+        found = run_folder.checkpoint_files(self.folder).items()
+        epochs = [epoch for epoch, files in found if any(f.suffix == ".index" for f in files)]
+        for epoch in epochs:
+            prefix = str(run_folder.prefix(self.folder, epoch))
             try:
-                document = self._read_document(epoch)
+                # tf.train.load_checkpoint prefers the list of checkpoints in a folder of that name
+                reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+                document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
+                if len(document["losses"]) != epoch:
+                    raise ValueError("the checkpoint belongs to another epoch")
                 check(document["settings"])
-                self._checkpoint.read(str(prefix)).assert_consumed()
+                self._checkpoint.read(prefix).assert_consumed()
                 return document
             except (UserError, MemoryError):
                 raise
@@ -79,26 +74,15 @@ class Checkpoints:
                 raise UserError(f"{prefix}.index cannot be read: {reason(error)}.") from error
             except Exception:  # damaged files raise many kinds of exceptions, such as IndexError
                 print(f"The checkpoint {prefix} is damaged and is ignored.", file=sys.stderr)
-        exported = [file.name for file in run_folder.written(self.folder, self.name)]
-        exported = [name for name in exported if not name.startswith(".")]
-        if any(checkpoints) or exported:  # else it was killed at its first checkpoint
-            found = "its checkpoints are "
-            found += "damaged" if checkpoints else f"missing, but it has {', '.join(exported[:3])}"
+        exports = [file.name for file in run_folder.written(self.folder, self.name)]
+        exports = [name for name in exports if not name.startswith(".")]
+        if any(epochs) or exports:  # a run without them was killed at its first checkpoint
+            what = "damaged" if epochs else f"missing, but it has {', '.join(exports[:3])}"
             raise UserError(
-                f"{self.folder} contains a run that cannot be resumed: {found}.\n"
+                f"The run in {self.folder} cannot be resumed: its checkpoints are {what}.\n"
                 "Choose another --output-dir, or start over with --fresh."
             )
         return None
-
-    def _read_document(self, epoch):
-        """Return the settings and losses in a checkpoint. Damaged files raise many exceptions."""
-        # tf.train.load_checkpoint would follow the list of checkpoints in a folder of that name
-        prefix = str(run_folder.prefix(self.folder, epoch))
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-        document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
-        if len(document["losses"]) != epoch:
-            raise ValueError("the checkpoint belongs to another epoch")
-        return document
 
     def copy_from_chief(self, epoch):
         """Give every worker the chief's checkpoint of an epoch, before the training starts."""

@@ -1,4 +1,4 @@
-"""Checks before, during and after the training, and what they report."""
+"""Checks before, during and after the training."""
 
 import os
 
@@ -7,8 +7,6 @@ from common.program.errors import UserError
 from common.trained import active_dimensions
 
 import numpy as np
-
-LEAST_TEST_IMAGES = 4  # each test image needs three neighbours in a comparison
 
 
 class DivergedError(UserError):
@@ -20,9 +18,9 @@ class DivergedError(UserError):
 def check_start(args, data, folder):
     """Raise UserError if a script cannot train with these flags on this data in this folder."""
     n, m = len(data.train_images), len(data.test_images)
-    if m < LEAST_TEST_IMAGES:
+    if m < 4:  # a comparison measures the distance of each test image to three others
         raise UserError(
-            f"{data.title} has {m} test images, but at least {LEAST_TEST_IMAGES} are required.\n"
+            f"{data.title} has {m} test images, but at least 4 are required.\n"
             "Add images. Without a test set, every 7th image is a test image."
         )
     if args.batch_size > n:

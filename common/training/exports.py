@@ -1,20 +1,19 @@
-"""What a run exports from its state: settings, losses, figures, TensorBoard files and models."""
+"""The files that a run exports: settings, losses, figures, TensorBoard files and models."""
 
 import contextlib
 import csv
 
 from common.devices.workers import is_chief
 from common.plotting import draw_figures, save_figure, shorten
-from common.program.errors import reason
-from common.program.files import replacing, write_json
+from common.program.errors import UserError, reason
+from common.program.files import read_json, replacing, write_json
 from common.training import folder as run_folder
-from common.training.folder import FIGURES, PSEUDO_INPUTS
 
 import tensorflow as tf
 
 
 class Exports:
-    """The files that a run writes from its state. Each is replaced as a whole."""
+    """The files that a run writes from its state. Each file is replaced as a whole."""
 
     def __init__(self, run, title, args, data):
         """Prepare the exports of a Trained, whose settings change during the training."""
@@ -22,13 +21,15 @@ class Exports:
         self._writer = None  # of TensorBoard
 
     def write(self, losses):
-        """Write everything that the state after epoch `len(losses)` can give.
-
-        Only the chief of several workers writes. Raises OSError if that fails.
-        """
+        """Write all files for the state after epoch `len(losses)`, on the chief of the workers."""
         if not is_chief():
             return
         epoch, folder = len(losses), self.run.folder
+        models = {"decoder": self.run.decoder, "prior": self.run.prior, "encoder": self.run.encoder}
+        models = {folder / f"{k}.keras": m for k, m in models.items() if hasattr(m, "save")}
+        if "trained_epochs" not in self.run.settings:
+            for file in models:  # their checkpoint is damaged
+                file.unlink(missing_ok=True)
         ended = self.run.settings.get("trained_epochs") == epoch
         if losses:
             with replacing(folder / "losses.csv") as file, file.open("w", newline="") as out:
@@ -41,26 +42,22 @@ class Exports:
             self._write_events(losses)
         with contextlib.ExitStack() as files:  # the file that is entered first is replaced last
             if ended:
-                for name, model in self._models():
-                    model.save(files.enter_context(replacing(folder / f"{name}.keras")))
+                for file, model in models.items():
+                    model.save(files.enter_context(replacing(file)))
             file = files.enter_context(replacing(folder / "settings.json"))
             write_json(file, self.run.settings)
             if ended:  # without a decoder, the other files are not mistaken for a whole model
                 (folder / "decoder.keras").unlink(missing_ok=True)
 
-    def delete_models(self):
-        """Delete exported models that do not belong to the restored checkpoint."""
-        for name, _ in self._models():
-            (self.run.folder / f"{name}.keras").unlink(missing_ok=True)
-
-    def _models(self):
-        models = {"decoder": self.run.decoder, "prior": self.run.prior, "encoder": self.run.encoder}
-        return [(name, model) for name, model in models.items() if hasattr(model, "save")]
+    def exported_epoch(self):
+        """Return the epoch of the exported models according to settings.json, or None."""
+        with contextlib.suppress(OSError, UserError):
+            return read_json(self.run.folder / "settings.json").get("trained_epochs")
 
     def _write_figures(self, epoch):
         run = self.run
         title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {epoch}"
-        # R: drawn once and used at every epoch. With the seed, both scripts use the same draws
+        # R: draws these vectors once, for all epochs. With one seed, both scripts draw the same
         random_vector = run.draw(64, self.args.seed)
         mean = run.encode(self.data.test_images)
         vamp_prior = run.centres(), getattr(run.prior, "images", None)
@@ -72,11 +69,11 @@ class Exports:
     def _write_events(self, losses):
         """Write TensorBoard's file: all epochs when the run is opened, later the last epoch."""
         folder, first = self.run.folder / "tensorboard", len(losses) if self._writer else 0
+        suffix = f".{self.run.model}"
         try:
             if not self._writer:
-                for old in folder.glob(f"events.out.tfevents.*.{self.run.model}"):
+                for old in folder.glob(f"events.out.tfevents.*{suffix}"):
                     old.unlink()
-                suffix = f".{self.run.model}"
                 self._writer = tf.summary.create_file_writer(str(folder), filename_suffix=suffix)
             with self._writer.as_default():
                 for epoch in range(first, len(losses) + 1):
@@ -88,9 +85,8 @@ class Exports:
     def _write_event(self, epoch, row):
         for name in [name for name in row if name not in ("epoch", "seconds")]:
             tf.summary.scalar(f"losses/{name}", row[name], epoch)
-        for kind in (*FIGURES, PSEUDO_INPUTS):
-            # Figures of earlier epochs can be missing or damaged
-            with contextlib.suppress(tf.errors.OpError):
+        for kind in (*run_folder.FIGURES, run_folder.PSEUDO_INPUTS):
+            with contextlib.suppress(tf.errors.OpError):  # old figures can be missing or damaged
                 path = run_folder.figure(self.run.folder, self.run.model, kind, epoch)
                 png = tf.io.decode_png(tf.io.read_file(str(path)))
                 tf.summary.image(f"figures/{kind}", [png], epoch)

@@ -1,7 +1,6 @@
-"""The folder of a run: its paths, its lock, and what --fresh deletes."""
+"""The folder of a run: its paths, its lock, and the files that --fresh deletes."""
 
 import contextlib
-import errno
 import itertools
 import os
 import re
@@ -10,56 +9,39 @@ import tempfile
 from pathlib import Path
 
 from common.program.errors import UserError
-from common.program.files import check_writable
 
 from filelock import FileLock, Timeout
 
 MODELS = ("cvae", "mmd")  # names of the folders of runs
-FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds of figures, in file names
-PSEUDO_INPUTS = "pseudo_inputs"  # a further kind, for runs with a VampPrior
-# The files that a run called NAME writes, except checkpoints. FIGURE is NAME_KIND
+FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds of figures
+PSEUDO_INPUTS = "pseudo_inputs"  # a kind that only runs with a VampPrior have
+# This pattern matches all files of a run called NAME, except checkpoints. FIGURE is NAME_KIND
 WRITTEN = (
     r"(settings|metrics)\.json|losses\.csv|((en|de)coder|prior)\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
     r"tensorboard/events\.out\.tfevents\..+\.NAME|"
     r"\.(settings|metrics|losses|encoder|decoder|prior|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
 ).replace("FIGURE", f"NAME_({'|'.join((*FIGURES, PSEUDO_INPUTS))})")
-CHECKPOINT = re.compile(r"ckpt-(\d+)(\.index|\.data-\d+-of-\d+|_temp)(\.tempstate\d+)?")
-TEMPORARY = "_temp"  # suffix of the folder in which TensorFlow starts a checkpoint
-ASIDE = ".deleted-by-fresh-"  # prefix of the folder for files that --fresh will delete
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Keep other processes out of the folder of a run. Raise UserError if that is not possible.
-
-    The lock ends with the process, even if the process is killed.
-    """
-    lock = FileLock(folder / ".lock", fallback_to_soft=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"Another process uses the run in {folder}.\nWait for it, or choose another "
-            "--output-dir."
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        raise UserError(
-            f"{lock.lock_file} cannot be locked: {error.strerror or error}.\nChoose an "
-            "--output-dir on a file system that can lock files."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+# TensorFlow starts a checkpoint in a folder with the suffix _temp, and its index as .tempstate
+CHECKPOINT = re.compile(r"ckpt-(\d+)(?:\.index|\.data-\d+-of-\d+|_temp)(?:\.tempstate\d+)?")
+ASIDE = ".deleted-by-fresh-"  # start of the name of a folder
 
 
 @contextlib.contextmanager
 def opened(folder, name, fresh):
-    """Create and lock the folder of the run called `name`. With `fresh`, delete the run in it."""
+    """Create and lock the folder of the run called `name`. With `fresh`, delete the run in it.
+
+    The lock ends with the process. Raises UserError if the folder cannot be locked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    lock = FileLock(folder / ".lock", fallback_to_soft=False)
+    try:
+        acquired = lock.acquire(timeout=0)
+    except OSError as error:
+        used, other = isinstance(error, Timeout), error.strerror or error
+        problem = "another process uses the run" if used else other
+        advice = "Try again later, or choose another --output-dir."
+        raise UserError(f"{lock.lock_file} cannot be locked: {problem}.\n{advice}") from error
+    with acquired:
         if fresh:
             delete(folder, name)
         yield
@@ -75,28 +57,25 @@ def prefix(folder, epoch):
     return folder / "checkpoints" / f"ckpt-{epoch}"
 
 
-def checkpoint_files(folder, temporary=False):
-    """Return the files of the checkpoints: a dict from the epoch to a list, the latest epoch first.
+def checkpoint_files(folder):
+    """Return a dict from each epoch, the latest epoch first, to the files of its checkpoint.
 
-    With `temporary`, it includes folders that TensorFlow left when it was killed. Raises OSError.
+    The files include what TensorFlow left when it was killed. Raises OSError.
     """
     checkpoints, found = folder / "checkpoints", {}
     names = os.listdir(checkpoints) if checkpoints.is_dir() else []  # Path.glob would hide errors
-    for name in sorted(names):
-        match = CHECKPOINT.fullmatch(name)
-        if match and (temporary or match[2] != TEMPORARY):
-            found.setdefault(int(match[1]), []).append(checkpoints / name)
+    for match in filter(None, map(CHECKPOINT.fullmatch, sorted(names))):
+        found.setdefault(int(match[1]), []).append(checkpoints / match[0])
     return dict(sorted(found.items(), reverse=True))
 
 
 def delete_unfinished(folder):
-    """Delete what TensorFlow left beside the checkpoints when it was killed, where possible."""
-    for file in itertools.chain(*checkpoint_files(folder, temporary=True).values()):
-        _, suffix, state = CHECKPOINT.fullmatch(file.name).groups()
-        if suffix == TEMPORARY and file.is_dir():
-            shutil.rmtree(file, ignore_errors=True)
-        elif suffix == TEMPORARY or state:
-            with contextlib.suppress(OSError):
+    """Delete the files and folders that TensorFlow left when it was killed, where possible."""
+    for file in itertools.chain(*checkpoint_files(folder).values()):
+        with contextlib.suppress(OSError):
+            if file.name.endswith("_temp"):
+                shutil.rmtree(file)
+            elif ".tempstate" in file.name:
                 file.unlink()
 
 
@@ -110,13 +89,10 @@ def written(folder, name):
 def delete(folder, name):
     """Delete what the run called `name` has written, and nothing else.
 
-    All files are first moved to one folder. If that fails, they are moved back.
-
-    Raises:
-        OSError: a file cannot be deleted. Then all files are still there.
+    All files are first moved to one folder. If that fails, they are moved back and OSError is
+    raised.
     """
-    checkpoints = checkpoint_files(folder, temporary=True).values()
-    check_writable(folder)
+    checkpoints = checkpoint_files(folder).values()
     aside, moved = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder)), {}
     try:
         for number, file in enumerate([*written(folder, name), *itertools.chain(*checkpoints)]):
@@ -127,7 +103,7 @@ def delete(folder, name):
             new.rename(file)
         aside.rmdir()
         raise
-    for old in folder.glob(f"{ASIDE}????????"):  # also the folder of a process that was killed
+    for old in folder.glob(f"{ASIDE}????????"):  # includes folders of processes that were killed
         shutil.rmtree(old, ignore_errors=True)
     for inner in ("checkpoints", "tensorboard"):
         with contextlib.suppress(OSError):  # the folder is not empty or does not exist

@@ -1,4 +1,4 @@
-"""What a run prints: its start, its progress, its losses, and how to resume it."""
+"""The lines that a run prints: its start, its progress, its losses, and how to resume it."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from common.program.startup import again
 
 from tqdm.auto import tqdm
 
-DECIMALS = {"loss_mmd_total": 4}  # decimal places of the MMD in the line that both scripts print
+DECIMALS = {"loss_mmd_total": 4}  # both scripts print the MMD with 4 decimal places
 
 
 @contextlib.contextmanager
@@ -26,46 +26,37 @@ def only_the_chief_prints():
 
 def announce(args, data, settings, folder):
     """Print what is trained on which data, and the flags that matter."""
-    flags = [f"seed {args.seed}", f"latent dimensions {args.latent_dim}"]
-    flags.append(f"learning rate {args.learning_rate:g}")
-    if args.dtype != "float32":
-        flags.append(args.dtype)
-    print(f"{title(args)} on {data.title}, {settings['device']}: {', '.join(flags)}")
-    for note in data.notes:
-        print(f"Data: {note}.")
+    flags = f"seed {args.seed}, latent dimensions {args.latent_dim}"
+    flags += f", learning rate {args.learning_rate:g}" + f", {args.dtype}".replace(", float32", "")
     passes, batches = settings["epoch"]["passes"], settings["epoch"]["batches"]
-    print(
+    lines = [f"{title(args)} on {data.title}, {settings['device']}: {flags}"]
+    lines += [f"Data: {note}." for note in data.notes]
+    lines.append(
         f"Each epoch: {batches} batches of {args.batch_size}, {passes} pass{'es' * (passes > 1)} "
         f"over {len(data.train_images):,} images. Training up to epoch {args.epochs} in {folder}."
     )
-    if warning := kernel_warning(args):
-        print(warning)
-    sys.stdout.flush()
+    print("\n".join(filter(None, [*lines, kernel_warning(args)])), flush=True)
 
 
 def announce_rest(epoch, args):
     """Print after which epoch a run is resumed, or that nothing is left to train."""
     if epoch >= args.epochs:
-        print(
-            f"{epoch} epoch{'s' * (epoch > 1)} already trained, and --epochs is {args.epochs}.\n"
-            "To train more, use a larger --epochs. To start over, use --fresh."
-        )
+        trained = f"{epoch} epoch{'s' * (epoch > 1)} already trained"
+        print(f"{trained}, and --epochs is {args.epochs}.")
+        print("To train more, use a larger --epochs. To start over, use --fresh.", flush=True)
     elif epoch:
-        print(f"Resuming after epoch {epoch}.")
-    sys.stdout.flush()
+        print(f"Resuming after epoch {epoch}.", flush=True)
 
 
 def progress_bar(epoch, args, settings):
-    """Return a progress bar over the batches of all epochs. It is shown only on a terminal."""
-    batches = settings["epoch"]["batches"]
-    return tqdm(
-        total=args.epochs * batches, initial=epoch * batches, unit="batch", leave=False,
-        disable=None if is_chief() else True, dynamic_ncols=True,
-    )  # fmt: skip
+    """Return a progress bar over the batches of all epochs, which is shown only on a terminal."""
+    batches, disable = settings["epoch"]["batches"], None if is_chief() else True
+    places = {"total": args.epochs * batches, "initial": epoch * batches}
+    return tqdm(**places, unit="batch", leave=False, disable=disable, dynamic_ncols=True)
 
 
 def print_losses(epoch, losses, decimals):
-    """Print the original's line of losses, a dict, with `decimals` decimal places."""
+    """Print the line of losses that the original prints, with `decimals` decimal places."""
     terms = (f"{v:.{DECIMALS.get(name, decimals)}f} {name}" for name, v in losses.items())
     tqdm.write(f"Losses (epoch): {epoch}:  {',  '.join(terms)}")
     sys.stdout.flush()
@@ -73,7 +64,6 @@ def print_losses(epoch, losses, decimals):
 
 def how_to_resume(epoch, args, data):
     """Return how far a stopped run came, and the command that resumes it."""
-    named = args.dataset or args.images
-    command = again(*[] if named else ["--dataset", data.name])
+    command = again(*[] if args.dataset or args.images else ["--dataset", data.name])
     where = "" if is_alone() else ", on all workers"
     return f"Stopped after epoch {epoch} of {args.epochs}. To resume{where}:\n{command}"

@@ -1,8 +1,7 @@
 """A run: it opens its folder, iterates over epochs and batches, and ends an epoch.
 
-The checkpoint contains the whole state: models, optimizer, random state, settings and losses. All
-other files in the folder are exported from it, and the training never reads them. A run that was
-stopped at any time is resumed exactly, after its last checkpoint.
+A checkpoint contains the whole state, so that a run that was stopped is resumed exactly. All other
+files in the folder are exported from the latest checkpoint.
 """
 
 import contextlib
@@ -27,29 +26,21 @@ import keras
 import tensorflow as tf
 
 IMAGES_PER_CHECK = 1000  # images between two checks for signals
-VALUES_PER_READ = 2**20  # at most 4 MiB of float32, or one batch, is read in one call
+VALUES_PER_READ = 2**20  # one call reads up to 4 MiB of float32, but at least one batch
 
 
 class Run:
     """A run in OUTPUT_DIR/DATASET/NAME/, new or resumed from its latest complete checkpoint.
 
     In its `with` block, no other process can use the folder, and signals wait for the next check.
-    Its attribute `trained` is the run as `load_run` returns it afterwards.
+    Its attribute `trained` is what `load_run` returns for the run.
     """
 
     def __init__(self, name, args, data, encode, decode, **state):
-        """Prepare a run. Nothing is read or written yet.
+        """Prepare the run called `name`, and raise UserError if the flags do not fit the data.
 
-        Args:
-            name: "cvae" or "mmd", the name of the folder and in the names of figures.
-            args: the flags of the script.
-            data: common.data.sources.Dataset.
-            encode: function of encoder and images (n, height, width, channels) to means.
-            decode: function of decoder and latent vectors (n, latent_dim) to images.
-            state: encoder, decoder, optimizer, random generator `rng`, and `prior` if there is one.
-
-        Raises:
-            UserError: the flags do not fit the data, or a package is missing.
+        `args` are the flags, `data` is a Dataset, `encode` and `decode` are functions of the
+        script. `state` contains the encoder, decoder, optimizer, random generator and any prior.
         """
         self.args, self.data = args, data
         self.folder = Path(args.output_dir) / data.name / name
@@ -75,8 +66,7 @@ class Run:
     def __enter__(self):
         """Lock the folder, restore the latest checkpoint or write a first one, and export.
 
-        Raises OSError if a file cannot be written. Raises UserError if another process uses the
-        folder, or if it contains a run with other settings or without a complete checkpoint.
+        Raises UserError if the folder is locked or contains a run that cannot be resumed.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_wait(last=True))
@@ -102,11 +92,10 @@ class Run:
             self._checkpoints.save(self.settings, self._losses)
         if is_chief():
             self._checkpoints.copy_from_chief(self.epoch)
-        if self.epoch >= self.args.epochs and self.settings.get("trained_epochs") != self.epoch:
+        # A smaller --epochs ends a run after its last checkpoint, which does not contain that fact.
+        # Replacing the two files of a checkpoint is not safe, because the run can be killed between
+        if self.epoch >= self.args.epochs or self.epoch == self._exports.exported_epoch():
             mark_ended(self.settings, self.trained, self._losses)
-            self._checkpoints.save(self.settings, self._losses)
-        if "trained_epochs" not in self.settings:
-            self._exports.delete_models()  # the checkpoint with the same weights is damaged
         self._exports.write(self._losses)
         messages.announce_rest(self.epoch, self.args)
 
@@ -139,8 +128,8 @@ class Run:
         n, size = len(self.data.train_images), self.args.batch_size
         batches = shuffled_batches(n, size, self.args.seed, epoch).numpy()
         per_call = VALUES_PER_READ // (size * math.prod(self.data.image_shape))
-        per_call = min(10, max(1, per_call))
-        for number, x in enumerate(read_shares(self._read, batches, per_call), 1):
+        shares = read_shares(self._read, batches, min(10, max(1, per_call)))
+        for number, x in enumerate(shares, 1):
             yield x
             self._bar.update()
             if number % max(1, IMAGES_PER_CHECK // size) == 0 or number == len(batches):
@@ -152,10 +141,9 @@ class Run:
             self._totals[name] = self._totals.get(name, 0.0) + float(value)
 
     def end_epoch(self, decimals):
-        """Check the numbers, write the checkpoint, print the original's line, and export.
+        """Check the numbers, write the checkpoint, print the losses, and export.
 
-        The line has the losses with `decimals` decimal places. Raises DivergedError if a number is
-        infinite or NaN, OSError if a file cannot be written, Interrupted if a signal has arrived.
+        Losses have `decimals` decimal places. Raises DivergedError if a number is infinite or NaN.
         """
         args, epoch, batches = self.args, self.epoch + 1, self.settings["epoch"]["batches"]
         losses = {name: total / batches for name, total in self._totals.items()}

@@ -1,4 +1,4 @@
-"""The settings of a run: what settings.json contains, and whether two runs have the same."""
+"""The settings of a run: the content of settings.json, and whether two runs have the same."""
 
 import contextlib
 import importlib.metadata
@@ -12,21 +12,21 @@ from common.program.flags import dashed, given
 from common.trained import fingerprint_of_losses
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
-# Environment variables that change how TensorFlow rounds
+# These environment variables change how TensorFlow rounds
 ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-# Flags that may change when a run is resumed. The flags about data are among them, because the
+# These flags may change when a run is resumed. The flags about data are among them, because the
 # settings contain the name, shape and fingerprint of the images
 FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
     "replicas", "tensorboard", "fresh",
 }  # fmt: skip
-# Settings of the exported models: the epoch that they are from, and fingerprints of the models and
-# of the losses up to that epoch. A run that has not ended has none of them
+# These settings describe the exported models: their epoch, and the fingerprints of the models and
+# of the losses up to that epoch. A run without exported models has none of these settings
 ENDED = ("trained_epochs", "models", "losses")
 
 
 def make_settings(name, args, data):
-    """Return the settings of a new run called `name`, with these flags and Dataset, for JSON."""
+    """Return the settings of a new run called `name` on a Dataset, as a dict for JSON."""
     n, passes = len(data.train_images), passes_per_epoch(len(data.train_images))
     sizes = {"train_images": n, "test_images": len(data.test_images)}
     versions = {package: _version(package) for package in PACKAGES}
@@ -67,12 +67,12 @@ def refuse_other(folder, there, now):
     """Raise UserError if the settings in a checkpoint and those now belong to different runs."""
     there, now = _decisive(there), _decisive(now)
     differing = [
-        "the images have changed"
-        if name == "fingerprint"
-        else f"{name} was {_shown(there.get(name))} and is now {_shown(now.get(name))}"
+        f"{name} was {there.get(name, 'not given')} and is now {now.get(name, 'not given')}"
         for name in {**there, **now}
-        if there.get(name) != now.get(name)
+        if there.get(name) != now.get(name) and name != "fingerprint"
     ]
+    if there["fingerprint"] != now["fingerprint"]:
+        differing.append("the images have changed")
     if differing:
         raise UserError(
             f"{folder} contains a run with other settings: {'; '.join(differing)}.\n"
@@ -82,13 +82,6 @@ def refuse_other(folder, there, now):
 
 def _decisive(settings):
     """Return the settings that determine the result of a run."""
-    flags = {
-        f"--{dashed(name)}": value
-        for name, value in given(settings["flags"]).items()
-        if name not in FREE_FLAGS
-    }
+    flags = {k: v for k, v in given(settings["flags"]).items() if k not in FREE_FLAGS}
+    flags = {f"--{dashed(name)}": value for name, value in flags.items()}
     return flags | {"model": settings.get("model"), **settings["dataset"]}
-
-
-def _shown(value):
-    return "not given" if value is None else value
