@@ -1,1 +1,1 @@
-"""What every command-line program needs: flags, signals, start-up, error messages and files."""
+"""Code of every command-line program: flags, signals, start-up, error messages and files."""

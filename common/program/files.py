@@ -16,7 +16,7 @@ def replacing(path, own=""):
     """Yield a temporary path with the suffix of `path`, and rename that file to `path` at the end.
 
     If the block raises an exception, `path` keeps its content. An OSError gets `path` as its file
-    name. Without a lock, `own` must make the name of the temporary file unique to this process.
+    name. `own` is part of the temporary name, which must be unique if other processes can write.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
@@ -24,11 +24,11 @@ def replacing(path, own=""):
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename not in (None, str(temporary), temporary):  # an error about another file
+        if error.filename not in (None, str(temporary), temporary):  # about another file
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        with contextlib.suppress(OSError):  # the folder may not be writable
+        with contextlib.suppress(OSError):  # The folder may not be writable
             temporary.unlink(missing_ok=True)
 
 
@@ -45,7 +45,7 @@ def replacing_unlocked(path):
 
 
 def check_writable(folder):
-    """Raise OSError, with the folder as its file name, if no file can be created in a folder."""
+    """Raise OSError, which names the folder, if no file can be created in a folder."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -19,7 +19,7 @@ OF_ONE_SCRIPT["--cross-entropy"] = "mmd_cvae.py"
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UserError for an invalid command line."""
 
-    # A script replaces `check` by a function that returns a message if flags contradict each other
+    # Each script replaces this function by one that returns a message for contradictory flags
     check = staticmethod(lambda args: None)
 
     def __init__(self, *args, **kwargs):
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
 
     def print_help(self, file=None):
-        """Print the help. Raise OSError if that fails, which argparse would ignore."""
+        """Print the help. Raise OSError if the output cannot be written; argparse ignores that."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def parse_args(self, args=None, namespace=None):
@@ -49,13 +49,13 @@ class Parser(argparse.ArgumentParser):
             return f"{word} is a flag of {OF_ONE_SCRIPT[word]}"
         flags = [flag[2:] for flag in self._option_string_actions if flag.startswith("--")]
         initials = {"".join(part[0] for part in flag.split("-")): [flag] for flag in flags}
-        name = word.lstrip("-")  # lr stands for learning-rate, bs for batch-size
+        name = word.lstrip("-")  # lr means learning-rate
         near = initials.get(name) or difflib.get_close_matches(name, flags, 1)
         return f"unknown flag: {word}" + "".join(f". Did you mean --{flag}?" for flag in near)
 
 
 def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim):
-    """Return a Parser with the flags of both scripts. The four numbers are default values."""
+    """Return a Parser with the flags of both scripts. The arguments are its texts and defaults."""
     parser = Parser(script, description=description)
     group = parser.add_mutually_exclusive_group()
     for name, metavar, kind, default, help in (
@@ -155,7 +155,7 @@ def path(text):
 
 
 def given(flags):
-    """Return the flags of a dict that are given: neither None nor False. 0 is a value."""
+    """Return the flags of a dict whose value is neither None nor False. A flag of 0 is kept."""
     return {k: v for k, v in flags.items() if v is not None and v is not False}
 
 
@@ -165,7 +165,7 @@ def dashed(name):
 
 
 def to_words(flags, default):
-    """Return the words of a command line with the given flags that differ from `default`."""
+    """Return the words of a command line for the flags whose value differs from `default`."""
     flags = {k: v for k, v in given(flags).items() if v != default.get(k)}
     return [f"--{dashed(k)}" + ("" if v is True else f"={v}") for k, v in flags.items()]
 
@@ -176,7 +176,7 @@ def command_line(words):
 
 
 def this_command(*more, without=None):
-    """Return the command line that started this program, with words added or left out."""
+    """Return the command line that started this program, with words added or one left out."""
     words = [word for word in sys.orig_argv[1:] if word != without]
     return command_line([sys.executable, *words, *more])
 

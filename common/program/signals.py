@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM has arrived. The argument is the number of the signal."""
 
 
-stderr = 2  # a file descriptor, which startup.py changes while it imports TensorFlow
+stderr = 2  # The file descriptor for messages, which startup.py changes
 _arrived = []  # numbers of signals
 _outer = {}  # handlers set by others
 
@@ -30,7 +30,7 @@ def in_program():
 
 
 def begin_program():
-    """End the program at once when a signal arrives, until `signals_wait` or `end_program`."""
+    """End the program at once if a signal arrives outside of `signals_wait` blocks."""
     for number, handler in _handle(_end_at_once).items():
         _outer.setdefault(number, handler)
 
@@ -50,12 +50,12 @@ def arrived():
 
 @contextlib.contextmanager
 def signals_wait(last=False):
-    """Make signals wait for `arrived`, and raise Interrupted at the end of the block.
+    """Make signals wait, and raise Interrupted at the end of the block if a signal has arrived.
 
     If the block is the `last` work of a program, signals after the block are ignored.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python allows handlers only in the main thread
+        yield  # Python allows signal handlers only in the main thread
         return
     before = _handle(lambda number, _: _arrived.append(number))
     try:

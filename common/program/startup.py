@@ -20,16 +20,16 @@ PACKAGES += ("filelock", "tqdm")
 def start(get_args):
     """Start a program: answer --help and invalid flags, then import TensorFlow without its log.
 
-    A program calls it before its own imports, which take seconds. `get_args` parses the command
-    line. The user's own settings for warnings, Keras and matplotlib have no effect.
+    Programs call `start` before their own imports, which take seconds. `get_args` parses the
+    command line. The user's own settings for warnings, Keras and matplotlib have no effect.
     """
     signals.begin_program()
     try:
         _open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
+            if hasattr(stream, "reconfigure"):  # The streams of notebooks lack this method
                 stream.reconfigure(errors="backslashreplace")  # for terminals that lack "±"
-        warnings.simplefilter("ignore")  # the user cannot fix warnings of libraries
+        warnings.simplefilter("ignore")  # Users cannot fix warnings of libraries
         _exit_with(*_outcome(get_args))
         _exit_with(_import_packages(), 2)
     except BaseException:  # also SystemExit after --help
@@ -56,11 +56,11 @@ def _import_packages():
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
         if not (value := os.environ.get(name)):
             os.environ.pop(name, None)
-        elif not re.fullmatch("[0-9]{1,3}", value):  # other values abort TensorFlow or joblib
+        elif not re.fullmatch("[0-9]{1,3}", value):  # Other values abort TensorFlow
             return f"error: {name} is {value!r}. Set it to a number of threads, or unset it."
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # two programs can share a GPU
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Two programs can share a GPU
     signals.stderr = os.dup(2)
     faulthandler.enable(signals.stderr)
     with contextlib.ExitStack() as stack:
@@ -68,31 +68,31 @@ def _import_packages():
         # TensorFlow prints its first lines before it reads this variable
         if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
             os.dup2(stack.enter_context(open(os.devnull, "w")).fileno(), 2)
-        if os.path.exists("matplotlibrc"):  # matplotlib prefers the file in the working directory
+        if os.path.exists("matplotlibrc"):  # matplotlib would read this file
             stack.enter_context(contextlib.chdir(Path(os.__file__).parent))
         try:
             for name in PACKAGES:
                 importlib.import_module(name)
-        except Exception as error:  # a broken installation raises many kinds of exceptions
+        except Exception as error:  # Broken packages raise many kinds of exceptions
             return (
                 f"error: The package {name} cannot be imported: {reason(error)}. Activate the "
                 "environment in which you ran `pip install -r requirements.txt`."
             )
-    # Up to 4 cores are kept busy by devices/parts.py. joblib respects the limits of containers
+    # devices/parts.py keeps up to 4 cores busy. joblib counts the cores a container may use
     if importlib.import_module("joblib").cpu_count() <= 4:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     return None
 
 
 def _outcome(function):
-    """Call a function. Return the message about how it ended (or None) and the exit status."""
+    """Call a function. Return an error message, or None, and the exit status of the program."""
     try:
         function()
         sys.stdout.flush()
         return None, 0
     except signals.Interrupted as stop:
         return _notes(stop, "Stopped."), 128 + stop.args[0]
-    except BrokenPipeError:  # the program that read the output, such as head, has ended
+    except BrokenPipeError:  # The reader of the output, such as head, has ended
         return f"The output is no longer read. To continue:\n{again()}", 1
     except UserError as error:
         return f"error: {error}", error.status

@@ -1,1 +1,1 @@
-"""What surrounds the training loop: the run, its checkpoints, exports and folder."""
+"""Code that surrounds the training loop: the run, its checkpoints, exports and folder."""

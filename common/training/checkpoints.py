@@ -14,7 +14,7 @@ KEPT = 3  # number of checkpoints
 
 
 class Document(tf.train.experimental.PythonState):
-    """A text in a checkpoint. A strategy does not treat the text as a variable of the model."""
+    """A text that is stored in a checkpoint, but is not a variable of the model."""
 
     text = ""
 
@@ -34,7 +34,7 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(document=self._document, **state)
 
     def save(self, settings, losses):
-        """Write the checkpoint of epoch `len(losses)`, and delete all but the latest `KEPT`."""
+        """Write the checkpoint of epoch `len(losses)`, and delete old checkpoints."""
         if not is_chief():
             return
         epoch = len(losses)
@@ -47,7 +47,7 @@ class Checkpoints:
             raise OSError(None, reason(error), str(prefix.parent)) from error
         for old, files in run_folder.checkpoint_files(self.folder).items():
             for file in files if old <= epoch - KEPT else []:
-                with contextlib.suppress(OSError):  # the new checkpoint is complete
+                with contextlib.suppress(OSError):  # The new checkpoint is complete
                     file.unlink()
 
     def restore(self, check):
@@ -60,7 +60,7 @@ class Checkpoints:
         for epoch in epochs:
             prefix = str(run_folder.prefix(self.folder, epoch))
             try:
-                # tf.train.load_checkpoint prefers the list of checkpoints in a folder of that name
+                # tf.train.load_checkpoint would read another checkpoint if `prefix` is a folder
                 reader = tf.compat.v1.train.NewCheckpointReader(prefix)
                 document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
                 if len(document["losses"]) != epoch:
@@ -72,11 +72,11 @@ class Checkpoints:
                 raise
             except (PermissionError, tf.errors.PermissionDeniedError) as error:
                 raise UserError(f"{prefix}.index cannot be read: {reason(error)}.") from error
-            except Exception:  # damaged files raise many kinds of exceptions, such as IndexError
+            except Exception:  # Damaged files raise many kinds of exceptions
                 print(f"The checkpoint {prefix} is damaged and is ignored.", file=sys.stderr)
         exports = [file.name for file in run_folder.written(self.folder, self.name)]
         exports = [name for name in exports if not name.startswith(".")]
-        if any(epochs) or exports:  # a run without them was killed at its first checkpoint
+        if any(epochs) or exports:  # Else the run was killed at its first checkpoint
             what = "damaged" if epochs else f"missing, but it has {', '.join(exports[:3])}"
             raise UserError(
                 f"The run in {self.folder} cannot be resumed: its checkpoints are {what}.\n"
@@ -85,7 +85,7 @@ class Checkpoints:
         return None
 
     def copy_from_chief(self, epoch):
-        """Give every worker the chief's checkpoint of an epoch, before the training starts."""
+        """Copy the first worker's checkpoint of an epoch to all workers, before the training."""
         if is_alone():
             return
         files = run_folder.checkpoint_files(self.folder).get(epoch, [])

@@ -18,7 +18,7 @@ class DivergedError(UserError):
 def check_start(args, data, folder):
     """Raise UserError if a script cannot train with these flags on this data in this folder."""
     n, m = len(data.train_images), len(data.test_images)
-    if m < 4:  # a comparison measures the distance of each test image to three others
+    if m < 4:  # A comparison needs three neighbours of each test image
         raise UserError(
             f"{data.title} has {m} test images, but at least 4 are required.\n"
             "Add images. Without a test set, every 7th image is a test image."
@@ -38,7 +38,7 @@ def check_start(args, data, folder):
 def check_finite(losses, run, codes, epoch, args):
     """Raise DivergedError if a loss, weight or latent vector of this epoch is infinite or NaN.
 
-    `codes` are the latent vectors (n, latent_dim) that figures will show, or None.
+    `codes` are the latent vectors (n, latent_dim) of the test images if figures will be drawn.
     """
     models = [run.encoder, run.decoder, *[run.prior] * hasattr(run.prior, "weights")]
     weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
@@ -53,7 +53,7 @@ def check_finite(losses, run, codes, epoch, args):
 
 
 def report_inactive_dimensions(mean):
-    """Print the number of active latent dimensions if some are inactive, given means (n, dim)."""
+    """Print how many latent dimensions are active, if some are not. `mean` is (n, latent_dim)."""
     active, latent_dim = active_dimensions(mean), mean.shape[1]
     if active < latent_dim:
         print(

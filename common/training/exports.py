@@ -13,22 +13,22 @@ import tensorflow as tf
 
 
 class Exports:
-    """The files that a run writes from its state. Each file is replaced as a whole."""
+    """The files that a run writes besides its checkpoints. Each file is replaced as a whole."""
 
     def __init__(self, run, title, args, data):
-        """Prepare the exports of a Trained, whose settings change during the training."""
+        """Prepare to export a run, a common.trained.Trained, under the title of its model."""
         self.run, self.title, self.args, self.data = run, title, args, data
         self._writer = None  # of TensorBoard
 
     def write(self, losses):
-        """Write all files for the state after epoch `len(losses)`, on the chief of the workers."""
+        """Write all files of the state after the last epoch in `losses`, as the first worker."""
         if not is_chief():
             return
         epoch, folder = len(losses), self.run.folder
         models = {"decoder": self.run.decoder, "prior": self.run.prior, "encoder": self.run.encoder}
         models = {folder / f"{k}.keras": m for k, m in models.items() if hasattr(m, "save")}
         if "trained_epochs" not in self.run.settings:
-            for file in models:  # their checkpoint is damaged
+            for file in models:  # They belong to a damaged checkpoint
                 file.unlink(missing_ok=True)
         ended = self.run.settings.get("trained_epochs") == epoch
         if losses:
@@ -40,13 +40,13 @@ class Exports:
             self._write_figures(epoch)
         if self.args.tensorboard:
             self._write_events(losses)
-        with contextlib.ExitStack() as files:  # the file that is entered first is replaced last
+        with contextlib.ExitStack() as files:  # The file that is entered first is replaced last
             if ended:
                 for file, model in models.items():
                     model.save(files.enter_context(replacing(file)))
             file = files.enter_context(replacing(folder / "settings.json"))
             write_json(file, self.run.settings)
-            if ended:  # without a decoder, the other files are not mistaken for a whole model
+            if ended:  # While files are replaced, a run without a decoder counts as unfinished
                 (folder / "decoder.keras").unlink(missing_ok=True)
 
     def exported_epoch(self):
@@ -57,7 +57,7 @@ class Exports:
     def _write_figures(self, epoch):
         run = self.run
         title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {epoch}"
-        # R: draws these vectors once, for all epochs. With one seed, both scripts draw the same
+        # R: draws these vectors once for all epochs. Both scripts draw the same vectors here
         random_vector = run.draw(64, self.args.seed)
         mean = run.encode(self.data.test_images)
         vamp_prior = run.centres(), getattr(run.prior, "images", None)
@@ -67,7 +67,7 @@ class Exports:
                 save_figure(figure, file)
 
     def _write_events(self, losses):
-        """Write TensorBoard's file: all epochs when the run is opened, later the last epoch."""
+        """Write all epochs to a new TensorBoard file, or append the last epoch to the file."""
         folder, first = self.run.folder / "tensorboard", len(losses) if self._writer else 0
         suffix = f".{self.run.model}"
         try:
@@ -86,7 +86,7 @@ class Exports:
         for name in [name for name in row if name not in ("epoch", "seconds")]:
             tf.summary.scalar(f"losses/{name}", row[name], epoch)
         for kind in (*run_folder.FIGURES, run_folder.PSEUDO_INPUTS):
-            with contextlib.suppress(tf.errors.OpError):  # old figures can be missing or damaged
+            with contextlib.suppress(tf.errors.OpError):  # Old figures can be missing or damaged
                 path = run_folder.figure(self.run.folder, self.run.model, kind, epoch)
                 png = tf.io.decode_png(tf.io.read_file(str(path)))
                 tf.summary.image(f"figures/{kind}", [png], epoch)

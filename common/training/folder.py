@@ -12,23 +12,23 @@ from common.program.errors import UserError
 
 from filelock import FileLock, Timeout
 
-MODELS = ("cvae", "mmd")  # names of the folders of runs
+MODELS = ("cvae", "mmd")  # names of folders
 FIGURES = ("clothes", "latentspace", "grid", "reconstructions")  # kinds of figures
-PSEUDO_INPUTS = "pseudo_inputs"  # a kind that only runs with a VampPrior have
-# This pattern matches all files of a run called NAME, except checkpoints. FIGURE is NAME_KIND
+PSEUDO_INPUTS = "pseudo_inputs"  # Only runs with a VampPrior have this kind of figure
+# This pattern matches the files of a run called NAME, except checkpoints
 WRITTEN = (
     r"(settings|metrics)\.json|losses\.csv|((en|de)coder|prior)\.keras|FIGURE(_epoch_\d+\.png|\.gif)|"
     r"tensorboard/events\.out\.tfevents\..+\.NAME|"
     r"\.(settings|metrics|losses|encoder|decoder|prior|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
 ).replace("FIGURE", f"NAME_({'|'.join((*FIGURES, PSEUDO_INPUTS))})")
-# TensorFlow starts a checkpoint in a folder with the suffix _temp, and its index as .tempstate
+# TensorFlow writes a checkpoint to temporary files with _temp or .tempstate in their names
 CHECKPOINT = re.compile(r"ckpt-(\d+)(?:\.index|\.data-\d+-of-\d+|_temp)(?:\.tempstate\d+)?")
-ASIDE = ".deleted-by-fresh-"  # start of the name of a folder
+ASIDE = ".deleted-by-fresh-"  # prefix of a folder
 
 
 @contextlib.contextmanager
 def opened(folder, name, fresh):
-    """Create and lock the folder of the run called `name`. With `fresh`, delete the run in it.
+    """Create and lock the folder of the run called `name`. If `fresh`, first delete the old run.
 
     The lock ends with the process. Raises UserError if the folder cannot be locked.
     """
@@ -48,7 +48,7 @@ def opened(folder, name, fresh):
 
 
 def figure(folder, name, kind, epoch):
-    """Return the path of a figure of the run called `name`."""
+    """Return the path of a figure, such as FOLDER/cvae_grid_epoch_50.png."""
     return folder / f"{name}_{kind}_epoch_{epoch}.png"
 
 
@@ -58,9 +58,9 @@ def prefix(folder, epoch):
 
 
 def checkpoint_files(folder):
-    """Return a dict from each epoch, the latest epoch first, to the files of its checkpoint.
+    """Return a dict that maps epochs, the latest first, to the files of their checkpoints.
 
-    The files include what TensorFlow left when it was killed. Raises OSError.
+    The files include temporary files of TensorFlow. Raises OSError.
     """
     checkpoints, found = folder / "checkpoints", {}
     names = os.listdir(checkpoints) if checkpoints.is_dir() else []  # Path.glob would hide errors
@@ -70,7 +70,7 @@ def checkpoint_files(folder):
 
 
 def delete_unfinished(folder):
-    """Delete the files and folders that TensorFlow left when it was killed, where possible."""
+    """Delete the temporary files and folders that TensorFlow left when it was killed."""
     for file in itertools.chain(*checkpoint_files(folder).values()):
         with contextlib.suppress(OSError):
             if file.name.endswith("_temp"):
@@ -89,8 +89,7 @@ def written(folder, name):
 def delete(folder, name):
     """Delete what the run called `name` has written, and nothing else.
 
-    All files are first moved to one folder. If that fails, they are moved back and OSError is
-    raised.
+    All files are first moved to one folder. If a file cannot be moved, all files are moved back.
     """
     checkpoints = checkpoint_files(folder).values()
     aside, moved = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder)), {}
@@ -103,8 +102,8 @@ def delete(folder, name):
             new.rename(file)
         aside.rmdir()
         raise
-    for old in folder.glob(f"{ASIDE}????????"):  # includes folders of processes that were killed
+    for old in folder.glob(f"{ASIDE}????????"):  # A killed process may have left a folder
         shutil.rmtree(old, ignore_errors=True)
     for inner in ("checkpoints", "tensorboard"):
-        with contextlib.suppress(OSError):  # the folder is not empty or does not exist
+        with contextlib.suppress(OSError):  # The folder may contain other files
             (folder / inner).rmdir()

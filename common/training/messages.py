@@ -10,12 +10,12 @@ from common.program.startup import again
 
 from tqdm.auto import tqdm
 
-DECIMALS = {"loss_mmd_total": 4}  # both scripts print the MMD with 4 decimal places
+DECIMALS = {"loss_mmd_total": 4}  # Both scripts print the MMD with 4 decimal places
 
 
 @contextlib.contextmanager
 def only_the_chief_prints():
-    """Discard what this process prints in the block, unless it is the chief of the workers."""
+    """Discard what this process prints in the block, unless it is the first worker."""
     if is_chief():
         yield
         return
@@ -25,7 +25,7 @@ def only_the_chief_prints():
 
 
 def announce(args, data, settings, folder):
-    """Print what is trained on which data, and the flags that matter."""
+    """Print the model, the data set, the most important flags, and the length of the training."""
     flags = f"seed {args.seed}, latent dimensions {args.latent_dim}"
     flags += f", learning rate {args.learning_rate:g}" + f", {args.dtype}".replace(", float32", "")
     passes, batches = settings["epoch"]["passes"], settings["epoch"]["batches"]
@@ -48,11 +48,10 @@ def announce_rest(epoch, args):
         print(f"Resuming after epoch {epoch}.", flush=True)
 
 
-def progress_bar(epoch, args, settings):
+def progress_bar(done, total):
     """Return a progress bar over the batches of all epochs, which is shown only on a terminal."""
-    batches, disable = settings["epoch"]["batches"], None if is_chief() else True
-    places = {"total": args.epochs * batches, "initial": epoch * batches}
-    return tqdm(**places, unit="batch", leave=False, disable=disable, dynamic_ncols=True)
+    options = {"unit": "batch", "leave": False, "dynamic_ncols": True}
+    return tqdm(initial=done, total=total, disable=None if is_chief() else True, **options)
 
 
 def print_losses(epoch, losses, decimals):

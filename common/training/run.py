@@ -1,4 +1,4 @@
-"""A run: it opens its folder, iterates over epochs and batches, and ends an epoch.
+"""The class Run, which surrounds a training loop with checkpoints, exports and signal handling.
 
 A checkpoint contains the whole state, so that a run that was stopped is resumed exactly. All other
 files in the folder are exported from the latest checkpoint.
@@ -25,8 +25,8 @@ from common.training.settings import make_settings, mark_ended, of_exported_mode
 import keras
 import tensorflow as tf
 
-IMAGES_PER_CHECK = 1000  # images between two checks for signals
-VALUES_PER_READ = 2**20  # one call reads up to 4 MiB of float32, but at least one batch
+IMAGES_PER_CHECK = 1000  # per check for signals
+VALUES_PER_READ = 2**20  # 4 MiB of float32
 
 
 class Run:
@@ -37,7 +37,7 @@ class Run:
     """
 
     def __init__(self, name, args, data, encode, decode, **state):
-        """Prepare the run called `name`, and raise UserError if the flags do not fit the data.
+        """Prepare a run called `name`. Raise UserError if the flags do not fit the data.
 
         `args` are the flags, `data` is a Dataset, `encode` and `decode` are functions of the
         script. `state` contains the encoder, decoder, optimizer, random generator and any prior.
@@ -56,7 +56,7 @@ class Run:
         self._checkpoints = Checkpoints(self.folder, name, state)
         self._exports = Exports(self.trained, title(args), args, data)
         self._read = reader(data.train_images, args.dtype)
-        self._losses, self._totals = [], {}  # one dict per epoch; sums over the batches
+        self._losses, self._totals = [], {}  # per epoch; over batches
 
     @property
     def epoch(self):
@@ -64,7 +64,7 @@ class Run:
         return len(self._losses)
 
     def __enter__(self):
-        """Lock the folder, restore the latest checkpoint or write a first one, and export.
+        """Lock the folder, restore the latest checkpoint or write a first one, and export files.
 
         Raises UserError if the folder is locked or contains a run that cannot be resumed.
         """
@@ -73,8 +73,9 @@ class Run:
             stack.enter_context(run_folder.opened(self.folder, self.trained.model, self.args.fresh))
             stack.enter_context(messages.only_the_chief_prints())
             self._resume_or_begin()
-            bar = messages.progress_bar(self.epoch, self.args, self.settings)
-            self._bar = stack.enter_context(bar)
+            batches = self.settings["epoch"]["batches"]
+            done, total = self.epoch * batches, self.args.epochs * batches
+            self._bar = stack.enter_context(messages.progress_bar(done, total))
             self._stack = stack.pop_all()
         return self
 
@@ -92,15 +93,15 @@ class Run:
             self._checkpoints.save(self.settings, self._losses)
         if is_chief():
             self._checkpoints.copy_from_chief(self.epoch)
-        # A smaller --epochs ends a run after its last checkpoint, which does not contain that fact.
-        # Replacing the two files of a checkpoint is not safe, because the run can be killed between
+        # A smaller --epochs ends a run at its last checkpoint. The checkpoint is not written again,
+        # because a kill between the replacement of its two files would damage it
         if self.epoch >= self.args.epochs or self.epoch == self._exports.exported_epoch():
             mark_ended(self.settings, self.trained, self._losses)
         self._exports.write(self._losses)
         messages.announce_rest(self.epoch, self.args)
 
     def __exit__(self, kind, error, traceback):
-        """Unlock the folder. Add to an error how far the training came and how to resume it."""
+        """Unlock the folder. Add a note to an error: the last epoch, and how to resume the run."""
         try:
             if isinstance(error, Interrupted | checks.DivergedError | None):  # all workers end
                 wait_for_all_workers()
@@ -136,12 +137,12 @@ class Run:
                 self._stop_if_asked()
 
     def add(self, losses):
-        """Add the loss terms of a batch, a dict of scalars, to the totals of the epoch."""
+        """Add the loss terms of a batch, a dict of scalars, to the sums over the epoch."""
         for name, value in losses.items():
             self._totals[name] = self._totals.get(name, 0.0) + float(value)
 
     def end_epoch(self, decimals):
-        """Check the numbers, write the checkpoint, print the losses, and export.
+        """Check the losses and weights, write a checkpoint, print the losses, and export files.
 
         Losses have `decimals` decimal places. Raises DivergedError if a number is infinite or NaN.
         """
@@ -157,7 +158,7 @@ class Run:
         try:
             self._checkpoints.save(self.settings, self._losses)
         except BaseException:
-            self._losses.pop()  # this epoch is not in a checkpoint
+            self._losses.pop()  # This epoch is not in a checkpoint
             raise
         messages.print_losses(epoch, losses, decimals)
         self._exports.write(self._losses)

@@ -14,8 +14,8 @@ from common.trained import fingerprint_of_losses
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # These environment variables change how TensorFlow rounds
 ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-# These flags may change when a run is resumed. The flags about data are among them, because the
-# settings contain the name, shape and fingerprint of the images
+# These flags may change when a run is resumed. The flags about data are free, because the settings
+# contain the name, shape and fingerprint of the images
 FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
     "replicas", "tensorboard", "fresh",
@@ -44,27 +44,27 @@ def make_settings(name, args, data):
 
 
 def _version(package):
-    """Return the version of a package, or None if another, such as tensorflow-cpu, replaces it."""
+    """Return the version of a package, or None if a package like tensorflow-cpu replaces it."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
 
 
 def of_exported_models(settings):
-    """Return those of the settings that are in ENDED, from a checkpoint of any version."""
+    """Return the settings that describe exported models, from a checkpoint of any version."""
     found = {name: settings[name] for name in ENDED if name in settings}
-    if "models" in found:  # earlier versions stored the epoch of the models as `epochs`
+    if "models" in found:  # Earlier versions stored the epoch of the models as `epochs`
         found.setdefault("trained_epochs", settings["flags"]["epochs"])
     return found
 
 
 def mark_ended(settings, run, losses):
-    """Store in the settings that the models of a Trained are from the last epoch in `losses`."""
+    """Store in the settings that the models of a run were trained up to its last epoch."""
     ended = len(losses), run.fingerprint, fingerprint_of_losses(losses)
     settings |= dict(zip(ENDED, ended, strict=True))
 
 
 def refuse_other(folder, there, now):
-    """Raise UserError if the settings in a checkpoint and those now belong to different runs."""
+    """Raise UserError if the settings `there` in a checkpoint and `now` are of different runs."""
     there, now = _decisive(there), _decisive(now)
     differing = [
         f"{name} was {there.get(name, 'not given')} and is now {now.get(name, 'not given')}"
