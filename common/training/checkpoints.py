@@ -7,6 +7,7 @@ import sys
 from common.devices.workers import bytes_of_chief, is_alone, is_chief
 from common.program.errors import UserError, reason
 from common.training import folder as run_folder
+from common.training.settings import refuse_other
 
 import tensorflow as tf
 
@@ -50,11 +51,12 @@ class Checkpoints:
                 with contextlib.suppress(OSError):  # The new checkpoint is complete
                     file.unlink()
 
-    def restore(self, check):
-        """Restore the latest complete checkpoint. Return its settings and losses, or None.
+    def restore(self, settings):
+        """Restore the latest complete checkpoint, and return a dict of its settings and losses.
 
-        The function `check` raises UserError if the settings in the checkpoint do not fit this run.
+        Return None in a new run. Raise UserError if the run in the folder cannot be resumed.
         """
+        place = self.folder if is_chief() else "The folder of the first worker"
         found = run_folder.checkpoint_files(self.folder).items()
         epochs = [epoch for epoch, files in found if any(f.suffix == ".index" for f in files)]
         for epoch in epochs:
@@ -65,7 +67,7 @@ class Checkpoints:
                 document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
                 if len(document["losses"]) != epoch:
                     raise ValueError("the checkpoint belongs to another epoch")
-                check(document["settings"])
+                refuse_other(place, document["settings"], settings)
                 self._checkpoint.read(prefix).assert_consumed()
                 return document
             except (UserError, MemoryError):

@@ -10,8 +10,6 @@ from common.program.startup import again
 
 from tqdm.auto import tqdm
 
-DECIMALS = {"loss_mmd_total": 4}  # Both scripts print the MMD with 4 decimal places
-
 
 @contextlib.contextmanager
 def only_the_chief_prints():
@@ -56,7 +54,8 @@ def progress_bar(done, total):
 
 def print_losses(epoch, losses, decimals):
     """Print the line of losses that the original prints, with `decimals` decimal places."""
-    terms = (f"{v:.{DECIMALS.get(name, decimals)}f} {name}" for name, v in losses.items())
+    places = {"loss_mmd_total": 4}  # in both scripts
+    terms = (f"{v:.{places.get(name, decimals)}f} {name}" for name, v in losses.items())
     tqdm.write(f"Losses (epoch): {epoch}:  {',  '.join(terms)}")
     sys.stdout.flush()
 

@@ -16,11 +16,9 @@ from common.devices.workers import gather_integers, is_chief, wait_for_all_worke
 from common.objectives.flags import title
 from common.program.signals import Interrupted, arrived, signals_wait
 from common.trained import Trained
-from common.training import checks, messages
-from common.training import folder as run_folder
+from common.training import checks, folder, messages, settings
 from common.training.checkpoints import Checkpoints
 from common.training.exports import Exports
-from common.training.settings import make_settings, mark_ended, of_exported_models, refuse_other
 
 import keras
 import tensorflow as tf
@@ -48,7 +46,7 @@ class Run:
         if not is_chief():
             self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
             self.folder = Path(self._temporary.name)
-        self.settings = make_settings(name, args, data)
+        self.settings = settings.make_settings(name, args, data)
         models = {k: model for k, model in state.items() if isinstance(model, keras.Model)}
         state["optimizer"].build([v for m in models.values() for v in m.trainable_variables])
         state = {k: v for k, v in state.items() if k != "prior" or k in models}
@@ -70,7 +68,7 @@ class Run:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(signals_wait(last=True))
-            stack.enter_context(run_folder.opened(self.folder, self.trained.model, self.args.fresh))
+            stack.enter_context(folder.opened(self.folder, self.trained.model, self.args.fresh))
             stack.enter_context(messages.only_the_chief_prints())
             self._resume_or_begin()
             batches = self.settings["epoch"]["batches"]
@@ -82,13 +80,12 @@ class Run:
     def _resume_or_begin(self):
         if not is_chief():
             self._checkpoints.copy_from_chief(0)
-        place = self.folder if is_chief() else "The folder of the first worker"
-        found = self._checkpoints.restore(lambda there: refuse_other(place, there, self.settings))
-        run_folder.delete_unfinished(self.folder)
+        found = self._checkpoints.restore(self.settings)
+        folder.delete_unfinished(self.folder)
         messages.announce(self.args, self.data, self.settings, self.folder)
         if found:
             self._losses = found["losses"]
-            self.settings |= of_exported_models(found["settings"])
+            self.settings |= settings.of_exported_models(found["settings"])
         else:
             self._checkpoints.save(self.settings, self._losses)
         if is_chief():
@@ -96,7 +93,7 @@ class Run:
         # A smaller --epochs ends a run at its last checkpoint. The checkpoint is not written again,
         # because a kill between the replacement of its two files would damage it
         if self.epoch >= self.args.epochs or self.epoch == self._exports.exported_epoch():
-            mark_ended(self.settings, self.trained, self._losses)
+            settings.mark_ended(self.settings, self.trained, self._losses)
         self._exports.write(self._losses)
         messages.announce_rest(self.epoch, self.args)
 
@@ -154,7 +151,7 @@ class Run:
         seconds = round(time.perf_counter() - self._start, 2)
         self._losses.append({"epoch": epoch, **losses, "seconds": seconds})
         if epoch == args.epochs:
-            mark_ended(self.settings, self.trained, self._losses)
+            settings.mark_ended(self.settings, self.trained, self._losses)
         try:
             self._checkpoints.save(self.settings, self._losses)
         except BaseException:
