@@ -123,10 +123,12 @@ def test_killed_runs_are_resumed_exactly(model, seed, rounds, whole, tmp_path):
 
 def test_fewer_epochs_end_a_stopped_run_where_it_is(here, copied, monkeypatch):
     run = copied("mmd")
+    before = snapshot(run / "checkpoints")
     for epochs in (EPOCHS - 1, 1):  # as many epochs as are trained, and fewer
         here("mmd", "--epochs", epochs)
         assert load_run(run).epochs == len(losses(run)) == EPOCHS - 1
         assert load_run(run).flags["epochs"] == epochs
+        assert snapshot(run / "checkpoints") == before  # a kill could damage a replaced one
     weights = load_run(run).fingerprint
     monkeypatch.setattr(Run, "epochs", lambda _: ())  # as if it was stopped at once
     here("mmd", "--epochs", 9)
