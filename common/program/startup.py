@@ -74,10 +74,8 @@ def _import_packages():
             for name in PACKAGES:
                 importlib.import_module(name)
         except Exception as error:  # Broken packages raise many kinds of exceptions
-            return (
-                f"error: The package {name} cannot be imported: {reason(error)}. Activate the "
-                "environment in which you ran `pip install -r requirements.txt`."
-            )
+            advice = "Activate the environment in which you ran `pip install -r requirements.txt`."
+            return f"error: The package {name} cannot be imported: {reason(error)}. {advice}"
     # devices/parts.py keeps up to 4 cores busy. joblib counts the cores a container may use
     if importlib.import_module("joblib").cpu_count() <= 4:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

@@ -30,7 +30,6 @@ class Checkpoints:
     """The checkpoints of one run: models, optimizer, random state, settings and all losses."""
 
     def __init__(self, folder, name, state):
-        """Prepare the checkpoints of the run called `name`. `state` is a dict of trackables."""
         self.folder, self.name, self._document = folder, name, Document()
         self._checkpoint = tf.train.Checkpoint(document=self._document, **state)
 
@@ -80,10 +79,8 @@ class Checkpoints:
         exports = [name for name in exports if not name.startswith(".")]
         if any(epochs) or exports:  # Else the run was killed at its first checkpoint
             what = "damaged" if epochs else f"missing, but it has {', '.join(exports[:3])}"
-            raise UserError(
-                f"The run in {self.folder} cannot be resumed: its checkpoints are {what}.\n"
-                "Choose another --output-dir, or start over with --fresh."
-            )
+            problem = f"The run in {self.folder} cannot be resumed: its checkpoints are {what}."
+            raise UserError(f"{problem}\nChoose another --output-dir, or start over with --fresh.")
         return None
 
     def copy_from_chief(self, epoch):

@@ -19,20 +19,14 @@ def check_start(args, data, folder):
     """Raise UserError if a script cannot train with these flags on this data in this folder."""
     n, m = len(data.train_images), len(data.test_images)
     if m < 4:  # A comparison needs three neighbours of each test image
-        raise UserError(
-            f"{data.title} has {m} test images, but at least 4 are required.\n"
-            "Add images. Without a test set, every 7th image is a test image."
-        )
+        advice = "Add images. Without a test set, every 7th image is a test image."
+        raise UserError(f"{data.title} has {m} test images, but requires at least 4.\n{advice}")
     if args.batch_size > n:
-        raise UserError(
-            f"--batch-size {args.batch_size} is more than the {n} training images of {data.title}. "
-            f"Use {n} or less."
-        )
+        size = f"--batch-size {args.batch_size}"
+        raise UserError(f"{size} is more than the {n} images of {data.title}. Use {n} or less.")
     if "[" in str(folder) or (os.sep == "/" and "\\" in str(folder)):
-        raise UserError(
-            f"TensorFlow does not find checkpoints in {folder}, because it treats [ and \\ as a "
-            "pattern. Choose another --output-dir."
-        )
+        problem = f"TensorFlow treats [ and \\ as a pattern and finds no checkpoints in {folder}"
+        raise UserError(f"{problem}. Choose another --output-dir.")
 
 
 def check_finite(losses, run, codes, epoch, args):
@@ -46,9 +40,8 @@ def check_finite(losses, run, codes, epoch, args):
     for name, value in named:
         if not np.isfinite(value).all():
             raise DivergedError(
-                f"The training diverged in epoch {epoch}: {name} is infinite or NaN. The "
-                f"checkpoint of epoch {epoch - 1} is kept.\nUse --fresh with {milder(args)} or "
-                "another seed."
+                f"The training diverged in epoch {epoch}: {name} is infinite or NaN. The checkpoint"
+                f" of epoch {epoch - 1} is kept.\nUse --fresh with {milder(args)} or another seed."
             )
 
 

@@ -13,10 +13,9 @@ import tensorflow as tf
 
 
 class Exports:
-    """The files that a run writes besides its checkpoints. Each file is replaced as a whole."""
+    """The files that a Trained exports during its training. Each file is replaced as a whole."""
 
     def __init__(self, run, title, args, data):
-        """Prepare to export a run, a common.trained.Trained, under the title of its model."""
         self.run, self.title, self.args, self.data = run, title, args, data
         self._writer = None  # of TensorBoard
 

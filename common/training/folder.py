@@ -37,8 +37,8 @@ def opened(folder, name, fresh):
     try:
         acquired = lock.acquire(timeout=0)
     except OSError as error:
-        used, other = isinstance(error, Timeout), error.strerror or error
-        problem = "another process uses the run" if used else other
+        busy = isinstance(error, Timeout)
+        problem = "another process uses the run" if busy else error.strerror or error
         advice = "Try again later, or choose another --output-dir."
         raise UserError(f"{lock.lock_file} cannot be locked: {problem}.\n{advice}") from error
     with acquired:

@@ -74,10 +74,9 @@ def refuse_other(folder, there, now):
     if there["fingerprint"] != now["fingerprint"]:
         differing.append("the images have changed")
     if differing:
-        raise UserError(
-            f"{folder} contains a run with other settings: {'; '.join(differing)}.\n"
-            "Use the same flags, choose another --output-dir, or start over with --fresh."
-        )
+        advice = "Use the same flags, choose another --output-dir, or start over with --fresh."
+        problem = f"{folder} contains a run with other settings: {'; '.join(differing)}."
+        raise UserError(f"{problem}\n{advice}")
 
 
 def _decisive(settings):
