@@ -185,7 +185,7 @@ def test_unusable_folders_are_refused_with_a_reason(tmp_path, monkeypatch):
     save(tmp_path / "deep" / "a" / "b", "x.png")
     save(tmp_path / "deep" / "a" / "c", "x.png")
     check_error(tmp_path / "deep", "deeper", "train and test")
-    monkeypatch.setattr(images.psutil, "virtual_memory", lambda: Mock(available=50))
+    monkeypatch.setattr(images, "free_memory", lambda: 50)
     save(tmp_path / "more", "x.png")
     check_error(tmp_path / "more", "memory", "--image-size")
 

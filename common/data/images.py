@@ -2,10 +2,10 @@
 
 import math
 
+from common.data.memory import free_memory
 from common.program.errors import UserError
 
 import numpy as np
-import psutil
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
@@ -55,7 +55,7 @@ def fit(image, size, channels):
 
 def check_memory(n, image_shape, source):
     """Raise UserError if `n` images (height, width, channels) do not fit in memory."""
-    needed, free = BYTES * n * math.prod(image_shape), psutil.virtual_memory().available
+    needed, free = BYTES * n * math.prod(image_shape), free_memory()
     if needed > free:
         shape = " x ".join(map(str, image_shape))
         raise UserError(
