@@ -33,6 +33,7 @@ RANGES = {"epochs": 10**6, "plot_every": 10**6, "latent_dim": 1000, "batch_size"
 @example([("--output-dir", "a\udcff")])
 @example([("--plot-every", "1000000"), ("--epochs", "1")])
 @example([("--dataset", "0")])
+@example([("--dataset", "emnist/letters:3.1.0")])
 def test_any_command_line_gives_valid_flags_or_help_or_one_line(pairs):
     argv = [part for pair in pairs for part in pair]
     output, args, status, error = io.StringIO(), None, None, None
@@ -48,7 +49,7 @@ def test_any_command_line_gives_valid_flags_or_help_or_one_line(pairs):
         assert 0 <= args.seed < 2**32
         assert 0 < args.learning_rate < math.inf
         assert args.beta is None or 0 <= args.beta < math.inf
-        assert args.dataset is None or re.fullmatch(r"[\w./-]+", args.dataset, re.ASCII)
+        assert args.dataset is None or re.fullmatch(r"[\w./:-]+", args.dataset, re.ASCII)
         assert args.dataset is None or args.images is None
         assert args.dtype in GOOD[3:]
         for folder in (args.output_dir, args.data_dir or "x", args.images or "x"):

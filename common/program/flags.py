@@ -120,12 +120,18 @@ def number(low, high, kind=float):
     return parse
 
 
+# The groups are the name, the configuration and the version of a TFDS data set
+DATASET = re.compile(r"(\w+)(?:/([\w.-]*\w))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
+
+
 def dataset(text):
-    """Return a valid name of a TFDS data set, NAME or NAME/CONFIG (an argparse type)."""
-    if re.fullmatch(r"\w+(/[\w.-]*\w)?", text, re.ASCII):
+    """Return the valid name of a data set: NAME[/CONFIG][:VERSION]. It is an argparse type."""
+    if DATASET.fullmatch(text):
         return text
-    advice = "To train on a folder of pictures, use --images DIR"
-    raise argparse.ArgumentTypeError(f"invalid data set name: {text!r}. {advice}")
+    raise argparse.ArgumentTypeError(
+        f"invalid data set name: {text!r}. Valid names are like mnist, emnist/letters and "
+        "mnist:3.0.1. To train on a folder of pictures, use --images DIR"
+    )
 
 
 def image_size(text):
