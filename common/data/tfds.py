@@ -1,29 +1,27 @@
-"""Load a data set of TensorFlow Datasets (TFDS), and download the data set if it is missing."""
+"""Find a data set of TensorFlow Datasets (TFDS) in the data folder, or download it."""
 
 import contextlib
 import difflib
 import errno
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from common.data import TITLES
-from common.data.images import check_memory, choose_size, fit, read_split
+from common.data.tfds_reader import check_files, check_usable, read
 from common.program.errors import UserError, reason
+from common.program.flags import DATASET
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from filelock import FileLock
-from PIL import Image
 
 NETWORK_TIMEOUT = 3  # seconds
 DEFAULT_FOLDER = "~/tensorflow_datasets"
 ANY_HOST = "https://storage.googleapis.com/tfds-data/"  # For data sets without a URL
-RECORD_FRAME = 16  # A TFRecord file adds this number of bytes to each record
-BATCH = 1000  # Images are read in batches of this size
 
 
 class UnavailableError(UserError):
@@ -31,7 +29,10 @@ class UnavailableError(UserError):
 
 
 def load(name, data_dir=None, image_size=None):
-    """Return a data set of TFDS in the form that `pictures.load` returns."""
+    """Return a data set of TFDS in the form that `pictures.load` returns.
+
+    `name` is NAME[/CONFIG][:VERSION]. Without a version, use the newest version in the data folder.
+    """
     named = data_dir or os.environ.get("TFDS_DATA_DIR")
     folder = Path(os.path.expanduser(named or DEFAULT_FOLDER))
     if named and not folder.is_dir():
@@ -41,21 +42,27 @@ def load(name, data_dir=None, image_size=None):
             "the folder if data sets should be downloaded to it."
         )
     try:
-        kind, prepared = _prepared(name, folder)
-        if prepared.exists():  # The function tfds.builder might use the network
-            builder = tfds.builder_from_directory(prepared)
-        else:
-            builder = _download(name, kind, folder)
-        _check(builder, prepared)
-        return _read(builder, name, image_size)
-    except (UserError, MemoryError):
-        raise
+        prepared = _find(name, folder) or _download(name, folder, image_size)
+        return _read_copy(name, prepared, image_size)
     except ImportError as error:
         what = f"The data set {name} requires a missing package: {reason(error)}."
         raise UserError(f"{what}\nTry: pip install {error.name or reason(error)}") from error
+    except OSError as error:
+        error.add_note("Fix this, or give the folder of another copy with --data-dir.")
+        raise
+
+
+def _read_copy(name, prepared, image_size):
+    """Return the data set in a folder. Raise UserError if the files in the folder are damaged."""
+    try:
+        builder = tfds.builder_from_directory(prepared)  # tfds.builder might use the network
+        _check_name(name, builder.info, prepared)
+        check_files(builder)
+        return read(builder, name, image_size)
+    except (UserError, ImportError, MemoryError):
+        raise
     except Exception as error:  # Damaged files raise many kinds of exceptions
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            error.add_note("Fix this, or give the folder of another copy with --data-dir.")
             raise
         denied = isinstance(error, tf.errors.PermissionDeniedError)
         state = f"{'cannot be read' if denied else 'is damaged'}: {reason(error)}"
@@ -65,25 +72,121 @@ def load(name, data_dir=None, image_size=None):
         ) from error
 
 
-def _prepared(name, folder):
-    """Return the builder class of a data set and the folder of its prepared copy."""
-    plain, _, config = name.partition("/")
+def _check_name(name, info, prepared):
+    """Raise ValueError if a folder contains another data set than its path says.
+
+    A copied folder can have any name that TFDS does not know.
+    """
+    plain, _, _ = _parts(name)
+    if not prepared.as_posix().endswith(f"/{info.full_name}") and (
+        plain == info.name or _builder_class(plain)
+    ):
+        raise ValueError(f"the folder contains a copy of {info.full_name}")
+
+
+# Data sets in the data folder -------------------------------------------------
+
+
+def _parts(name):
+    """Return the name, the configuration and the version of a data set, or None for the last two.
+
+    All three are None if the name is invalid.
+    """
+    match = DATASET.fullmatch(name)
+    return match.groups() if match else (None, None, None)
+
+
+def _find(name, folder):
+    """Return the folder of the prepared copy of a data set, or None if there is no such copy."""
+    plain, config, version = _parts(name)
+    # The names are compared because some file systems ignore the case of letters
+    if plain not in _subfolders(folder):
+        return None
+    place = folder / plain
+    if config is None and not _versions(place):
+        config = _default_config(plain, place)
+    if config:
+        place /= config
+    versions = _versions(place)
+    if version is None and versions:
+        version = versions[-1]
+    return place / version if version in versions else None
+
+
+def _subfolders(folder):
+    """Return the names of the folders in a folder, or nothing if it does not exist."""
+    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _versions(folder):
+    """Return the names of the folders that are versions, from the oldest to the newest."""
+    versions = [name for name in _subfolders(folder) if re.fullmatch(r"\d+\.\d+\.\d+", name)]
+    return sorted(versions, key=lambda version: [*map(int, version.split("."))])
+
+
+def _default_config(plain, place):
+    """Return the configuration of a data set that is used if the user names none."""
+    kind = _builder_class(plain)
+    if kind and kind.BUILDER_CONFIGS:
+        return kind.default_builder_config.name
+    configs = sorted(config for config in _subfolders(place) if _versions(place / config))
+    if len(configs) > 1:
+        raise UserError(
+            f"The data set {plain} has several configurations in {place}: {', '.join(configs)}.\n"
+            f"Choose one of them, for example --dataset {plain}/{configs[0]}."
+        )
+    return configs[0] if configs else None
+
+
+def _copies(plain, folder):
+    """Return the full names of all copies of a data set in the data folder."""
+    names = [plain, *(f"{plain}/{config}" for config in sorted(_subfolders(folder / plain)))]
+    return [f"{name}:{version}" for name in names for version in _versions(folder / name)]
+
+
+# Downloads --------------------------------------------------------------------
+
+
+def _builder_class(plain):
+    """Return the class that prepares a data set, or None if TFDS does not know the name."""
     try:
-        kind = tfds.builder_cls(plain)
+        return tfds.builder_cls(plain)
     except ImportError:
         raise
-    except Exception as error:  # Invalid names raise several kinds of exceptions
-        all_names = [*tfds.list_builders(with_community_datasets=False), "digits"]
-        raise _unknown(name, all_names) from error
-    if plain != kind.name:  # TFDS also accepts spellings such as FashionMNIST
+    except Exception:  # Invalid names raise several kinds of exceptions
+        return None
+
+
+def _known(name, folder):
+    """Return the class that prepares a data set. Raise UserError if TFDS cannot prepare it."""
+    plain, config, version = _parts(name)
+    kind = plain and _builder_class(plain)
+    if kind and plain != kind.name:  # TFDS also accepts spellings such as FashionMNIST
         raise _unknown(name, [kind.name + name.removeprefix(plain)])
-    configs = {one.name: one for one in kind.BUILDER_CONFIGS}
-    if config and config not in configs:
-        raise _unknown(name, [f"{plain}/{one}" for one in configs] or [plain])
-    if not configs:
-        return kind, folder / plain / str(kind.VERSION)
-    one = configs[config] if config else kind.default_builder_config
-    return kind, folder / plain / one.name / str(one.version or kind.VERSION)
+    copies, offered = _copies(plain, folder) if plain else [], _offered(kind) if kind else {}
+    if kind and config not in offered:
+        raise _unknown(name, [f"{plain}/{one}" for one in offered if one] or [plain])
+    if not kind and not copies:
+        catalog = tfds.list_builders(with_community_datasets=False)
+        raise _unknown(name, [*catalog, *_subfolders(folder), "digits"])
+    if not kind or (version and version not in offered[config]):
+        copies += [f"{name.partition(':')[0]}:{one}" for one in offered.get(config, [])]
+        raise UserError(
+            f"There is no copy of {name} in {folder}, and TFDS cannot download it.\n"
+            f"Choose one of: {', '.join(copies)}."
+        )
+    return kind
+
+
+def _offered(kind):
+    """Return the versions that TFDS can prepare per configuration. None is the default one."""
+    versions = [kind.VERSION, *kind.SUPPORTED_VERSIONS]
+    configs = {
+        one.name: [one.version, *one.supported_versions] if one.version else versions
+        for one in kind.BUILDER_CONFIGS
+    }
+    configs[None] = configs[kind.default_builder_config.name] if configs else versions
+    return {config: [*map(str, versions)] for config, versions in configs.items()}
 
 
 def _unknown(name, names):
@@ -95,88 +198,9 @@ def _unknown(name, names):
     )
 
 
-def _check(builder, prepared):
-    """Raise ValueError if files are missing or truncated, or belong to another data set."""
-    if builder.name == "fashion_mnist" and not (prepared / "label.labels.txt").is_file():
-        raise ValueError("label.labels.txt is missing")  # TFDS would use numbers as class names
-    if not prepared.as_posix().endswith(f"/{builder.info.full_name}"):
-        raise ValueError(f"the folder contains a copy of {builder.info.full_name}")
-    for split in builder.info.splits.values():
-        size = sum(Path(path).stat().st_size for path in split.filepaths)
-        if size != split.num_bytes + RECORD_FRAME * split.num_examples:
-            raise ValueError(f"the files of the split `{split.name}` have the wrong size")
-
-
-def _usable(name, features):
-    """Return the feature `image`, and the feature `label` if its values are classes, else None."""
-    features = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = features.get("image"), features.get("label")
-    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
-        raise UserError(
-            f"The data set {name} has no feature `image` with 8 bits per channel.\n"
-            f"Its features are: {', '.join(features) or 'unnamed'}. Choose another data set."
-        )
-    return image, label if isinstance(label, tfds.features.ClassLabel) else None
-
-
-def _read(builder, name, image_size):
-    """Return the training set, test set, class names and notes of a prepared data set."""
-    image, label = _usable(name, builder.info.features)
-    splits = builder.info.splits
-    if "train" not in splits:
-        what = f"The data set {name} has no split `train`. Its splits are: {', '.join(splits)}."
-        raise UserError(f"{what}\nChoose another data set.")
-    used = ["train", "test"] if "test" in splits else ["train"]
-    height, width, channels = stored = image.shape
-    sizes = {(height, width)} if height and width else _sizes(builder, used)
-    size, notes = choose_size(sizes, image_size)
-    shape, n = (*size, 1 if channels == 1 else 3), [splits[split].num_examples for split in used]
-    check_memory(sum(n), shape, TITLES.get(name, name))
-    sets = []
-    for split, count in zip(used, n, strict=True):
-        batches = _batches(builder, split, stored, shape, label)
-        sets += read_split(batches, count, shape, hold_out=len(used) == 1)
-    if len(used) == 1:
-        notes.append("the data set has no test split, so every 7th image is held out for testing")
-    class_names = tuple(label.names) if label else ()
-    labels = np.concatenate([labels for _, labels in sets]) if label else np.zeros(0)
-    if (labels < 0).any():
-        sets, class_names = [(images, None) for images, _ in sets], ()
-        notes.append("some images have no class, so classes are not used")
-    elif labels.max(initial=-1) >= len(class_names):
-        raise ValueError("some classes have no names")
-    return *sets, class_names, notes
-
-
-def _examples(builder, split, batch_size=None):
-    once = tfds.ReadConfig(try_autocache=False)
-    return tfds.as_numpy(builder.as_dataset(split, batch_size=batch_size, read_config=once))
-
-
-def _sizes(builder, splits):
-    """Return the set of sizes (height, width) of the images, or only two sizes if they differ."""
-    sizes = (one["image"].shape[:2] for split in splits for one in _examples(builder, split))
-    first = next(sizes)
-    return {first, next((size for size in sizes if size != first), first)}
-
-
-def _batches(builder, split, stored, shape, label):
-    """Yield images (n, *shape) and their labels (n,), or None without classes.
-
-    `stored` is the shape of the images in TFDS, with None for a side that varies between images.
-    """
-    alike = None not in stored  # Only images of one size can be read in batches
-    for batch in _examples(builder, split, BATCH if alike else None):
-        images = batch["image"] if alike else batch["image"][np.newaxis]
-        if stored != shape:
-            # Pillow requires grey images without an axis for channels
-            plain = images[..., 0] if images.shape[3] == 1 else images
-            images = np.stack([fit(Image.fromarray(i), shape[:2], shape[2]) for i in plain])
-        yield images, np.atleast_1d(batch["label"]) if label else None
-
-
-def _download(name, kind, folder):
-    """Download a data set to `folder` and return its builder."""
+def _download(name, folder, image_size):
+    """Download a data set to the data folder, and return the folder of the prepared copy."""
+    kind = _known(name, folder)
     instructions = kind.MANUAL_DOWNLOAD_INSTRUCTIONS
     manual = folder / "downloads" / "manual"
     if instructions and not (manual.is_dir() and any(manual.iterdir())):
@@ -184,22 +208,25 @@ def _download(name, kind, folder):
             f"The data set {name} must be downloaded manually to {manual}, which is empty.\n"
             f"The instructions of TFDS: {' '.join(instructions.split())}"
         )
+    place = folder.joinpath(*filter(None, _parts(name)))
     try:
         _check_network(getattr(kind, "URL", ANY_HOST))
         folder.mkdir(parents=True, exist_ok=True)
         # The lock is for two scripts that start at once
-        with FileLock(folder / f".{name.replace('/', '_')}.lock"):
+        with FileLock(folder / f".{'_'.join(filter(None, _parts(name)))}.lock"):
             builder = tfds.builder(name, data_dir=folder)
-            _usable(name, builder.info.features)
+            check_usable(builder.info, name, image_size)
             builder.download_and_prepare()
-            return builder
+            return Path(builder.data_dir)
     except (UserError, ImportError):
         raise
     except Exception as error:  # The network and TFDS raise many kinds of exceptions
         if isinstance(error, OSError) and error.filename:  # an error of the disk
             raise
-        what = f"{TITLES.get(name, name)} is not in {folder / name} and cannot be downloaded"
-        advice = "Name another folder with --data-dir or TFDS_DATA_DIR, or use --dataset digits."
+        what = f"{TITLES.get(name, name)} is not in {place} and cannot be downloaded"
+        names = ["digits", *_copies(_parts(name)[0], folder)]
+        advice = "Name another folder with --data-dir or TFDS_DATA_DIR, or use "
+        advice += " or ".join(f"--dataset {one}" for one in names) + "."
         raise UnavailableError(f"{what}: {reason(error)}.\n{advice}") from error
 
 

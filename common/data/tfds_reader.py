@@ -1,0 +1,174 @@
+"""Read a prepared data set of TensorFlow Datasets (TFDS)."""
+
+import string
+from pathlib import Path
+
+from common.data import TITLES
+from common.data.images import MIXED_SIZE, check_memory, choose_size, fit, read_split
+from common.devices.parts import slices
+from common.program.errors import UserError
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+FORMATS = tfds.core.FileFormat
+RECORD_FRAME = 16  # A TFRecord file adds this number of bytes to each record
+BATCH = 1000  # Images are read in batches of this size
+ALPHANUMERIC = string.digits + string.ascii_uppercase + string.ascii_lowercase
+MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"
+EMNIST = {  # Per configuration: the first label that is used, and the characters of the labels
+    "byclass": (0, ALPHANUMERIC),
+    "bymerge": (0, MERGED),
+    "balanced": (0, MERGED),
+    "letters": (1, string.ascii_uppercase),
+    "digits": (0, string.digits),
+    "mnist": (0, string.digits),
+}
+
+
+def check_files(builder):
+    """Raise ValueError if files of a prepared data set are missing or have the wrong size."""
+    if builder.name == "fashion_mnist" and not Path(builder.data_dir, "label.labels.txt").is_file():
+        raise ValueError("label.labels.txt is missing")  # TFDS would use numbers as class names
+    if builder.info.file_format is not FORMATS.TFRECORD:
+        return  # The other formats find damages by themselves when they are read
+    for split in builder.info.splits.values():
+        size = sum(Path(path).stat().st_size for path in split.filepaths)
+        if size != split.num_bytes + RECORD_FRAME * split.num_examples:
+            raise ValueError(f"the files of the split `{split.name}` have the wrong size")
+
+
+def check_usable(info, name, image_size):
+    """Raise UserError if a data set has no images of 8 bits, or if they do not fit in memory.
+
+    `info` is the DatasetInfo of a data set that need not be prepared. If the sizes of the images
+    vary or the numbers of images are unknown, the check of the memory is an estimate or is omitted.
+    """
+    (height, width, channels), _ = _stored(info, name)
+    if splits := info.splits:
+        size = (height or MIXED_SIZE[0], width or MIXED_SIZE[1])
+        size, _ = choose_size({size}, image_size)
+        n = sum(splits[split].num_examples for split in _used(splits, name))
+        check_memory(n, (*size, 1 if channels == 1 else 3), TITLES.get(name, name))
+
+
+def read(builder, name, image_size):
+    """Return the training set, test set, class names and notes of a prepared data set."""
+    info, splits = builder.info, builder.info.splits
+    stored, label = _stored(info, name)
+    used = _used(splits, name)
+    height, width, channels = stored
+    sizes = {(height, width)} if height and width else _sizes(builder, used)
+    size, notes = choose_size(sizes, image_size)
+    shape, n = (*size, 1 if channels == 1 else 3), [splits[split].num_examples for split in used]
+    check_memory(sum(n), shape, TITLES.get(name, name))
+    sets = []
+    for split, count in zip(used, n, strict=True):
+        batches = _batches(builder, split, stored, shape, label)
+        sets += read_split(batches, count, shape, hold_out=len(used) == 1)
+    full_name, version = info.full_name.rsplit("/", 1)
+    notes.append(f"version {version} of {full_name}")
+    if info.name == "emnist":
+        notes.append("the images are turned upright, because EMNIST stores them transposed")
+    if len(used) == 1:
+        notes.append("the data set has no test split, so every 7th image is held out for testing")
+    sets, class_names, more = _classes(sets, _class_names(info, label))
+    return *sets, class_names, notes + more
+
+
+def _stored(info, name):
+    """Return the shape of the images, and the feature `label` if its values are classes, or None.
+
+    A side of the shape is None if it varies between images.
+    """
+    features = info.features
+    features = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = features.get("image"), features.get("label")
+    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+        raise UserError(
+            f"The data set {name} has no feature `image` with 8 bits per channel.\n"
+            f"Its features are: {', '.join(features) or 'unnamed'}. Choose another data set."
+        )
+    return image.shape, label if isinstance(label, tfds.features.ClassLabel) else None
+
+
+def _used(splits, name):
+    """Return the names of the splits that a run uses. Raise UserError without a split `train`."""
+    if "train" not in splits:
+        what = f"The data set {name} has no split `train`. Its splits are: {', '.join(splits)}."
+        raise UserError(f"{what}\nChoose another data set.")
+    return ["train", "test"] if "test" in splits else ["train"]
+
+
+def _class_names(info, label):
+    """Return the class names. Those of EMNIST are characters, but TFDS only has numbers."""
+    names = list(label.names) if label else []
+    if info.name == "emnist" and info.config_name in EMNIST:
+        first, characters = EMNIST[info.config_name]
+        names[first : first + len(characters)] = characters
+    return names
+
+
+def _classes(sets, names):
+    """Return the sets with the labels of classes that have images, the class names, and notes."""
+    if not names:
+        return sets, (), []
+    labels = np.concatenate([labels for _, labels in sets])
+    if (labels < 0).any():
+        note = "some images have no class, so classes are not used"
+        return [(images, None) for images, _ in sets], (), [note]
+    if labels.max(initial=-1) >= len(names):
+        raise ValueError("some classes have no names")
+    kept = np.unique(labels)
+    sets = [(images, np.searchsorted(kept, labels)) for images, labels in sets]
+    left_out = len(names) - len(kept)
+    notes = [f"classes left out, because they have no images: {left_out}"] if left_out else []
+    return sets, tuple(names[k] for k in kept), notes
+
+
+def _examples(builder, split, batch_size=None):
+    """Return the examples of a split, or batches of them, as dicts of arrays.
+
+    If a split has several files, TFDS alternates between TFRecord files. It reads ArrayRecord files
+    in the order in which they are stored.
+    """
+    if builder.info.file_format is FORMATS.ARRAY_RECORD:
+        # TFDS would decode with other libraries, which decode JPEG images to other values
+        raw = builder.as_data_source(
+            split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
+        records = tf.data.Dataset.from_generator(
+            lambda: map(raw.__getitems__, slices(range(len(raw)), BATCH)),
+            output_signature=tf.TensorSpec((None,), tf.string),
+        ).unbatch()
+        decode = builder.info.features.deserialize_example
+        examples = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        return tfds.as_numpy(examples.batch(batch_size) if batch_size else examples)
+    once = tfds.ReadConfig(try_autocache=False)
+    return tfds.as_numpy(builder.as_dataset(split, batch_size=batch_size, read_config=once))
+
+
+def _sizes(builder, splits):
+    """Return the set of sizes (height, width) of the images, or only two sizes if they differ."""
+    sizes = (one["image"].shape[:2] for split in splits for one in _examples(builder, split))
+    first = next(sizes)
+    return {first, next((size for size in sizes if size != first), first)}
+
+
+def _batches(builder, split, stored, shape, label):
+    """Yield images (n, *shape) and their labels (n,), or None without classes.
+
+    `stored` is the shape of the images in TFDS, with None for a side that varies between images.
+    """
+    alike = None not in stored  # Only images of one size can be read in batches
+    for batch in _examples(builder, split, BATCH if alike else None):
+        images = batch["image"] if alike else batch["image"][np.newaxis]
+        if builder.info.name == "emnist":
+            images = images.swapaxes(1, 2)  # Height and width are equal
+        if stored != shape:
+            # Pillow requires grey images without an axis for channels
+            plain = images[..., 0] if images.shape[3] == 1 else images
+            images = np.stack([fit(Image.fromarray(i), shape[:2], shape[2]) for i in plain])
+        yield images, np.atleast_1d(batch["label"]) if label else None
