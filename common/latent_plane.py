@@ -4,6 +4,8 @@ With 2 latent dimensions, the plane is the latent space itself. With more, the f
 components of the means span the plane. With 1, only the horizontal axis has a meaning.
 """
 
+from common.names import with_images
+
 import numpy as np
 from sklearn.decomposition import PCA
 
@@ -51,13 +53,17 @@ def project(z, lift):
 def strips(points, labels, class_names, height=1):
     """Return the points (n, 2) of one latent dimension in one horizontal strip per class.
 
-    The strips are in alphabetical order from top to bottom, centred at 0. They fill 80 % of
+    The strips are in the order of legends from top to bottom, centred at 0. They fill 80 % of
     `height` each. Within a strip, each point is higher than the last, so that few points overlap.
+    Classes without points have no strip.
     """
-    points, middle = points.copy(), (len(class_names) - 1) / 2
-    if labels is None:
+    points = points.copy()
+    if not class_names:
         points[:, 1] = height * np.linspace(-0.4, 0.4, len(points))
-    for place, name in enumerate(sorted(class_names)):
+        return points
+    shown = with_images(labels, class_names)
+    middle = (len(shown) - 1) / 2
+    for place, name in enumerate(shown):
         (found,) = np.nonzero(labels == class_names.index(name))
         points[found, 1] = height * (np.linspace(-0.4, 0.4, len(found)) + middle - place)
     return points
@@ -74,7 +80,8 @@ def in_plane(mean, labels, class_names, centres=None):
     """
     points, lift, axis_labels = latent_plane(mean)
     if mean.shape[1] == 1:
-        points = strips(points, labels, class_names, height=6 / max(1, len(class_names)))
+        classes = len(np.unique(labels)) if class_names else 1
+        points = strips(points, labels, class_names, height=6 / classes)
     marks = project(np.zeros((1, mean.shape[1])) if centres is None else centres, lift)
     reach = 3 if centres is None else 0
     ends = [*np.quantile(points, (0.001, 0.999), axis=0), *(marks - reach), *(marks + reach)]

@@ -17,6 +17,7 @@ import warnings
 
 from common.canvas import scale_each, show, tile, zoom
 from common.latent_plane import GRID, GRID_EXTENT, latent_grid, latent_plane, project, strips
+from common.names import add_fonts, drawable, in_order, shorten, texts_of, width, with_images
 
 import matplotlib
 import numpy as np
@@ -35,7 +36,7 @@ def matplotlib_defaults():
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False  # The name of a class may contain "$"
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # The font lacks some alphabets
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # Bold fonts can have fewer letters
         yield
 
 
@@ -69,10 +70,11 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
     figure, axes = _new_figure(title, 740, 740, left=84, right=right, bottom=60, labels=axis_labels)
     scatter(axes, points, labels, class_names, s=9)
     if class_names:
-        n = len(class_names)
+        shown = with_images(labels, class_names)
+        n = len(shown)
         axes.legend(
-            handles=class_handles(class_names, 15), title_fontsize=13, frameon=False,
-            fontsize=12 if max(map(len, class_names)) <= 12 else 9,
+            handles=class_handles(class_names, shown, 15), title_fontsize=13, frameon=False,
+            fontsize=12 if max(map(width, shown)) <= 12 else 9,
             title=f"{MOST_NAMES} of {n} classes" if n > MOST_NAMES else "class",
             loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
         )  # fmt: skip
@@ -115,13 +117,13 @@ def show_grid(decode, mean, title):
 def show_reconstructions(decode, mean, images, labels, class_names, title):
     """Return the figure of the first 8 test images per class, each above its reconstruction.
 
-    The first ten classes are shown, two per row, in the order of `class_names`. Without classes,
-    the first 80 images are shown. `images` are uint8 (n, height, width, channels).
+    The first ten classes with test images are shown, two per row, in the order of `class_names`.
+    Without classes, the first 80 images are shown. `images` are uint8 (n, height, width, channels).
     """
     if not class_names:
         labels = np.arange(len(images)) // 8  # (n,) Each row of 8 images counts as a class
-    n = min(len(class_names) or -(-len(images) // 8), MOST_BLOCKS)
-    found = [np.flatnonzero(labels == label)[:8] for label in range(n)]
+    shown = np.unique(labels)[:MOST_BLOCKS]
+    n, found = len(shown), [np.flatnonzero(labels == label)[:8] for label in shown]
     present = np.arange(8) < np.array([[len(of_class)] for of_class in found])  # (n, 8)
     chosen = np.concatenate(found)
     rows = np.ones((n, 2, 8, *images.shape[1:]))
@@ -135,9 +137,12 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
     down, across = np.add(blocks.shape[1:3], gutter)  # The distance from one block to the next
-    for i, name in enumerate(class_names[:n]):
+    add_fonts(*class_names)
+    texts = texts_of(class_names)
+    for i, label in enumerate(shown if class_names else ()):
         x, y = i % 2 * across, i // 2 * down + heading
-        axes.text(x, y - 6 * pixel, shorten(name, 40), size=12, va="baseline")
+        text = shorten(texts[class_names[label]], 40)
+        axes.text(x, y - 6 * pixel, text, size=12, va="baseline")
     height, width, _ = canvas.shape
     legend = "upper row: test images; lower row: decoded from their means"
     axes.text(width / 2, height + 12 * pixel, legend, size=12, ha="center", va="top")
@@ -178,32 +183,28 @@ def grid_canvas(decode, lift):
 
 
 def class_colors(class_names):
-    """Return one colour per class, as a dict in alphabetical order."""
+    """Return one colour per class, as a dict in alphabetical and numeric order."""
     n, maps = len(class_names), matplotlib.colormaps
     few = maps["tab10" if n <= 10 else "tab20"].colors
     colors = few[:n] if n <= 20 else maps["turbo"](np.linspace(0, 1, n))
-    return dict(zip(sorted(class_names), colors, strict=True))
+    return dict(zip(in_order(class_names), colors, strict=True))
 
 
-def class_handles(class_names, longest):
-    """Return the dots and names of a legend, for at most MOST_NAMES classes.
+def class_handles(class_names, shown, longest):
+    """Return the dots and names of a legend, for at most MOST_NAMES of the classes `shown`.
 
-    The classes are evenly spaced in alphabetical order. Names have at most `longest` characters.
+    The classes are evenly spaced in the order of `shown`. Names have at most `longest` characters.
     """
-    colors, n = [*class_colors(class_names).items()], len(class_names)
-    shown = np.linspace(0, n - 1, min(n, MOST_NAMES)).round().astype(int)
+    add_fonts(*class_names)
+    colors, texts, n = class_colors(class_names), texts_of(class_names), len(shown)
+    places = np.linspace(0, n - 1, min(n, MOST_NAMES)).round().astype(int)
     dot, handles = {"marker": "o", "markersize": 8, "linestyle": ""}, []
-    for name, color in (colors[i] for i in shown):
+    for name in (shown[place] for place in places):
+        text = shorten(texts[name], longest)
         # Without the space, matplotlib would hide a label that starts with "_"
-        label = " " * name.startswith("_") + shorten(name, longest)
-        handles.append(Line2D([], [], color=color, label=label, **dot))
+        label = " " * text.startswith("_") + text
+        handles.append(Line2D([], [], color=colors[name], label=label, **dot))
     return handles
-
-
-def shorten(name, longest):
-    """Return a name in one line of at most `longest` characters."""
-    name = " ".join(name.split())
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def mark(axes, marks, zoom=1):
@@ -240,6 +241,8 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
     axes = figure.add_axes(panel)
     axes.set_xlabel(labels[0], size=12)
     axes.set_ylabel(labels[1], size=12)
+    add_fonts(title)
+    title = drawable(title)
     text = figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
     FigureCanvasAgg(figure)  # A title can only be measured on a canvas
     text.set_size(14 * min(1, (width - 20) / max(1, text.get_window_extent().width)))

@@ -122,14 +122,14 @@ def test_reconstructions_are_below_the_first_images_of_each_class(counts):
     figure = plotting.show_reconstructions(
         lambda z: preds[z[:, 0]], mean, images, labels, names, "t"
     )
-    blocks = pixels(figure, 2)
-    assert blocks.shape == (5 * (12 + 56 + 6) - 6, 2, 2 * 224 + 6, 2)
+    blocks, shown = pixels(figure, 2), np.flatnonzero(counts)
+    assert blocks.shape == (-(-len(shown) // 2) * (12 + 56 + 6) - 6, 2, 2 * 224 + 6, 2)
     *texts, legend = figure.axes[0].texts
-    assert [text.get_text() for text in texts] == list(names)
+    assert [text.get_text() for text in texts] == [names[label] for label in shown]
     panel = figure.axes[0].get_window_extent()
     covered = np.zeros((len(blocks), blocks.shape[2]), bool)
-    for label, text in enumerate(texts):
-        top, left = 12 + label // 2 * (12 + 56 + 6), label % 2 * (224 + 6)
+    for place, (label, text) in enumerate(zip(shown, texts, strict=True)):
+        top, left = 12 + place // 2 * (12 + 56 + 6), place % 2 * (224 + 6)
         covered[top : top + 56, left : left + 224] = True
         shown = blocks[top : top + 56, :, left : left + 224]
         assert np.ptp(shown, axis=(1, 3)).max() == 0  # every image pixel is a block of 2 x 2
@@ -351,3 +351,29 @@ def test_without_classes_points_have_one_colour_and_80_images_are_reconstructed(
         shown_at = canvas[top : top + 8, left : left + 8]
         np.testing.assert_allclose(shown_at, shown.data.test_images[k] / 255)
         np.testing.assert_array_equal(canvas[top + 8 : top + 16, left : left + 8], 0)
+
+
+def test_classes_without_test_images_are_left_out_and_the_others_keep_their_colours():
+    names, absent = tuple(f"class {i}" for i in range(12)), (0, 3, 10)
+    shown = column("a", 1, names=names)
+    labels = shown.data.test_labels
+    labels[np.isin(labels, absent)] = 1
+    present = [name for i, name in enumerate(names) if i not in absent]
+    figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, "t")
+    assert [text.get_text() for text in figures["reconstructions"].axes[0].texts[:-1]] == present
+    axes, colors = figures["latentspace"].axes[0], class_colors(names)
+    for legend in (axes.get_legend(), *show_comparison([shown]).legends):
+        assert [text.get_text() for text in legend.get_texts()] == present
+        found = [handle.get_color() for handle in legend.legend_handles]
+        assert found == [colors[name] for name in present]
+    points = axes.collections[0]
+    expected = [to_rgb(colors[names[label]]) for label in labels]
+    np.testing.assert_allclose(points.get_facecolors()[:, :3], expected)
+    heights = [points.get_offsets()[labels == names.index(name), 1].mean() for name in present]
+    np.testing.assert_allclose(heights, np.arange(4, -5, -1), atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_legends_with_long_names_fit_in_a_comparison(count):
+    names = tuple(f"{i} WWWWWWWWWWWWWWWW" for i in range(12))
+    assert_nothing_is_cut_off_or_covered(show_comparison([column("CVAE", names=names)] * count))

@@ -75,7 +75,7 @@ def test_python_examples_run(tmp_path, monkeypatch):
 
 LAYERS = [  # a module imports only from its own layer and the layers above it in this list
     {"losses", "program"},
-    {"canvas", "data", "devices", "latent_plane", "objectives", "plotting"},
+    {"canvas", "data", "devices", "latent_plane", "names", "objectives", "plotting"},
     {"trained", "training"},
     {"eager_cvae", "mmd_cvae"},
     {"load"},

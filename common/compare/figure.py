@@ -9,8 +9,11 @@ from common import plotting
 from common.canvas import show, tile
 from common.data.sources import Dataset
 from common.latent_plane import GRID_EXTENT, in_plane, square_around
+from common.names import add_fonts, drawable, with_images
+from common.names import width as columns_of
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
@@ -44,13 +47,14 @@ def show_comparison(columns):
     width = places[-1] + side + right
     zoom = min(max(1, width / 990), 1.5)  # Text is larger in wide figures, which a page shrinks
     room = (side + gap) / zoom
-    titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", column.title) for column in columns]
-    titles = [textwrap.wrap(title, int(room / size * 1.06)) for title in titles]
-    abouts = [textwrap.wrap(column.about, int(room / 10)) for column in columns]
-    classes = [n for n in dict.fromkeys(column.data.class_names for column in columns) if n]
+    add_fonts(*[text for column in columns for text in (column.title, column.about)])
+    titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", drawable(column.title)) for column in columns]
+    titles = [_lines(title, room / size * 1.06) for title in titles]
+    abouts = [_lines(drawable(column.about), room / 10) for column in columns]
+    classes = _classes(columns)
     ticks, square = 50 * zoom, [(side, side)] * len(columns)
-    most_rows = max([-(-min(len(n), plotting.MOST_NAMES) // 5) for n in classes], default=0)
-    legend = 26 * most_rows * zoom
+    most = min(max(map(len, classes.values()), default=0), plotting.MOST_NAMES)
+    legend = 26 * -(-most // 5) * zoom
     contents = [_contents(column) for column in columns]
     sizes = [[_panel(canvas, side) for canvas in found[3:]] for found in contents]
     clothes, grids, pairs = zip(*sizes, strict=True)
@@ -89,13 +93,35 @@ def show_comparison(columns):
             axes.tick_params(labelsize=10 * zoom, labelleft=i == 0)
     under = figure.axes[len(columns)].get_position().y0 - ticks / height
     longest = max(side // 32, int(width / 42 / zoom) - 4)  # characters per name
-    for i, class_names in enumerate(classes):
-        figure.legend(
-            handles=plotting.class_handles(class_names, longest), ncols=5, loc="upper center",
-            bbox_to_anchor=(0.5, under - i * legend / height), fontsize=11 * zoom, frameon=False,
-            handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
-        )  # fmt: skip
+    for i, (class_names, shown) in enumerate(classes.items()):
+        handles = plotting.class_handles(class_names, shown, longest)
+        _add_legend(figure, handles, (0.5, under - i * legend / height), 11 * zoom)
     return figure
+
+
+def _lines(text, columns):
+    """Return the lines of a text that are at most about `columns` Latin letters wide."""
+    return textwrap.wrap(text, max(1, int(columns * (len(text) / columns_of(text)))))
+
+
+def _classes(columns):
+    """Return a dict from the class names of each data set to the names with test images."""
+    found = {}
+    for data in [column.data for column in columns if column.data.class_names]:
+        found.setdefault(data.class_names, set()).update(data.test_labels)
+    return {names: with_images([*labels], names) for names, labels in found.items()}
+
+
+def _add_legend(figure, handles, place, size):
+    """Add a legend with five names per row. Reduce the size of its text if it does not fit."""
+    legend = figure.legend(
+        handles=handles, ncols=5, loc="upper center", bbox_to_anchor=place, fontsize=size,
+        frameon=False, handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
+    )  # fmt: skip
+    FigureCanvasAgg(figure)  # A legend can only be measured on a canvas
+    if (share := 0.98 * figure.bbox.width / legend.get_window_extent().width) < 0.98:
+        legend.remove()
+        _add_legend(figure, handles, place, share * size)
 
 
 def _panel(canvas, side):

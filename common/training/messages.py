@@ -5,6 +5,7 @@ import os
 import sys
 
 from common.devices.workers import is_alone, is_chief
+from common.names import numbers_note
 from common.objectives.flags import kernel_warning, title
 from common.program.startup import again
 
@@ -28,7 +29,7 @@ def announce(args, data, settings, folder):
     flags += f", learning rate {args.learning_rate:g}" + f", {args.dtype}".replace(", float32", "")
     passes, batches = settings["epoch"]["passes"], settings["epoch"]["batches"]
     lines = [f"{title(args)} on {data.title}, {settings['device']}: {flags}"]
-    lines += [f"Data: {note}." for note in data.notes]
+    lines += [*(f"Data: {note}." for note in data.notes), numbers_note(data.class_names)]
     lines.append(
         f"Each epoch: {batches} batches of {args.batch_size}, {passes} pass{'es' * (passes > 1)} "
         f"over {len(data.train_images):,} images. Training up to epoch {args.epochs} in {folder}."

@@ -1,0 +1,154 @@
+"""Prepare names for figures: their order, their length, and fonts that have their letters."""
+
+import contextlib
+import functools
+import re
+import unicodedata
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.font_manager import FontPath, FontProperties
+from matplotlib.ft2font import LoadFlags
+
+LONGEST_NUMBER = 20  # digits; longer numbers in names are compared as text
+
+
+def in_order(names):
+    """Return names in alphabetical order, with the numbers in them in numeric order: 1, 2, 10."""
+    return sorted(names, key=lambda name: (re.sub("[0-9]+", _padded, name), name))
+
+
+def with_images(labels, class_names):
+    """Return the names of the classes to which `labels` (n,) refer, in the order of `in_order`."""
+    return in_order([class_names[label] for label in np.unique(labels)])
+
+
+def _padded(number):
+    return number[0].zfill(LONGEST_NUMBER)
+
+
+def one_line(name):
+    """Return a name in one line, with each accented letter as one character if that exists."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def width(text):
+    """Return the width of a text in columns of a terminal, where Chinese letters have two."""
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
+
+
+def shorten(name, longest):
+    """Return a name in one line that is at most `longest` columns wide."""
+    name = one_line(name)
+    if width(name) <= longest:
+        return name
+    while width(name) > longest - 1:
+        name = name[:-1]
+    return f"{name}…"
+
+
+def texts_of(class_names):
+    """Return what figures call each class, as a dict in the order of `in_order`.
+
+    That is its name. If no installed font has the letters of the name, it is a number, such as
+    "class 2" for the second class in the dict.
+    """
+    _, missing = _search(class_names)
+    return {
+        name: f"class {i}" if missing & _letters(name) else name
+        for i, name in enumerate(in_order(class_names), 1)
+    }
+
+
+def numbers_note(class_names):
+    """Return a line with the name of each class whose number is in figures, or "" for no number.
+
+    The line also says what the user can do.
+    """
+    texts = texts_of(class_names).items()
+    numbers = [f"{text} is {one_line(name)}" for name, text in texts if text != name]
+    return bool(numbers) * (
+        f"No installed font has the letters of these names, so figures number the classes: "
+        f"{', '.join(numbers)}. To see the names, install a font for them, such as Noto Sans."
+    )
+
+
+def drawable(text):
+    """Return a text with "?" instead of words with letters that no installed font has."""
+    _, missing = _search([text])
+    letters = re.escape("".join(missing))
+    return re.sub(rf"\w*[{letters}][\w{letters}]*", "?", one_line(text)) if missing else text
+
+
+def add_fonts(*texts):
+    """Add installed fonts to matplotlib's settings, for letters that its default font lacks."""
+    fonts, _ = _search(texts)
+    known = matplotlib.rcParams["font.family"]
+    if more := [font for font in fonts if font not in known]:
+        matplotlib.rcParams["font.family"] = [*known, *more]
+
+
+def _letters(text):
+    """Return the letters in a text that a font must have. Others are invisible."""
+    return {
+        letter
+        for letter in one_line(text)
+        if not letter.isspace() and unicodedata.category(letter) != "Cf"
+        if not unicodedata.name(letter, "").startswith("VARIATION SELECTOR")
+    }
+
+
+def _search(texts):
+    """Return the names of the fonts that the texts need in addition, and letters of no font."""
+    texts = [text for text in texts if not (text.isascii() and text.isprintable())]
+    return _fonts_for(frozenset().union(*map(_letters, texts))) if texts else ((), frozenset())
+
+
+@functools.cache  # The first search opens all font files, which can take a second
+def _fonts_for(letters):
+    """Return names of installed fonts that have letters, and the letters that no font has."""
+    if not (missing := letters - _drawn(_file("DejaVu Sans"), letters)):
+        return (), missing
+    _add_new_fonts()
+    found, chosen = {}, []
+    for font in font_manager.fontManager.ttflist:
+        if "lastresort" not in font.name.replace(" ", "").lower():  # This font draws boxes
+            drawn = _drawn(FontPath(font.fname, font.index), missing)
+            found.setdefault(font.name, set()).update(drawn)
+    while found and missing:
+        best = max(sorted(found), key=lambda name: (len(found[name] & missing), "Sans" in name))
+        if not found.pop(best) & missing:
+            break
+        # Of the files of a font, matplotlib may choose one with fewer letters
+        if drawn := _drawn(_file(best), missing):
+            chosen.append(best)
+            missing -= drawn
+    return tuple(chosen), missing
+
+
+def _file(font):
+    """Return the file from which matplotlib draws a font with this name."""
+    properties = FontProperties(family=[font])
+    return font_manager.fontManager.findfont(properties, fallback_to_default=False)
+
+
+def _drawn(file, letters):
+    """Return the letters that matplotlib can draw with a font file."""
+    found = set()
+    with contextlib.suppress(OSError, RuntimeError):  # The file is damaged or has only bitmaps
+        font = font_manager.get_font(file)
+        for letter in letters:
+            if index := font.get_char_index(ord(letter)):
+                font.load_glyph(index, LoadFlags.NO_SCALE)
+                if len(font.get_path()[0]):  # Some fonts of emoji have colours but no outlines
+                    found.add(letter)
+    return found
+
+
+def _add_new_fonts():
+    """Add fonts to matplotlib's list, which matplotlib stored when it was first used."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for file in sorted({*font_manager.findSystemFonts()} - known):
+        with contextlib.suppress(Exception):  # Damaged files raise many kinds of exceptions
+            font_manager.fontManager.addfont(file)
