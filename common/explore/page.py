@@ -74,7 +74,8 @@ def content(runs, data_dir=None):
 def dataset(data):
     """Return what the page shows of a Dataset, and the positions of the images in the test set.
 
-    One picture contains the images, sorted by class. Its size limits the number of images.
+    One picture contains the images, sorted by class. Its size limits the number of images. Classes
+    without images are left out.
     """
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     sample = images[:500]
@@ -87,6 +88,7 @@ def dataset(data):
     classes = [
         {"name": name, "color": to_hex(colors[name]), "first": int(first), "count": int(count)}
         for name, first, count in zip(names, firsts, counts, strict=True)
+        if count
     ]
     return {
         "title": data.title, "shape": list(images.shape[1:]), "size": n, "columns": columns,
