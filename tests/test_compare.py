@@ -247,6 +247,33 @@ def test_images_without_classes_are_compared_by_principal_components(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_too_few_images_per_class_give_no_judge_and_no_rows_about_classes(tmp_path):
+    data = some_digits()
+
+    def reference(counts, test_labels=data.test_labels):
+        labels = np.resize(np.repeat(np.arange(10), counts), 300)
+        few = dataclasses.replace(data, train_labels=labels, test_labels=test_labels)
+        return few, judge.why_no_judge(few)
+
+    least = judge.LEAST_IMAGES
+    few, reason = reference([290, 1, 1, 1, 1, 1, 1, 1, 1, 2])
+    for word in ("1 of 10", str(least)):
+        assert word in reason
+    assert reference([282 - 3 * least] + [least] * 3 + [3] * 6)[1]
+    assert not reference([280 - 4 * least] + [least] * 4 + [4] * 5)[1]  # half of the classes
+    assert reference([30] * 10, np.zeros(80, int))[1]  # one class in the test set
+    assert not reference([30] * 10, data.test_labels // 2)[1]  # five classes without test images
+    assert "no classes" in judge.why_no_judge(dataclasses.replace(data, class_names=()))
+    found = read_reference(few, tmp_path)
+    assert (found.judge, found.no_judge) == (None, reason)
+    assert not any(tmp_path.iterdir())
+    seen = found.look([to_float(data.test_images, "float32").numpy()])
+    measured = SimpleNamespace(reference=found, draws=seen, own_draws=seen, grid=seen)
+    decoded = {name for name, metric in METRICS.items() if metric.group in DECODED}
+    left_out = decoded - evaluate.values_of(measured, DECODED).keys()
+    assert left_out == {"Fréchet distance", "classes", "sure"}
+
+
 @both
 def test_values_of_hand_made_models_against_numpy(model, monkeypatch, tmp_path):
     monkeypatch.setattr(judge, "EPOCHS", 40)
@@ -490,6 +517,22 @@ def test_names_of_the_output_files(tmp_path, monkeypatch):
     for output, stem in stems.items():
         files = [str(file) for file in compare.output_files(output)]
         assert files == [f"{stem}.png", f"{stem}.md", f"{stem}.json"]
+
+
+def test_a_replaced_comparison_of_other_runs_is_named(runs, tmp_path):
+    file, one, two = tmp_path / "comparison.json", read_run(runs / "cvae"), read_run(runs / "mmd")
+    assert compare.replaced(file, [one]) == ""
+    column = {"runs": [{"run": one.folder.as_posix()}]}
+    file.write_text(json.dumps({"columns": [column]}))
+    assert compare.replaced(file, [one]) == ""
+    for others in ([two], [one, two]):
+        line = compare.replaced(file, others)
+        assert "\n" not in line
+        for word in (file, one.folder, "--output"):
+            assert str(word) in line
+    for content in ("{}", "[]", '{"columns": null}', "damaged"):
+        file.write_text(content)
+        assert compare.replaced(file, [two]) == ""
 
 
 def test_missing_runs(runs, call, tmp_path, monkeypatch):

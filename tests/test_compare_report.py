@@ -105,6 +105,17 @@ def test_a_row_is_left_out_if_real_images_are_not_the_best():
         assert ("| precision " not in tables(columns, baselines)) == left_out
 
 
+def test_rows_about_classes_that_are_missing_are_named_with_the_reason():
+    columns = {"A": column({"precision": 0.5})}
+    text = remarks(columns, {}, {"t": 0.875, "faces": "only 1 of 2 classes"})
+    judged, missing = text.splitlines()
+    assert "87.5% on t" in judged
+    for words in ("faces", "only 1 of 2 classes", "silhouette", "Fréchet distance", "sure"):
+        assert words in missing
+    assert "precision" not in missing
+    assert "no classes" in remarks(columns, {}, {"faces": "there are no classes"})
+
+
 def test_infinite_values_have_no_standard_deviation():
     for n in (1, 2):
         assert summarize("silhouette", column({"silhouette": np.inf}) * n) == (np.inf, None)

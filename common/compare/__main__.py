@@ -43,6 +43,7 @@ from common.compare.kept import keep, kept_result
 from common.data.images import progress
 from common.devices.determinism import set_up
 from common.load import has_models, load_run, read_run
+from common.names import numbers_note
 from common.plotting import save_figure
 from common.program.errors import UserError
 from common.program.files import replacing_unlocked
@@ -90,6 +91,17 @@ def output_files(output):
     return files
 
 
+def replaced(file, runs):
+    """Return a line about the comparison of other runs in a JSON file, or "" if there is none."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        columns = json.loads(file.read_bytes())["columns"]
+        earlier = [Path(run["run"]) for column in columns for run in column["runs"]]
+        if {*map(Path.resolve, earlier)} != {run.folder.resolve() for run in runs}:
+            names = ", ".join(map(str, earlier))
+            return f"Replacing {file}, which compares {names}. To keep it, use --output."
+    return ""
+
+
 def compare(args):
     """Read and measure the runs, and write the comparison."""
     runs = [read(folder) for folder in find_runs(args.runs)]
@@ -97,6 +109,8 @@ def compare(args):
         if run.encoder is None:
             kept_result(run, args)  # This raises errors before the slow measurements start
     files = output_files(args.output or runs[0].folder.parent / "comparison")
+    if line := replaced(files[-1], runs):
+        print(line, flush=True)
     tell_apart(runs)
     firsts, references, results, found, judges, shown = first_of_each(runs), {}, [], {}, {}, []
     with progress(len(runs) + len(firsts)) as bar, sklearn.config_context(working_memory=64):  # MB
@@ -114,8 +128,8 @@ def compare(args):
             bar.set_description(f"{run.title}: {', '.join(BASELINES)}")
             data = f", {run.title}" * (len(firsts) > 1)
             found |= {k + data: [one] for k, one in baselines(run, references[key]).items()}
-            if judge := references[key].judge:
-                judges[run.title] = judge.accuracy
+            judge = references[key].judge
+            judges[run.title] = judge.accuracy if judge else references[key].no_judge
             bar.update()
     columns = by_setting(results)
     for title, group in columns.items():
@@ -141,6 +155,7 @@ def write(files, found, shown, args):
     lettered = [title for title in columns if report.heading(title) != title]
     texts = [report.summary(columns, baselines), *lettered, report.tables(columns, baselines)]
     texts.append(report.remarks(*found))
+    texts += dict.fromkeys(numbers_note(column.data.class_names) for column in shown)
     texts.append(f"The rows are defined in {markdown}. The unrounded numbers are in {numbers}.")
     old = f" {png} is from an earlier comparison." if png.exists() else ""
     none = f"There is no figure, because no run has models.{old}"

@@ -31,6 +31,9 @@ VERSION = 2  # Increase this number after a change to the judge, so that judges 
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
 MOST_BATCHES = 6_000  # This limits the training time; 6 epochs of 60,000 images have 5,625 batches
 MOST_PIXELS = 1_024  # Principal components of larger images are computed approximately
+# The judge needs this number of training images per class. With 10, 5 and 1 digits per class, it
+# classifies 89 %, 83 % and 57 % of the test digits correctly
+LEAST_IMAGES = 10
 Seen = namedtuple("Seen", "points p edges")  # (n, dim), (n, classes), (n,)
 
 
@@ -47,13 +50,18 @@ class Reference(NamedTuple):
     around: metrics.Manifold  # of the test images
     narrow: metrics.Manifold  # without outliers
     edges: float  # mean gradient length
-    judge: Judge | None  # None without classes
+    judge: Judge | None  # None if `no_judge` gives a reason
+    no_judge: str  # why there is no judge, or ""
 
 
 def read_reference(data, folder):
-    """Return the Reference of a Dataset. Read its judge from `folder`, or train and write it."""
+    """Return the Reference of a Dataset. Read its judge from `folder`, or train and write it.
+
+    If the classes have too few images, there is no judge.
+    """
     images = data.test_images[:MOST_IMAGES]
-    judge = read_judge(data, folder) if data.class_names else None
+    reason = why_no_judge(data)
+    judge = None if reason else read_judge(data, folder)
     look_at = judge.look if judge else principal_components(images)
 
     def look(batches):
@@ -62,7 +70,26 @@ def read_reference(data, folder):
 
     points, _, edges = look(batch / np.float32(255) for batch in slices(images))
     balls, edges = metrics.manifold(points), edges.mean(dtype=float)
-    return Reference(data, images, look, balls, metrics.pruned(balls), edges, judge)
+    return Reference(data, images, look, balls, metrics.pruned(balls), edges, judge, reason)
+
+
+def why_no_judge(data):
+    """Return why classes of a Dataset cannot be measured, or "" if they can.
+
+    At least two classes and half of the classes must have LEAST_IMAGES training images, and a test
+    image. A few small classes among large ones do no harm.
+    """
+    if not data.class_names:
+        return "there are no classes"
+    n = len(data.class_names)
+    train, test = (np.bincount(y, minlength=n) for y in (data.train_labels, data.test_labels))
+    classes, enough = np.sum(train + test > 0), np.sum((train >= LEAST_IMAGES) & (test > 0))
+    if enough >= max(2, classes / 2):
+        return ""
+    return (
+        f"only {enough} of {classes} classes have at least {LEAST_IMAGES} training images and 1 "
+        "test image"
+    )
 
 
 def principal_components(images):

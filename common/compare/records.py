@@ -103,7 +103,7 @@ RECORDS = (  # The tables have their rows in this order
         f"Share of {DRAWN} that are in a ball around a test image, in the space of the judge's "
         "features. A ball reaches to the 3rd nearest test image (Kynkäänniemi et al. 2019). Only "
         "the smaller half of the balls is used, so that real images have a precision a little "
-        "below 0.5. Without classes, the features are 50 principal components of the pixels."),
+        "below 0.5. Without a judge, the features are 50 principal components of the pixels."),
     Metric("coverage", "draws", 3, "higher",
         lambda m: metrics.coverage(m.draws.points, m.reference.around),
         f"Share of the test images whose ball contains at least one of {DRAWN} (Naeem et al. "

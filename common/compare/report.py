@@ -1,7 +1,8 @@
 """Report a comparison in text: the tables, the largest differences, comparison.md and .json.
 
 `columns` and `baselines` are dicts from titles to lists of evaluate.Results. All runs of a column
-are on one data set. `judges` is a dict from data sets to the accuracy of their judges.
+are on one data set. `judges` is a dict from data sets to the accuracy of their judges, or to the
+reason why there is no judge.
 """
 
 import itertools
@@ -139,10 +140,13 @@ def _aligned(cells, ignored):
 
 def remarks(columns, baselines, judges):
     """Return lines about the judges and about the rows that are left out."""
-    lines = ["Without classes there is no judge, and rows that require a judge are missing."]
-    if judges:
-        found = ", ".join(f"{share:.1%} on {title}" for title, share in judges.items())
+    shares = {title: share for title, share in judges.items() if not isinstance(share, str)}
+    found, lines = ", ".join(f"{share:.1%} on {title}" for title, share in shares.items()), []
+    if shares:
         lines = [f"The judge classifies this share of the test images correctly: {found}."]
+    names = "; ".join(m.name for m in RECORDS if m.classes)
+    for title in [title for title in judges if title not in shares]:
+        lines.append(f"Rows left out, because in {title} {judges[title]}: {names}.")
     if ignored := uninformative(columns, baselines):
         names = "; ".join(name for name in METRICS if name in ignored)
         why = "noise, the untrained network or a model is better than real images"
