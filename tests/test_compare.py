@@ -234,7 +234,7 @@ def test_images_without_classes_are_compared_by_principal_components(tmp_path):
     fakes = np.random.default_rng(0).random((50, *data.image_shape), "float32")
     x, y = (some.reshape(len(some), -1) for some in (data.test_images / 255, fakes))
     axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:50]
-    seen = reference.look([fakes[:20], fakes[20:]])
+    seen = reference.look([fakes[:20], tf.constant(fakes[20:])])
     real = reference.look([to_float(data.test_images, "float32").numpy()])
     measured = SimpleNamespace(reference=reference, draws=real, own_draws=seen, grid=seen)
     values = evaluate.values_of(measured, DECODED)

@@ -99,7 +99,12 @@ def principal_components(images):
         pixels, solver = pixels[:2000], "randomized"  # bounds the memory
     pca = PCA(min(50, *pixels.shape), svd_solver=solver, random_state=0)
     pca.fit(pixels / np.float32(255))
-    return lambda found: (pca.transform(found.reshape(len(found), -1)), np.zeros((len(found), 0)))
+
+    def look(found):
+        found = np.asarray(found).reshape(len(found), -1)
+        return pca.transform(found), np.zeros((len(found), 0))
+
+    return look
 
 
 def read_judge(data, folder, seed=0):
