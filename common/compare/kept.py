@@ -42,11 +42,12 @@ def kept_result(run, args, judge=None):
         return None
     if found | {"judge": judge} == basis:
         raise UserError(
-            f"{file} was not measured with the judge.keras beside the first run.\nReplace that "
-            "judge.keras by the judge that was used. The one of outputs/reference is in seed0."
+            f"{file} was measured with another judge than the file judge.keras beside the first "
+            "run.\nReplace judge.keras with the judge that was used. For runs in outputs/reference, "
+            "the judge is in outputs/reference/seed0."
         )
     raise UserError(
-        f"{file} cannot be used, and the run has no models to measure. The file is damaged, of "
-        "another version of the metrics, or of other --iw-samples and --iw-images.\nUse the flags "
-        "with which the run was measured, or retrain the run."
+        f"{file} cannot be used, and the run has no models to measure. The file is damaged, has "
+        "metrics of another version, or was measured with other flags.\nUse the --iw-samples and "
+        "--iw-images with which the run was measured, or retrain the run."
     )

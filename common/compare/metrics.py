@@ -102,7 +102,7 @@ def unbiased_mmd(x, y):
     pairs = n * (n - 1)
     estimate = sums.sum() / pairs
     zeta_2 = squares / pairs - estimate**2
-    # The variance of the row means includes zeta_2 / n, because a row mean has n - 1 values
+    # Row means vary more than zeta_1, because each is a mean of only n - 1 values
     zeta_1 = max(0.0, (sums / (n - 1)).var(ddof=1) - zeta_2 / n)
     return float(estimate), math.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
 

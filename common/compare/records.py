@@ -21,7 +21,7 @@ class Metric(NamedTuple):
     group: str  # one of GROUPS
     places: int  # decimal places
     better: str | float | None  # "higher", "lower" or target
-    function: Callable  # It maps the measurements in `evaluate` to a number
+    function: Callable  # Computes the metric from the results of `evaluate`
     definition: str  # The text may contain {iw_samples} and {iw_images}, the values of flags
     classes: bool = False  # requires classes
     auxiliary: bool = False  # Such a metric only helps to judge another metric

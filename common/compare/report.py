@@ -20,7 +20,7 @@ from common.training.settings import FREE_FLAGS
 import numpy as np
 
 MOST_PLAIN = 3  # With more columns, titles get letters, and baselines get their own table
-SPREAD = 3  # A difference of fewer pooled standard deviations can be chance between seeds
+SPREAD = 3  # A difference is significant from this number of pooled standard deviations
 LEAST_SEEDS = 3  # The table of changes requires this number of runs per column
 
 
@@ -191,7 +191,7 @@ def _flags(run):
 
 
 def to_json(columns, baselines, judges, args):
-    """Return the text of comparison.json. The numbers are not rounded, and null if not finite."""
+    """Return the text of comparison.json. Numbers are not rounded. Infinite ones become null."""
     content = {"definitions": definitions(args.iw_samples, args.iw_images), "columns": []}
     for title, group in columns.items():
         found = {name: both for name in METRICS if (both := summarize(name, group))}

@@ -168,7 +168,7 @@ def _batches(builder, split, stored, shape, label):
         if builder.info.name == "emnist":
             images = images.swapaxes(1, 2)  # Height and width are equal
         if stored != shape:
-            # Pillow requires grey images without an axis for channels
+            # For Pillow, a grey image is an array without an axis for channels
             plain = images[..., 0] if images.shape[3] == 1 else images
             images = np.stack([fit(Image.fromarray(i), shape[:2], shape[2]) for i in plain])
         yield images, np.atleast_1d(batch["label"]) if label else None

@@ -50,9 +50,9 @@ def in_batches(function, *rows):
 
 
 def compiled(function, size=1000):
-    """Return `function`, which runs as a graph for `size` rows and eagerly for other numbers.
+    """Return a function that computes `function`, as a graph if its input has `size` rows.
 
-    Only a graph can compute the parts of a batch in parallel.
+    Only a graph can compute the parts of a batch in parallel. Other inputs are computed eagerly.
     """
     graph = tf.function(function, autograph=False)
     return lambda *rows: (graph if len(rows[0]) == size else function)(*rows)

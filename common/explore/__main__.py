@@ -43,7 +43,7 @@ def main(argv=None):
         file = file / "explorer.html" if file.is_dir() else file
         check_place(file)
         if file.exists() and MARK not in file.read_bytes()[:1000]:
-            raise UserError(f"{file} is not a page of this program. Choose another --output.")
+            raise UserError(f"{file} was not written by this program. Choose another --output.")
         html = to_html(content(runs, args.data_dir))
     with signals_wait(), replacing_unlocked(file) as temporary:
         temporary.write_bytes(html)

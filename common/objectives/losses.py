@@ -48,7 +48,7 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
         preds = decoder(z)
 
         crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-        # With tf.identity, TensorFlow adds gradients in pairs, and their order never varies
+        # The copies made by tf.identity fix the order in which TensorFlow adds up gradients
         codes, logvar = tf.identity(z), tf.identity(logvar)
         z = tf.identity(codes)
         distribution = prior.distribution(encoder)

@@ -161,7 +161,7 @@ def path(text):
 
 
 def given(flags):
-    """Return the flags of a dict whose value is neither None nor False. A flag of 0 is kept."""
+    """Return the flags in a dict that the user gave: all except those that are None or False."""
     return {k: v for k, v in flags.items() if v is not None and v is not False}
 
 
