@@ -43,8 +43,8 @@ def kept_result(run, args, judge=None):
     if found | {"judge": judge} == basis:
         raise UserError(
             f"{file} was measured with another judge than the file judge.keras beside the first "
-            "run.\nReplace judge.keras with the judge that was used. For runs in outputs/reference, "
-            "the judge is in outputs/reference/seed0."
+            "run.\nReplace judge.keras with the judge that was used. The runs in outputs/reference "
+            "were measured with the judges in outputs/reference/seed0."
         )
     raise UserError(
         f"{file} cannot be used, and the run has no models to measure. The file is damaged, has "
