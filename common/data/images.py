@@ -39,18 +39,30 @@ def choose_size(sizes, image_size):
 def fit(image, size, channels):
     """Return a PIL image as a uint8 array (height, width, channels) with 1 or 3 channels.
 
-    The image is scaled to cover `size`, (height, width), and its borders are cropped.
-    Transparent pixels become white.
+    The image has 8 bits per channel. It is scaled to cover `size`, (height, width), and its borders
+    are cropped. Transparent pixels become white.
     """
-    if image.mode.startswith("I"):  # 16 bits
-        image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image, _ = flatten(image)
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != size[::-1]:
         image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(*size, channels)
+
+
+def flatten(image):
+    """Return a PIL image without transparency, and whether all of it was transparent.
+
+    Transparent pixels become white. An alpha channel of zeros is ignored: some programs write
+    zeros, and viewers show such a picture.
+    """
+    if not image.has_transparency_data:
+        return image, False
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema()[1] == 0:
+        return image.convert("RGB"), True
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(
+        "RGB"
+    ), False
 
 
 def check_memory(n, image_shape, source):
@@ -64,11 +76,12 @@ def check_memory(n, image_shape, source):
         )
 
 
-def read_split(batches, n, image_shape, hold_out=False):
+def read_split(batches, n, image_shape, hold_out=False, fewer=False):
     """Return a list of pairs of images and labels: one pair, or two pairs with `hold_out`.
 
     `batches` yields uint8 images (k, height, width, channels) and k labels or None. The second
-    pair has every HELD_OUT-th image. Raise IndexError or ValueError if `n` is not the total.
+    pair has every HELD_OUT-th image. Raise IndexError or ValueError if `n` is not the total. With
+    `fewer`, the total may be smaller.
     """
     held_out = np.arange(n) % HELD_OUT == HELD_OUT - 1
     masks = [~held_out, held_out] if hold_out else [np.ones(n, bool)]
@@ -80,9 +93,11 @@ def read_split(batches, n, image_shape, hold_out=False):
             array[first : first + len(chosen)] = chosen
         labels.append(some)
         read += len(images)
-    if read != n:
+    if read != n and not fewer:
         raise ValueError(f"the number of images is {read:,} instead of {n:,}")
-    if labels[0] is None:
+    masks = [mask[:read] for mask in masks]
+    arrays = [array[: mask.sum()] for mask, array in zip(masks, arrays, strict=True)]
+    if not labels or labels[0] is None:
         return [(array, None) for array in arrays]
     labels = np.concatenate(labels).astype(np.int64)
     return list(zip(arrays, [labels[mask] for mask in masks], strict=True))

@@ -1,133 +1,153 @@
 """Load a folder of pictures."""
 
-import unicodedata
-import warnings
+import functools
+import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common.data.images import check_memory, choose_size, fit, progress, read_split
+from common.data.folders import arrange, find_split, list_files, natural
+from common.data.images import check_memory, choose_size, progress, read_split
+from common.data.picture_files import decode, find_whites, opened, read_header, tolerant
 from common.devices.parts import slices
-from common.program.errors import UserError, reason
+from common.program.errors import UserError
 
 import numpy as np
 from joblib import cpu_count
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}  # Pillow's modes without colour
 BATCH = 256  # Pictures are read in batches of this size
+LISTED = 10  # An error lists at most this number of unreadable pictures
 
 
-def load(folder, image_size=None):
-    """Return the training set, test set, class names and notes for a folder of pictures.
+def load(folder, image_size=None, skip_unreadable=False):
+    """Return the training set, test set, class names, notes and the number of unreadable pictures.
 
     Each set is a pair: uint8 images (n, height, width, channels), and int64 labels (n,) or None
-    without classes. `image_size` is "HxW" or None. common/data/README.md has the rules.
+    without classes. `image_size` is "HxW" or None. With `skip_unreadable`, pictures that cannot be
+    read are left out, otherwise they raise UserError. common/data/README.md has the rules.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist. Correct the path after --images.")
-    with ThreadPoolExecutor(cpu_count()) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # This function handles the problems that Pillow warns of
-        split = [folder / "train", folder / "test"]
-        hold_out = not all(part.is_dir() for part in split)
-        found = [_find(part, pool) for part in ([folder] if hold_out else split)]
-        class_names = _class_names(folder, found)
-        headers = [header for pictures in found for *_, header in pictures]
-        size, notes = choose_size({size for size, _ in headers}, image_size)
-        shape = (*size, 1 if all(mode in GREY for _, mode in headers) else 3)
-        check_memory(len(headers), shape, str(folder))
-        sets = []
-        with progress(len(headers), f"reading {folder.name}") as bar:
-            for pictures in found:
-                batches = _read(pictures, class_names, shape, pool, bar)
-                sets += read_split(batches, len(pictures), shape, hold_out)
+    files = list_files(folder)
+    split, notes = find_split(folder, files)
+    files = [file for file in files if not split or len(file) == 1 or file[0] in split]
+    with ThreadPoolExecutor(cpu_count()) as pool, tolerant():
+        headers, unreadable = _read_headers(folder, files, pool)
+        if unreadable and not headers:
+            raise _unreadable_error(folder, unreadable, skip_unreadable)
+        if not headers:
+            others = f" Other files: {_by_suffix(files)}." if files else ""
+            raise UserError(
+                f"{folder} contains no pictures.{others}\nGive a folder of pictures, or a folder "
+                "of such folders, one per class."
+            )
+        parts, class_names = arrange(folder, split, [*headers])
+        sets, more = _read(folder, parts, class_names, headers, image_size, pool, unreadable)
+    if unreadable and not (skip_unreadable and all(len(images) for images, _ in sets)):
+        raise _unreadable_error(folder, unreadable, skip_unreadable)
+    sets, class_names, about_classes = _use_classes(sets, class_names)
+    notes = more + notes + about_classes
+    if skipped := [file for file in files if file not in headers and file not in unreadable]:
+        notes.append(f"files skipped because they are not pictures: {_by_suffix(skipped)}")
+    if unreadable:
+        notes.append(f"pictures left out because they cannot be read: {len(unreadable):,}")
+    if not split:
+        notes.append("every 7th picture is held out for testing")
+    return *sets, class_names, notes, len(unreadable)
+
+
+def _read_headers(folder, files, pool):
+    """Return a dict from the files that are pictures to their Header, and a dict of the unreadable.
+
+    The second dict has the reason why a picture cannot be read.
+    """
+    headers, unreadable = {}, {}
+    found = pool.map(lambda file: opened(os.path.join(folder, *file), read_header), files)
+    for file, header in zip(files, found, strict=True):
+        if header is not None:
+            (unreadable if isinstance(header, str) else headers)[file] = header
+    return headers, unreadable
+
+
+def _read(folder, parts, class_names, headers, image_size, pool, unreadable):
+    """Return one or two sets of images and labels, and notes. Add to the dict `unreadable`.
+
+    `parts` is from `folders.arrange`. One part is split into two sets.
+    """
+    size, notes = choose_size({header.size for header in headers.values()}, image_size)
+    shape = (*size, 1 if all(header.grey for header in headers.values()) else 3)
+    check_memory(len(headers), shape, str(folder))
+    whites, scaled = find_whites(headers.values())
+    read = functools.partial(decode, size=size, channels=shape[2], whites=whites)
+    sets, transparent = [], []
+    with progress(len(headers), f"reading {folder.name}") as bar:
+        for part in parts:
+            decoded = _decode(folder, part, read, pool, bar, unreadable)
+            batches = _stack(decoded, class_names, transparent)
+            sets += read_split(batches, len(part), shape, len(parts) == 1, fewer=True)
     if shape[2] == 3 and all((image == image[..., :1]).all() for x, _ in sets for image in x):
         sets = [(images[..., :1].copy(), labels) for images, labels in sets]
-    if skipped := len(_files(folder)) - len(headers):
-        notes.append(f"files skipped (not a picture, or in no class or set): {skipped:,}")
-    if hold_out:
-        notes.append("every 7th picture is held out for testing")
-    return *sets, class_names, notes
+    if n := sum(transparent):
+        scaled.append(f"pictures whose transparency is ignored, because all is transparent: {n:,}")
+    return sets, notes + scaled
 
 
-def _find(folder, pool):
-    """Return a list of tuples (class name or None, file, header), one per picture in a folder."""
-    files = _files(folder)
-    for depth in (2, 1):  # Use loose pictures only if sub-folders have none
-        here = [file for file in files if len(file.parts) == len(folder.parts) + depth]
-        # A broken link is not a file
-        headers = pool.map(lambda file: _opened(file, _header) if file.is_file() else None, here)
-        pictures = []
-        for file, header in zip(here, headers, strict=True):
-            if header:
-                name = unicodedata.normalize("NFC", file.parent.name).strip()
-                pictures.append((name if depth == 2 else None, file, header))
-        if pictures:
-            return pictures
-    raise UserError(
-        f"{folder} contains no pictures. Other files, or files in deeper folders: {len(files):,}.\n"
-        f"Give a folder of {', '.join(FORMATS)} files, or a folder of such folders, one per class. "
-        "Folders of training and test pictures must be called train and test, in small letters."
-    )
+def _decode(folder, part, read, pool, bar, unreadable):
+    """Yield one list per batch: the class name, the image, and whether all was transparent.
 
-
-def _files(folder):
-    """Return the files in a folder and its sub-folders that are not hidden, sorted by path."""
-    entries = sorted(f for f in folder.iterdir() if not f.name.startswith((".", "__MACOSX")))
-    return [f for entry in entries for f in (_files(entry) if entry.is_dir() else [entry])]
-
-
-def _class_names(folder, found):
-    """Return the sorted class names. Raise UserError if two names differ only in case."""
-    classes = [{name for name, *_ in pictures} for pictures in found]
-    if len({None in names for names in classes}) > 1:
-        what = f"Only one of the folders train and test in {folder} has classes."
-        raise UserError(f"{what} Give both the same sub-folders, or none.")
-    names = {}
-    for name in sorted(set.union(*classes) - {None}):
-        other = names.setdefault(name.casefold(), name)
-        if other != name:
-            raise UserError(
-                f"The names of two classes in {folder} differ only in case: {other!r} and {name!r}."
-                "\nRename one of them, or move their pictures into one folder."
-            )
-    return tuple(names.values())
-
-
-def _opened(file, read):
-    """Return `read(image)` for the PIL image in a file, or None if the file is not a picture.
-
-    Raise UserError if a picture, or a file with the extension of a picture, cannot be read.
+    Add the pictures that cannot be decoded to the dict `unreadable`.
     """
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            return read(image)
-    except Exception as error:  # Damaged files raise many kinds of exceptions
-        why = getattr(error, "strerror", None) or reason(error)
-        if isinstance(error, UnidentifiedImageError):
-            if Image.registered_extensions().get(file.suffix.lower()) not in FORMATS:
-                return None
-            why = "the picture is not complete"
-        message = f"{file} cannot be read: {why}.\nFix this file, or remove it from the folder."
-        raise UserError(message) from error
-
-
-def _header(image):
-    """Return the (height, width) at which a PIL image is displayed, and its colour mode."""
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-    return image.size if turned else image.size[::-1], image.mode
-
-
-def _read(pictures, class_names, image_shape, pool, bar):
-    """Yield batches of images and labels. If there are no classes, the labels are None."""
-    *size, channels = image_shape
-
-    def read(image):
-        image.draft(None, (2 * max(size), 2 * max(size)))  # A large JPEG is decoded faster
-        return fit(ImageOps.exif_transpose(image), tuple(size), channels)
-
-    for batch in slices(pictures, BATCH):
-        images = np.stack([*pool.map(lambda picture: _opened(picture[1], read), batch)])
+    for batch in slices(part, BATCH):
+        paths = [os.path.join(folder, *file) for _, file in batch]
+        decoded = []
+        found = pool.map(lambda path: opened(path, read), paths)
+        for (name, file), result in zip(batch, found, strict=True):
+            if isinstance(result, tuple):
+                decoded.append((name, *result))
+            else:
+                unreadable[file] = result or "it has changed"
         bar.update(len(batch))
-        yield images, np.array([class_names.index(c) for c, *_ in batch]) if class_names else None
+        yield decoded
+
+
+def _stack(batches, class_names, transparent):
+    """Yield images (k, height, width, channels) and their labels, or None without classes."""
+    index = {name: number for number, name in enumerate(class_names)}
+    for batch in filter(None, batches):
+        names, images, ignored = zip(*batch, strict=True)
+        transparent.extend(ignored)
+        yield np.stack(images), np.array([index[name] for name in names]) if index else None
+
+
+def _use_classes(sets, class_names):
+    """Return sets without unused classes or with None as labels, the class names, and notes."""
+    if not class_names:
+        return sets, (), []
+    used, labels = np.unique(np.concatenate([labels for _, labels in sets]), return_inverse=True)
+    if len(used) == 1:
+        note = f"all pictures are in one class, {class_names[used[0]]}, so classes are not used"
+        return [(images, None) for images, _ in sets], (), [note]
+    parts = np.split(labels, [len(sets[0][1])])
+    sets = [(images, part) for (images, _), part in zip(sets, parts, strict=True)]
+    return sets, tuple(class_names[number] for number in used), []
+
+
+def _unreadable_error(folder, unreadable, skipped):
+    """Return a UserError that lists the unreadable pictures with the reasons."""
+    files = sorted(unreadable, key=lambda file: [natural(name) for name in file])
+    lines = [f"{Path(folder, *file)}: {unreadable[file]}" for file in files[:LISTED]]
+    if more := len(files) - len(lines):
+        lines.append(f"and {more:,} more")
+    n, advice = len(files), "Fix or remove them, or train without them with --skip-unreadable."
+    what = f"{n:,} picture{'s' * (n > 1)} in {folder} cannot be read"
+    if skipped:
+        what, advice = f"{what}, and no others are left in a set", "Fix them, or add others."
+    return UserError("\n".join([f"{what}:", *lines, advice]))
+
+
+def _by_suffix(files):
+    """Return the number of files, and the numbers of the most frequent suffixes, as text."""
+    suffixes = Counter(os.path.splitext(file[-1])[1].lower() or "no suffix" for file in files)
+    common = [f"{n:,} {suffix}" for suffix, n in suffixes.most_common(3)]
+    return f"{len(files):,} ({', '.join(common)}{', ...' * (len(suffixes) > 3)})"

@@ -32,6 +32,7 @@ class Dataset:
     test_labels: np.ndarray | None
     class_names: tuple[str, ...]  # This tuple is empty if there are no classes
     notes: tuple[str, ...] = ()  # Each note says what was done to the images
+    unreadable: int = 0  # Number of pictures that --skip-unreadable left out
 
     @property
     def image_shape(self):
@@ -64,7 +65,7 @@ def load_data(args):
     """
     name = args.dataset or "fashion_mnist"
     try:
-        return load_dataset(name, args.data_dir, args.images, args.image_size)
+        return load_dataset(name, args.data_dir, args.images, args.image_size, args.skip_unreadable)
     except tfds.UnavailableError as error:
         if args.dataset or args.data_dir or os.environ.get("TFDS_DATA_DIR"):
             raise
@@ -72,7 +73,7 @@ def load_data(args):
         return load_dataset("digits", image_size=args.image_size)
 
 
-def load_dataset(name, data_dir=None, images=None, image_size=None):
+def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreadable=False):
     """Load a Dataset from a folder of pictures, if `images` is given, or else by its name.
 
     Args:
@@ -83,21 +84,25 @@ def load_dataset(name, data_dir=None, images=None, image_size=None):
         images: a folder of pictures to load instead.
         image_size: "HxW", the size to resize images to. If it is None, images keep their size or
             get the nearest valid one, and images of several sizes get 64 x 64.
+        skip_unreadable: leave out pictures that cannot be read, instead of raising UserError.
 
     Raises:
         UserError: the folder or the data set does not exist, cannot be downloaded, is damaged,
             cannot be used for training, or does not fit in memory.
         OSError: a folder or a file cannot be read.
     """
+    unreadable = 0
     if images:
-        title, loaded = Path(images).resolve().name, pictures.load(images, image_size)
+        title = Path(images).resolve().name
+        *loaded, unreadable = pictures.load(images, image_size, skip_unreadable)
     elif name == "digits":
         title, loaded = TITLES[name], digits.load(image_size)
     else:
         title, loaded = TITLES.get(name, name), tfds.load(name, data_dir, image_size)
     (train_images, train_labels), test, class_names, notes = loaded
     name, train_images = path_name(title if images else name), _to_tensor(train_images)
-    return Dataset(name, title, train_images, train_labels, *test, class_names, tuple(notes))
+    classes = train_labels, *test, class_names
+    return Dataset(name, title, train_images, *classes, tuple(notes), unreadable)
 
 
 def _to_tensor(images):

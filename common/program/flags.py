@@ -86,6 +86,8 @@ def make_parser(script, description, batch_size, epochs, learning_rate, latent_d
         place.add_argument(name, metavar=metavar, default=default, help=help, **kind)
     help = "also write losses and figures for TensorBoard"
     parser.add_argument("--tensorboard", help=help, action="store_true")
+    help = "train without the pictures of --images that cannot be read, instead of stopping"
+    parser.add_argument("--skip-unreadable", help=help, action="store_true")
     help = "delete this script's run in that folder and start over"
     parser.add_argument("--fresh", help=help, action="store_true")
     return parser

@@ -17,8 +17,8 @@ ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTERO
 # These flags may change when a run is resumed. The flags about data are free, because the settings
 # contain the name, shape and fingerprint of the images
 FREE_FLAGS = {
-    "epochs", "dataset", "data_dir", "images", "image_size", "output_dir", "plot_every",
-    "replicas", "tensorboard", "fresh",
+    "epochs", "dataset", "data_dir", "images", "image_size", "skip_unreadable", "output_dir",
+    "plot_every", "replicas", "tensorboard", "fresh",
 }  # fmt: skip
 # These settings describe the exported models: their epoch, and the fingerprints of the models and
 # of the losses up to that epoch. A run without exported models has none of these settings
@@ -35,6 +35,7 @@ def make_settings(name, args, data):
         "flags": vars(args).copy(),
         "dataset": {"name": data.name, "title": data.title, **sizes}
         | {"image_shape": list(data.image_shape), "fingerprint": data.fingerprint},
+        "unreadable_pictures": data.unreadable,
         "epoch": {"batches": passes * (n // args.batch_size), "passes": passes},
         "versions": {"python": platform.python_version(), **versions},
         "device": device_name(),

@@ -1,0 +1,173 @@
+"""Read one picture file of any format that Pillow can decode."""
+
+import contextlib
+import functools
+import os
+import warnings
+from typing import NamedTuple
+
+from common.data.images import fit, flatten
+from common.program.errors import reason
+
+import numpy as np
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+
+LONGEST_TEXT = 2**28  # bytes; some programs store long texts in PNG files
+# Pillow recognizes these formats, but cannot decode them without other programs
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+DEEP = {"I", "F"}  # Pillow's modes with more than 8 bits; the names of others start with I;16
+GREY = {"1", "L", "LA", "La"}  # Pillow's other modes without colour
+BITS = (1, 8, 10, 12, 14, 16)  # usual numbers of bits of the pixels in files with 16 or 32 bits
+TURNS = {  # EXIF orientation: how to turn the picture
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Header(NamedTuple):
+    """What must be known of all pictures before they are decoded."""
+
+    size: tuple[int, int]  # (height, width) at which the picture is displayed
+    kind: str  # "integer" or "float" if it has more than 8 bits, else ""
+    grey: bool
+    maximum: float = 0  # the largest value, if it has more than 8 bits
+
+
+@contextlib.contextmanager
+def tolerant():
+    """In this block, Pillow reads long texts in PNG files, and does not warn."""
+    kept = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = LONGEST_TEXT
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = kept
+
+
+def opened(path, read):
+    """Return `read(image)` for the PIL image in a file.
+
+    Return None if neither the content nor the suffix is that of a picture. Return the reason as a
+    str if the file cannot be read.
+    """
+    formats, named = _formats(os.path.splitext(path)[1].lower())
+    recognized = named
+    try:
+        if not os.path.isfile(path) and (os.path.exists(path) or os.path.islink(path)):
+            return None  # a pipe or a broken link
+        # Given a path, Pillow 13.0 would map an uncompressed TIFF to memory and turn it wrongly
+        with open(path, "rb") as file, Image.open(file, formats=formats) as image:
+            recognized = True
+            return read(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # Damaged files raise many kinds of exceptions
+        if why := getattr(error, "strerror", None):
+            return why
+        if not recognized and not isinstance(error, Image.DecompressionBombError):
+            return None
+        if isinstance(error, UnidentifiedImageError):
+            empty = not os.path.getsize(path)
+            return "it is empty" if empty else "its content is not a picture, or not complete"
+        return reason(error)
+
+
+@functools.cache
+def _formats(suffix):
+    """Return the formats that a file can have, and whether `suffix` is that of a picture.
+
+    The content decides. Pillow has formats that are recognized by no signature; a file only has
+    such a format if its suffix says so, because they would match other files.
+    """
+    Image.init()
+    formats = [name for name in Image.ID if name not in NOT_DECODED]
+    named = Image.registered_extensions().get(suffix)
+    named = "JPEG" if named == "MPO" else named
+    return [f for f in formats if Image.OPEN[f][1] or f == named], named in formats
+
+
+def _load(image):
+    """Decode a PIL image, which may also find an orientation at the end of the file."""
+    if image.format == "TIFF":  # Pillow would read all metadata, which may be damaged
+        image.info.pop("xmp", None)
+        metadata = image.getexif()
+        for tag in {*metadata} - {ExifTags.Base.Orientation}:
+            del metadata[tag]
+    image.load()
+
+
+def _orientation(image):
+    """Return how to turn a PIL image: the EXIF orientation from 1 to 8, or 1 if it is invalid."""
+    if image.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        # The method of PNG images would decode the picture
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    except Exception:  # Damaged metadata raise many kinds of exceptions
+        return 1
+    return value if type(value) is int and value in TURNS else 1
+
+
+def _kind(mode):
+    if mode in DEEP or mode.startswith("I;16"):
+        return "float" if mode == "F" else "integer"
+    return ""
+
+
+def read_header(image):
+    """Return the Header of a PIL image. Decode it only if it has more than 8 bits."""
+    kind, maximum = _kind(image.mode), 0
+    if kind:
+        _load(image)
+        values = np.asarray(image)
+        maximum = values[np.isfinite(values)].max(initial=0).item()
+    size = image.size if _orientation(image) > 4 else image.size[::-1]
+    return Header(size, kind, bool(kind) or image.mode in GREY, maximum)
+
+
+def find_whites(headers):
+    """Return the value that becomes white for each kind of Header, and notes for the user.
+
+    It is the same for all pictures of a kind, because one picture alone may be dark.
+    """
+    whites, notes = {}, []
+    for kind in sorted({header.kind for header in headers} - {""}):
+        maximum = max(header.maximum for header in headers if header.kind == kind)
+        white = next((2**b - 1 for b in BITS if maximum <= 2**b - 1), maximum)
+        whites[kind] = white
+        if maximum and white != 2**16 - 1:
+            notes.append(
+                f"the largest {kind} in pictures with more than 8 bits is {maximum:.6g}, so "
+                f"{white:.6g} becomes white"
+            )
+    return whites, notes
+
+
+def decode(image, size, channels, whites):
+    """Return a PIL image as an array as `fit` does, and whether all of it was transparent.
+
+    `whites` is from `find_whites`.
+    """
+    image.draft(None, (2 * max(size), 2 * max(size)))  # A large JPEG is decoded faster
+    _load(image)
+    if (orientation := _orientation(image)) > 1:
+        image = image.transpose(TURNS[orientation])
+    if kind := _kind(image.mode):
+        image = Image.fromarray(_to_8_bits(np.asarray(image), whites[kind]))
+    image, ignored = flatten(image)
+    return fit(image, size, channels), ignored
+
+
+def _to_8_bits(values, white):
+    """Return an array of integers or floats as uint8. NaN and negative values become 0."""
+    scaled = np.nan_to_num(values.astype(np.float32), posinf=white) * 255 / white
+    if values.dtype.kind == "f":
+        scaled = scaled.round()
+    return scaled.clip(0, 255).astype(np.uint8)
