@@ -1,6 +1,7 @@
 """Resize images, check that they fit in memory, and split them into two sets."""
 
 import math
+import sys
 
 from common.data.memory import free_memory
 from common.program.errors import UserError
@@ -12,6 +13,9 @@ from tqdm.auto import tqdm
 SMALLEST, LARGEST = 8, 256  # pixels per side
 MIXED_SIZE = (64, 64)  # Images of several sizes get this size
 HELD_OUT = 7  # Without a test set, every 7th image is held out for testing
+SLIVER = 32  # Training images with a smaller range of values cause a warning
+ALIKE = 1  # So does a smaller standard deviation between images, out of 255
+SAMPLE = 2**20  # values; enough to see whether images differ
 ALIGNMENT = 64  # TensorFlow needs no copy of an array if its address is a multiple of 64
 BYTES = 1.2  # Loading needs about this much memory per pixel and channel
 
@@ -109,6 +113,41 @@ def _aligned(shape):
     memory = np.empty(n + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
     return memory[first : first + n].reshape(shape)
+
+
+def scale_binary(arrays):
+    """Scale uint8 arrays from 0 and 1 to 0 and 255 in place, if they have no other values.
+
+    Return a list of notes for the user.
+    """
+    if max(array.max(initial=0) for array in arrays) != 1:
+        return []
+    for array in arrays:
+        array *= 255
+    return ["the images contain only the values 0 and 1, which become 0 and 255"]
+
+
+def warn_of_little_signal(images, title):
+    """Print a warning to stderr if uint8 images (n, ...) are nearly uniform or nearly equal."""
+    if len(images) < 2:
+        return
+    low, high = images.min(), images.max()
+    n = min(len(images), max(2, SAMPLE // images[0].size))
+    chosen = np.random.default_rng(0).choice(len(images), n, replace=False)
+    spread = math.sqrt(images[chosen].var(axis=0, dtype=np.float32).mean())
+    if high - low < SLIVER:
+        what = f"have values from {low} to {high} only, out of 0 to 255"
+        advice = "If the values are classes or have more than 8 bits, first scale them to 0 to 255"
+    elif spread < ALIKE:
+        what = f"hardly differ: the standard deviation between them is {spread:.2g} of 255"
+        advice = "Check that they are different images"
+    else:
+        return
+    print(
+        f"Warning: the training images of {title} {what}. A model learns little from them.\n"
+        f"{advice}.",
+        file=sys.stderr,
+    )
 
 
 def progress(total, description=None):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.data import TITLES, digits, pictures, tfds
-from common.data.images import ALIGNMENT
+from common.data.images import ALIGNMENT, scale_binary, warn_of_little_signal
 from common.devices.determinism import on_gpu
 from common.devices.parts import slices
 
@@ -100,9 +100,11 @@ def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreada
     else:
         title, loaded = TITLES.get(name, name), tfds.load(name, data_dir, image_size)
     (train_images, train_labels), test, class_names, notes = loaded
+    notes = *notes, *scale_binary([train_images, test[0]])
+    warn_of_little_signal(train_images, title)
     name, train_images = path_name(title if images else name), _to_tensor(train_images)
     classes = train_labels, *test, class_names
-    return Dataset(name, title, train_images, *classes, tuple(notes), unreadable)
+    return Dataset(name, title, train_images, *classes, notes, unreadable)
 
 
 def _to_tensor(images):
