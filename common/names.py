@@ -5,27 +5,18 @@ import functools
 import re
 import unicodedata
 
+from common.data.folders import natural
+
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.font_manager import FontPath, FontProperties
 from matplotlib.ft2font import LoadFlags
 
-LONGEST_NUMBER = 20  # digits; longer numbers in names are compared as text
-
-
-def in_order(names):
-    """Return names in alphabetical order, with the numbers in them in numeric order: 1, 2, 10."""
-    return sorted(names, key=lambda name: (re.sub("[0-9]+", _padded, name), name))
-
 
 def with_images(labels, class_names):
-    """Return the names of the classes to which `labels` (n,) refer, in the order of `in_order`."""
-    return in_order([class_names[label] for label in np.unique(labels)])
-
-
-def _padded(number):
-    return number[0].zfill(LONGEST_NUMBER)
+    """Return the names of the classes to which `labels` (n,) refer, in natural order."""
+    return sorted([class_names[label] for label in np.unique(labels)], key=natural)
 
 
 def one_line(name):
@@ -49,7 +40,7 @@ def shorten(name, longest):
 
 
 def texts_of(class_names):
-    """Return what figures call each class, as a dict in the order of `in_order`.
+    """Return what figures call each class, as a dict in natural order.
 
     That is its name. If no installed font has the letters of the name, it is a number, such as
     "class 2" for the second class in the dict.
@@ -57,7 +48,7 @@ def texts_of(class_names):
     _, missing = _search(class_names)
     return {
         name: f"class {i}" if missing & _letters(name) else name
-        for i, name in enumerate(in_order(class_names), 1)
+        for i, name in enumerate(sorted(class_names, key=natural), 1)
     }
 
 

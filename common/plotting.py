@@ -16,8 +16,9 @@ import math
 import warnings
 
 from common.canvas import scale_each, show, tile, zoom
+from common.data.folders import natural
 from common.latent_plane import GRID, GRID_EXTENT, latent_grid, latent_plane, project, strips
-from common.names import add_fonts, drawable, in_order, shorten, texts_of, width, with_images
+from common.names import add_fonts, drawable, shorten, texts_of, width, with_images
 
 import matplotlib
 import numpy as np
@@ -187,7 +188,7 @@ def class_colors(class_names):
     n, maps = len(class_names), matplotlib.colormaps
     few = maps["tab10" if n <= 10 else "tab20"].colors
     colors = few[:n] if n <= 20 else maps["turbo"](np.linspace(0, 1, n))
-    return dict(zip(in_order(class_names), colors, strict=True))
+    return dict(zip(sorted(class_names, key=natural), colors, strict=True))
 
 
 def class_handles(class_names, shown, longest):

@@ -3,7 +3,8 @@
 import io
 
 from common import names, plotting
-from common.names import drawable, in_order, numbers_note, shorten, texts_of, width
+from common.data.folders import natural
+from common.names import drawable, numbers_note, shorten, texts_of, width
 
 import matplotlib
 import numpy as np
@@ -71,8 +72,8 @@ def ink(text, image):
 
 
 def test_names_with_numbers_are_in_numeric_order():
-    assert in_order(["10", "9", "1", "02"]) == ["1", "02", "9", "10"]
-    assert in_order(["b", "a10", "B", "a9"]) == ["B", "a9", "a10", "b"]
+    assert sorted(["10", "9", "1", "02"], key=natural) == ["1", "02", "9", "10"]
+    assert sorted(["b", "a10", "B", "a9"], key=natural) == ["B", "a9", "a10", "b"]
 
 
 def test_long_names_are_shortened_to_their_width():
@@ -87,7 +88,7 @@ def test_long_names_are_shortened_to_their_width():
 def test_names_that_the_default_font_can_draw_need_no_search(monkeypatch):
     monkeypatch.setattr(names, "_add_new_fonts", None)
     known = ("قطة", "кот", COMPOSED, DECOMPOSED, "a b", "❤\ufe0f", "❤\u200d", "a\U000e0100")
-    assert texts_of(known) == {name: name for name in in_order(known)}
+    assert texts_of(known) == {name: name for name in sorted(known, key=natural)}
     assert numbers_note(known) == ""
     monkeypatch.setattr(names, "_fonts_for", None)  # for ASCII, not even one font is opened
     assert texts_of(("cat", "dog")) == {"cat": "cat", "dog": "dog"}
@@ -139,5 +140,5 @@ def test_names_with_symbols_of_mathematics_are_drawn_as_they_are():
     class_names = ("$x_1$", "$\\frac", "_under_score", "50% \\alpha")
     legend, _ = legend_of(class_names)
     texts = legend.get_texts()
-    assert [text.get_text().strip() for text in texts] == in_order(class_names)
+    assert [text.get_text().strip() for text in texts] == sorted(class_names, key=natural)
     assert not any(text.get_parse_math() for text in texts)

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 SMALLEST, LARGEST = 8, 256  # pixels per side
-MIXED_SIZE = (64, 64)  # Images of several sizes get this size
+MIXED_SIZE = (64, 64)  # Images that differ in size are resized to this size
 HELD_OUT = 7  # Without a test set, every 7th image is held out for testing
 SLIVER = 32  # Training images with a smaller range of values cause a warning
 ALIKE = 1  # So does a smaller standard deviation between images, out of 255
@@ -64,9 +64,8 @@ def flatten(image):
     image = image.convert("RGBA")
     if image.getchannel("A").getextrema()[1] == 0:
         return image.convert("RGB"), True
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(
-        "RGB"
-    ), False
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB"), False
 
 
 def check_memory(n, image_shape, source):
