@@ -32,6 +32,7 @@ FLAGS += ["--learning-rate", "1e-3"]
 
 def shorten(patch):
     """Make runs short: an epoch is two passes over 60 digits, and figures are small."""
+    patch.setattr("common.program.files.WAITS", (0, 0))
     patch.setattr(common.data.batches, "EPOCH", 120)
     patch.setattr("common.training.exports.draw_figures", small_figures)
     for script in SCRIPTS.values():

@@ -239,17 +239,29 @@ def limit_file_size(name, size):
 
 def test_a_full_disk_is_reported_and_the_run_is_resumed_later(whole, tmp_path):
     full = {
-        "clothes_epoch_0.png": ("common.training.exports.Exports.write", 20_000),
-        "checkpoints": ("common.training.checkpoints.Checkpoints.save", 600_000),
+        "clothes_epoch_0.png": (0, "common.training.exports.Exports.write", 20_000),
+        "error: {}/checkpoints": (2, "common.training.checkpoints.Checkpoints.save", 600_000),
     }
-    for named, limits in full.items():
+    for named, (status, *limits) in full.items():
         prepare = (limit_file_size, *limits)
-        output = script("mmd", tmp_path, "--fresh", prepare=prepare).expect(2)
-        assert named in output.partition("error: ")[2]
+        output = script("mmd", tmp_path, "--fresh", prepare=prepare).expect(status)
+        assert named.format(folder(tmp_path, "mmd")) in output
         assert "Traceback" not in output
         check_files(folder(tmp_path, "mmd"))
         assert not list(tmp_path.rglob(".*.partial*"))
     check_end("mmd", tmp_path, whole)
+
+
+@pytest.mark.parametrize("kind", [tf.errors.UnknownError, tf.errors.PermissionDeniedError])
+def test_a_checkpoint_is_written_when_its_file_is_free(kind, here, whole, tmp_path, monkeypatch):
+    """Simulate Windows, where TensorFlow cannot rename a file that another program has opened."""
+    held = Mock(side_effect=[kind(None, None, "Failed to rename: Access is denied")] * 2)
+    real = tf.train.Checkpoint.write
+    monkeypatch.setattr(
+        tf.train.Checkpoint, "write", lambda *args: held() if held.call_count < 2 else real(*args)
+    )
+    assert "denied" not in here("mmd")
+    assert state(folder(tmp_path, "mmd")) == state(folder(whole, "mmd"))
 
 
 def test_an_epoch_without_a_checkpoint_is_trained_again(here, whole, copied, monkeypatch):

@@ -1,14 +1,19 @@
 """The files that a run exports from its checkpoints."""
 
+import errno
 import importlib.metadata
 import io
 import json
 import os
 import shutil
 import sys
-from unittest.mock import Mock
+from pathlib import Path
+from unittest.mock import DEFAULT, Mock
 
+from common.load import load_run
+from common.program.errors import UserError
 from common.program.files import read_json
+from common.trained import Trained
 
 import keras
 import numpy as np
@@ -146,3 +151,101 @@ def test_tensorboard_has_the_losses_and_figures_of_each_epoch(model, whole):
         assert (int(height), int(width)) == shown.shape[:2]
         np.testing.assert_array_equal(imread(io.BytesIO(png)), shown)
     assert not values
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """Return a function that simulates a file in use on Windows: no call replaces or deletes it.
+
+    Its arguments are the name of the file and the number of failing calls. The file is free again
+    if the number is 0.
+    """
+    left = {}
+
+    def hold(name, times=10**6):
+        left[name] = times
+
+    def wrap(place, function, position):
+        real = getattr(place, function)
+
+        def call(*args, **kwargs):
+            if left.get(Path(args[position]).name, 0):
+                left[Path(args[position]).name] -= 1
+                raise PermissionError(errno.EACCES, "Access is denied", str(args[0]))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(place, function, call)
+
+    wrap(os, "replace", 1)
+    wrap(Path, "unlink", 0)
+    return hold
+
+
+@pytest.mark.parametrize("name", ["losses.csv", "mmd_grid_epoch_2.png", "settings.json"])
+def test_an_export_that_failed_is_repaired_by_the_next(name, here, hold, whole, copied):
+    run = copied("mmd")
+    (run / name).rename(run / "old")
+    hold(name, 3)  # attempts per export
+    output = here("mmd")
+    assert output.count(name) == 1
+    assert "Access is denied" in output
+    assert state(run)[:-1] == state(folder(whole, "mmd"))[:-1]  # all but the events
+
+
+def test_tensorboard_files_that_failed_are_written_by_the_next_export(
+    here, whole, copied, monkeypatch
+):
+    """Simulate a full disk by a writer that fails once."""
+    run, real = copied("mmd"), tf.summary.scalar
+    effects = [tf.errors.ResourceExhaustedError(None, None, "no space")] + [DEFAULT] * 99
+    monkeypatch.setattr(tf.summary, "scalar", Mock(wraps=real, side_effect=effects))
+    assert here("mmd").count("tensorboard cannot be written: no space") == 1
+    assert state(run) == state(folder(whole, "mmd"))
+
+
+@pytest.mark.parametrize("name", [
+    "losses.csv", "settings.json", "encoder.keras", "decoder.keras", "mmd_grid_epoch_3.png"
+])  # fmt: skip
+def test_a_run_whose_exports_failed_ends_with_the_command_that_writes_them(
+    name, here, hold, whole, copied, monkeypatch
+):
+    run = copied("mmd", done=True)
+    (run / name).rename(run / "old")
+    hold(name)
+    monkeypatch.setattr("sys.orig_argv", ["python", "mmd_cvae.py", "--fresh", "--seed=0"])
+    output = here("mmd")
+    assert output.count(name) == 2
+    named, command = output.splitlines()[-2:]
+    assert name in named
+    assert command.endswith(" mmd_cvae.py --seed=0")
+    hold(name, 0)
+    assert name not in here("mmd")
+    assert state(run) == state(folder(whole, "mmd"))
+
+
+@pytest.mark.parametrize("name", ["settings.json", "encoder.keras", "decoder.keras"])
+def test_models_of_two_epochs_are_never_loaded_together(name, here, hold, copied):
+    run = copied("mmd", done=True)
+    old = load_run(run)
+    hold(name)
+    assert name in here("mmd", "--epochs", EPOCHS + 1)
+    try:
+        found = load_run(run)
+    except UserError:
+        assert not (run / "decoder.keras").exists()
+    else:
+        assert name == "decoder.keras"
+        assert (found.fingerprint, found.epochs) == (old.fingerprint, EPOCHS)
+    hold(name, 0)
+    here("mmd", "--epochs", EPOCHS + 1)
+    found = load_run(run)
+    assert found.epochs == EPOCHS + 1
+    assert found.fingerprint != old.fingerprint
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_test_images_are_encoded_once_per_figures(here, monkeypatch):
+    encode = Mock(wraps=Trained.encode)
+    monkeypatch.setattr(Trained, "encode", lambda *args: encode(*args))
+    here("mmd")
+    assert encode.call_count == 3  # epochs 0, 2 and 3

@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import pkgutil
+from unittest.mock import Mock
 
 from common.program.errors import UserError, reason
-from common.program.files import read_json, replacing, replacing_unlocked, write_json
+from common.program.files import WAITS, delete, read_json, replacing, replacing_unlocked, write_json
 
 import pytest
 import tensorflow as tf
@@ -34,6 +36,32 @@ def test_temporary_files_of_killed_processes_are_deleted_after_a_day(tmp_path):
     with replacing_unlocked(tmp_path / "a.md") as partial:
         partial.write_text("whole")
     assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a.md", new, other])
+
+
+def test_a_file_in_use_is_replaced_or_deleted_when_it_is_free(tmp_path, monkeypatch):
+    """Simulate a lock of Windows: os.replace and unlink raise PermissionError a number of times."""
+    path, wait = tmp_path / "a.csv", Mock()
+    path.write_text("old")
+
+    def hold(name, times):
+        errors, real = [PermissionError(errno.EACCES, "in use")] * times, pkgutil.resolve_name(name)
+        held = lambda *args: real(*args) if not errors else Mock(side_effect=errors.pop())()  # noqa: E731
+        monkeypatch.setattr(name, held)
+
+    monkeypatch.setattr("time.sleep", wait)
+    hold("os.replace", len(WAITS))
+    with replacing(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == "new"
+    assert 2 < sum(seconds for (seconds,), _ in wait.call_args_list) < 5
+    hold("os.replace", len(WAITS) + 1)
+    with pytest.raises(PermissionError, match=r"a\.csv"), replacing(path) as partial:
+        partial.write_text("newer")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+    hold("pathlib.Path.unlink", len(WAITS))
+    delete(path)
+    assert not path.exists()
 
 
 def full(_):

@@ -10,6 +10,27 @@ import time
 
 from common.program.errors import UserError, reason
 
+WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between the attempts of `retrying`
+
+
+def retrying(action, *args, errors=PermissionError):
+    """Return `action(*args)`. Repeat the call for 3 seconds while it raises one of `errors`.
+
+    Windows does not replace or delete a file while another program, such as a virus scanner, has
+    opened the file.
+    """
+    for wait in WAITS:
+        try:
+            return action(*args)
+        except errors:
+            time.sleep(wait)
+    return action(*args)
+
+
+def delete(path):
+    """Delete a file if it exists."""
+    retrying(path.unlink, True)
+
 
 @contextlib.contextmanager
 def replacing(path, own=""):
@@ -20,9 +41,9 @@ def replacing(path, own=""):
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
-        temporary.unlink(missing_ok=True)
+        delete(temporary)
         yield temporary
-        os.replace(temporary, path)
+        retrying(os.replace, temporary, path)
     except OSError as error:
         if error.filename not in (None, str(temporary), temporary):  # about another file
             raise

@@ -6,12 +6,15 @@ import sys
 
 from common.devices.workers import bytes_of_chief, is_alone, is_chief
 from common.program.errors import UserError, reason
+from common.program.files import retrying
 from common.training import folder as run_folder
 from common.training.settings import refuse_other
 
 import tensorflow as tf
 
 KEPT = 3  # number of checkpoints
+# On Windows, TensorFlow raises these exceptions if another program has opened one of its files
+IN_USE = (tf.errors.PermissionDeniedError, tf.errors.UnknownError)
 
 
 class Document(tf.train.experimental.PythonState):
@@ -42,7 +45,7 @@ class Checkpoints:
         prefix = run_folder.prefix(self.folder, epoch)
         prefix.parent.mkdir(exist_ok=True)
         try:
-            self._checkpoint.write(str(prefix))
+            retrying(self._checkpoint.write, str(prefix), errors=IN_USE)
         except tf.errors.OpError as error:
             raise OSError(None, reason(error), str(prefix.parent)) from error
         for old, files in run_folder.checkpoint_files(self.folder).items():

@@ -6,64 +6,104 @@ import csv
 from common.devices.workers import is_chief
 from common.plotting import draw_figures, save_figure, shorten
 from common.program.errors import UserError, reason
-from common.program.files import read_json, replacing, write_json
+from common.program.files import delete, read_json, replacing, write_json
 from common.training import folder as run_folder
+from common.training import messages
 
 import tensorflow as tf
 
 
 class Exports:
-    """The files that a Trained exports during its training. Each file is replaced as a whole."""
+    """The files that a Trained exports during its training. Each file is replaced as a whole.
+
+    A file that cannot be written does not stop the training, because the checkpoints are complete.
+    The next export writes the file. `failed` maps what could not be written to the file to name.
+    """
 
     def __init__(self, run, title, args, data):
         self.run, self.title, self.args, self.data = run, title, args, data
+        self.failed = {}
+        self._figures = {}  # by file, until they are written
         self._writer = None  # of TensorBoard
 
-    def write(self, losses):
-        """Write all files of the state after the last epoch in `losses`, as the first worker."""
+    def write(self, losses, mean=None):
+        """Write all files of the state after the last epoch in `losses`, as the first worker.
+
+        `mean` are the means of the test images (n, latent_dim), or None to compute them if they are
+        needed.
+        """
         if not is_chief():
             return
         epoch, folder = len(losses), self.run.folder
         models = {"decoder": self.run.decoder, "prior": self.run.prior, "encoder": self.run.encoder}
         models = {folder / f"{k}.keras": m for k, m in models.items() if hasattr(m, "save")}
         if "trained_epochs" not in self.run.settings:
-            for file in models:  # They belong to a damaged checkpoint
-                file.unlink(missing_ok=True)
+            with self._going_on("damaged models"):
+                for file in models:  # They belong to a damaged checkpoint
+                    delete(file)
         ended = self.run.settings.get("trained_epochs") == epoch
         if losses:
-            with replacing(folder / "losses.csv") as file, file.open("w", newline="") as out:
-                writer = csv.DictWriter(out, losses[0], lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(losses)
+            with self._going_on("losses"):
+                self._write_losses(losses)
         if epoch % self.args.plot_every == 0 or ended:
-            self._write_figures(epoch)
+            self._write_figures(epoch, mean)
         if self.args.tensorboard:
-            self._write_events(losses)
-        with contextlib.ExitStack() as files:  # The file that is entered first is replaced last
-            if ended:
-                for file, model in models.items():
-                    model.save(files.enter_context(replacing(file)))
-            file = files.enter_context(replacing(folder / "settings.json"))
-            write_json(file, self.run.settings)
-            if ended:  # While files are replaced, a run without a decoder counts as unfinished
-                (folder / "decoder.keras").unlink(missing_ok=True)
+            with self._going_on("tensorboard"):
+                self._write_events(losses)
+        with self._going_on("settings and models"):
+            self._write_settings(models if ended else {})
 
     def exported_epoch(self):
         """Return the epoch of the exported models according to settings.json, or None."""
         with contextlib.suppress(OSError, UserError):
             return read_json(self.run.folder / "settings.json").get("trained_epochs")
 
-    def _write_figures(self, epoch):
+    @contextlib.contextmanager
+    def _going_on(self, name):
+        """Warn of an OSError in the block, once until a later block of this name succeeds."""
+        try:
+            yield
+        except OSError as error:
+            file = error.filename or name
+            if name not in self.failed:
+                messages.warn_of_export(file, error.strerror or error)
+            self.failed[name] = file
+        else:
+            self.failed.pop(name, None)
+
+    def _write_losses(self, losses):
+        with replacing(self.run.folder / "losses.csv") as file, file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, losses[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(losses)
+
+    def _write_settings(self, models):
+        """Write the settings, and the models at the end of the training, by the names of files."""
+        folder = self.run.folder
+        with contextlib.ExitStack() as files:  # The file that is entered first is replaced last
+            for file, model in models.items():
+                model.save(files.enter_context(replacing(file)))
+            file = files.enter_context(replacing(folder / "settings.json"))
+            write_json(file, self.run.settings)
+            if models:  # While files are replaced, a run without a decoder counts as unfinished
+                delete(folder / "decoder.keras")
+
+    def _write_figures(self, epoch, mean):
+        """Draw the figures. Write them, and earlier figures that could not be written."""
         run = self.run
         title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {epoch}"
         # R: draws these vectors once for all epochs. Both scripts draw the same vectors here
         random_vector = run.draw(64, self.args.seed)
-        mean = run.encode(self.data.test_images)
+        mean = run.encode(self.data.test_images) if mean is None else mean
         vamp_prior = run.centres(), getattr(run.prior, "images", None)
         figures = draw_figures(run.decode, mean, random_vector, self.data, title, *vamp_prior)
         for kind, figure in figures.items():
-            with replacing(run_folder.figure(run.folder, run.model, kind, epoch)) as file:
-                save_figure(figure, file)
+            self._figures[run_folder.figure(run.folder, run.model, kind, epoch)] = figure
+        for path, figure in list(self._figures.items()):
+            with self._going_on(path):
+                with replacing(path) as file:
+                    save_figure(figure, file)
+                del self._figures[path]
 
     def _write_events(self, losses):
         """Write all epochs to a new TensorBoard file, or append the last epoch to the file."""
@@ -72,13 +112,14 @@ class Exports:
         try:
             if not self._writer:
                 for old in folder.glob(f"events.out.tfevents.*{suffix}"):
-                    old.unlink()
+                    delete(old)
                 self._writer = tf.summary.create_file_writer(str(folder), filename_suffix=suffix)
             with self._writer.as_default():
                 for epoch in range(first, len(losses) + 1):
                     self._write_event(epoch, losses[epoch - 1] if epoch else {})
             self._writer.flush()
         except tf.errors.OpError as error:
+            self._writer = None  # The next export writes all epochs
             raise OSError(None, reason(error), str(folder)) from error
 
     def _write_event(self, epoch, row):

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from common.program.errors import UserError
+from common.program.files import retrying
 
 from filelock import FileLock, Timeout
 
@@ -95,11 +96,11 @@ def delete(folder, name):
     aside, moved = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder)), {}
     try:
         for number, file in enumerate([*written(folder, name), *itertools.chain(*checkpoints)]):
-            file.rename(aside / str(number))
+            retrying(file.rename, aside / str(number))
             moved[aside / str(number)] = file
     except OSError:
         for new, file in moved.items():
-            new.rename(file)
+            retrying(new.rename, file)
         aside.rmdir()
         raise
     for old in folder.glob(f"{ASIDE}????????"):  # A killed process may have left a folder

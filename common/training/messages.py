@@ -61,8 +61,33 @@ def print_losses(epoch, losses, decimals):
     sys.stdout.flush()
 
 
+def warn_of_export(file, problem):
+    """Print that an exported file cannot be written, and why, and that the training continues."""
+    advice = "The training continues, and the next export tries to write the file again."
+    _warn(f"{file} cannot be written: {problem}. {advice}")
+
+
+def report_failed_exports(files, args, data):
+    """Print that a finished run lacks the current version of some files, and how to write them."""
+    problem = f"The training is complete, but {', '.join(map(str, files))} could not be written."
+    _warn(f"{problem} To write the missing files{_on_all_workers()}:\n{_command(args, data)}")
+
+
 def how_to_resume(epoch, args, data):
     """Return how far a stopped run came, and the command that resumes it."""
-    command = again(*[] if args.dataset or args.images else ["--dataset", data.name])
-    where = "" if is_alone() else ", on all workers"
-    return f"Stopped after epoch {epoch} of {args.epochs}. To resume{where}:\n{command}"
+    stopped = f"Stopped after epoch {epoch} of {args.epochs}. To resume{_on_all_workers()}:"
+    return f"{stopped}\n{_command(args, data)}"
+
+
+def _warn(text):
+    with contextlib.suppress(OSError):  # A closed stderr must not stop the training
+        tqdm.write(text, file=sys.stderr)
+
+
+def _on_all_workers():
+    return "" if is_alone() else ", on all workers"
+
+
+def _command(args, data):
+    """Return the command that continues this run, even if Fashion-MNIST becomes available."""
+    return again(*[] if args.dataset or args.images else ["--dataset", data.name])

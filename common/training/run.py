@@ -103,6 +103,8 @@ class Run:
             if isinstance(error, Interrupted | checks.DivergedError | None):  # all workers end
                 wait_for_all_workers()
             self._stack.__exit__(kind, error, traceback)
+            if not error and (files := self._exports.failed):
+                messages.report_failed_exports(files.values(), self.args, self.data)
         except Interrupted as late:
             error = late
             raise
@@ -158,7 +160,7 @@ class Run:
             self._losses.pop()  # This epoch is not in a checkpoint
             raise
         messages.print_losses(epoch, losses, decimals)
-        self._exports.write(self._losses)
+        self._exports.write(self._losses, mean)
         if epoch == args.epochs:
             checks.report_inactive_dimensions(mean)
         self._stop_if_asked()
