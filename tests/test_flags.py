@@ -3,15 +3,23 @@
 import contextlib
 import io
 import math
+import os
 import re
 import shlex
+import sys
+from types import SimpleNamespace
 
 import eager_cvae
 import mmd_cvae
+from common import animate
+from common.compare import __main__ as compare
+from common.data.sources import load_dataset
+from common.explore import __main__ as explore
 from common.objectives.flags import ORIGINAL_SEES, kernel_warning, milder
 from common.program.errors import UserError
-from common.program.flags import dashed
+from common.program.flags import command_line, dashed, path, this_command
 
+import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -123,3 +131,77 @@ def test_the_original_kernel_is_warned_about_in_many_dimensions(script, flags, w
     for dim in (ORIGINAL_SEES, ORIGINAL_SEES + 1):
         warning = kernel_warning(script.get_args([*flags.split(), "--latent-dim", str(dim)]))
         assert bool(warning) == (warns and dim > ORIGINAL_SEES)
+
+
+URLS = ["gs://bucket/x", "S3://bucket", "hdfs:///x", "http://host/x?y=1", "file:///home", "a+b://c"]
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(("get_args", "argv"), [
+    (eager_cvae.get_args, ["--output-dir"]), (mmd_cvae.get_args, ["--images"]),
+    (mmd_cvae.get_args, ["--data-dir"]), (compare.get_args, []), (compare.get_args, ["--output"]),
+    (explore.get_args, ["--output"]), (animate.get_args, []),
+])  # fmt: skip
+def test_a_url_is_refused_in_place_of_a_path(get_args, argv, url):
+    with pytest.raises(UserError) as error:
+        get_args([*argv, url])
+    assert re.fullmatch(f".*{''.join(argv)}.*{re.escape(url)}.* URL.*", str(error.value))
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_url_in_tfds_data_dir_is_refused(url, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", url)
+    with pytest.raises(UserError, match=f"TFDS_DATA_DIR.*{re.escape(url)}.* URL"):
+        load_dataset("mnist")
+
+
+@pytest.mark.parametrize("text", [r"C:\data", "C:/data", "c:data", r"\\host\data", "a:b", "a/b:/c"])
+def test_paths_with_colons_are_not_urls(text):
+    assert path(text) == text
+
+
+SPACES = r"C:\path with spaces\python.exe"
+JANE = "C:\\Jane\u2019s\\python.exe"
+
+
+@pytest.mark.parametrize(("shells", "words", "expected"), [
+    (["powershell.exe", "cmd.exe"], [SPACES, "x.py"], r"& 'C:\path with spaces\python.exe' x.py"),
+    (["python.exe", "pwsh.exe"], [r"C:\p.exe", "--a=b c", "$x"], r"C:\p.exe '--a=b c' '$x'"),
+    (["pwsh.exe"], [JANE, "it's"], "& 'C:\\Jane\u2019\u2019s\\python.exe' 'it''s'"),
+    (["py.exe", "cmd.exe", "pwsh.exe"], [SPACES, "a b"], rf'"{SPACES}" "a b"'),
+    (["bash.exe"], [SPACES, "x.py"], rf"'{SPACES}' x.py"),
+    (["explorer.exe"], [SPACES, "x.py"], rf'"{SPACES}" x.py'),
+    (psutil.AccessDenied(), [SPACES, "x.py"], rf'"{SPACES}" x.py'),
+])  # fmt: skip
+def test_commands_on_windows_fit_the_shell(shells, words, expected, monkeypatch):
+    """Simulate Windows: the name of the system, and the processes that started this process."""
+
+    def parents(_):
+        if isinstance(shells, Exception):
+            raise shells
+        return [SimpleNamespace(name=lambda name=name: name) for name in shells]
+
+    monkeypatch.setattr(psutil.Process, "parents", parents)
+    monkeypatch.setattr(os, "name", "nt")
+    found = command_line(words)
+    monkeypatch.undo()
+    assert found == expected
+
+
+@pytest.mark.parametrize(("argv", "orig_argv", "expected"), [
+    (["x.py", "--epochs", "2"], ["python", "-m", "ipykernel_launcher", "-f", "k.json"],
+     "%run x.py --epochs 2 --dataset digits"),
+    (["a b/x.py", "--fresh"], ["python", "ipython"], "%run 'a b/x.py' --dataset digits"),
+    (["/a/x.py", "-h"], ["python", "ipython", "x.py", "--", "-h"],
+     f"{sys.executable} ipython x.py -- -h --dataset digits"),
+])  # fmt: skip
+@pytest.mark.parametrize("ipython", [True, False])
+def test_the_command_in_ipython_is_that_of_run(argv, orig_argv, expected, ipython, monkeypatch):
+    """Simulate IPython: its module, which tells whether IPython runs in this process."""
+    shell = SimpleNamespace(get_ipython=lambda: object() if ipython else None)
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", orig_argv)
+    found = this_command("--dataset", "digits", without="--fresh")
+    plain = shlex.join([sys.executable, *orig_argv[1:], "--dataset", "digits"])
+    assert found == (expected if ipython else plain)

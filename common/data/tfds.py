@@ -13,7 +13,7 @@ from pathlib import Path
 from common.data import TITLES
 from common.data.tfds_reader import check_files, check_usable, read
 from common.program.errors import UserError, reason
-from common.program.flags import DATASET
+from common.program.flags import DATASET, is_url
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -37,6 +37,8 @@ def load(name, data_dir=None, image_size=None):
     folder = Path(os.path.expanduser(named or DEFAULT_FOLDER))
     if named and not folder.is_dir():
         source = "--data-dir" if data_dir else "TFDS_DATA_DIR"
+        if is_url(str(named)):
+            raise UserError(f"{source} is {named}, a URL. Give a folder on this machine.")
         raise UserError(
             f"The folder {folder}, given by {source}, does not exist. Correct the path, or create "
             "the folder if data sets should be downloaded to it."

@@ -150,13 +150,20 @@ def path(text):
     problem = "is not a path"
     try:
         text.encode()
-        if text.strip() and "\0" not in text:
+        if is_url(text):
+            problem = "is a URL. Give a folder or file on this machine"
+        elif text.strip() and "\0" not in text:
             return str(Path(text).expanduser())
     except UnicodeError:
         problem = "is not valid UTF-8, which TensorFlow requires of a path. Rename it"
     except RuntimeError:
         problem = "names a user who does not exist"
     raise argparse.ArgumentTypeError(f"{text!a} {problem}")
+
+
+def is_url(text):
+    """Return whether a path is a URL such as gs://bucket/folder. C:/folder is not a URL."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE))
 
 
 # Commands as text -------------------------------------------------------------
@@ -179,14 +186,50 @@ def to_words(flags, default):
 
 
 def command_line(words):
-    """Return words as a command line that can be pasted into this system's shell."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    """Return words as a command line that can be pasted into the user's shell."""
+    shell = _windows_shell() if os.name == "nt" else "sh"
+    if shell in ("powershell", "pwsh"):  # A quoted first word is a text there, without "&"
+        line = " ".join(map(_quote_for_powershell, words))
+        return f"& {line}" if line.startswith("'") else line
+    return shlex.join(words) if shell in ("sh", "bash") else subprocess.list2cmdline(words)
+
+
+def _quote_for_powershell(word):
+    if re.fullmatch(r"[\w.:\\/=+-]+", word):
+        return word
+    inner = re.sub("(['\u2018-\u201b])", r"\1\1", word)  # Typographic quotes end a text, too
+    return f"'{inner}'"
+
+
+def _windows_shell():
+    """Return the name of the shell that started this program on Windows, or cmd if unknown.
+
+    The nearest shell counts, because a shell can start another, and Python can start itself.
+    """
+    with contextlib.suppress(Exception):  # The package may be missing, or a process may have ended
+        import psutil
+
+        for process in psutil.Process().parents():
+            name = process.name().lower().removesuffix(".exe")
+            if name in ("cmd", "powershell", "pwsh", "bash"):
+                return name
+    return "cmd"
 
 
 def this_command(*more, without=None):
     """Return the command line that started this program, with words added or one left out."""
+    if _in_ipython():  # sys.orig_argv started IPython or the kernel of the notebook
+        words = [word for word in sys.argv if word != without] + [*more]
+        return f"%run {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
     words = [word for word in sys.orig_argv[1:] if word != without]
     return command_line([sys.executable, *words, *more])
+
+
+def _in_ipython():
+    """Return whether this program was started by %run, not by a command that names its file."""
+    shell, file = sys.modules.get("IPython"), Path(sys.argv[0]).name
+    named = file in [Path(word).name for word in sys.orig_argv]
+    return bool(shell and shell.get_ipython()) and not named
 
 
 def program_name():
