@@ -11,11 +11,14 @@ import time
 import common.devices.distribute
 import common.devices.workers
 import common.training.run
+from common.devices.workers import meet, read_tf_config
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_runs import Script, folder, shorten
 from support import ROOT, call, losses
+from tensorflow.python.distribute.multi_worker_util import id_in_cluster
 
 FLAGS = ("--dtype", "float64", "--batch-size", 30)
 slow = pytest.mark.slow
@@ -42,9 +45,9 @@ def prepare(text, wait=100):
     os.environ["TF_CONFIG"], common.devices.workers.WAIT = text, wait
 
 
-def start(addresses, out, flags, prepare=prepare, *args):
-    """Start two workers. `flags` has one tuple of flags per worker."""
-    texts = [config(addresses, k) for k in range(2)]
+def start(addresses, out, flags, prepare=prepare, *args, texts=None):
+    """Start two workers. `flags` has one tuple of flags per worker, and `texts` one TF_CONFIG."""
+    texts = texts or [config(addresses, k) for k in range(2)]
     return [
         Script("mmd", out / str(k), *FLAGS, *flags[k], prepare=(prepare, text, *args))
         for k, text in enumerate(texts)
@@ -78,7 +81,10 @@ def test_workers_train_what_one_device_trains_and_resume(addresses, tmp_path, mo
 @FORKS
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_signal_to_any_worker_stops_all_after_the_same_epoch(asked, addresses, tmp_path):
-    both = start(addresses, tmp_path, [("--epochs", 10**6)] * 2)
+    chief, worker = addresses
+    text = config([worker], chief={"0": chief}, ps=["never.started:1"])
+    texts = [text.replace('e": "worker', 'e": "chief'), text]
+    both = start(addresses, tmp_path, [("--epochs", 10**6)] * 2, texts=texts)
     both[0].wait_for("(epoch): 1:")
     both[asked].send(signal.SIGINT)
     assert [each.end()[0] for each in both] == [130, 130]
@@ -133,8 +139,50 @@ def test_no_worker_ends_before_all_know(last, flags, status, addresses, tmp_path
 
 def test_an_empty_tf_config_is_ignored(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", " ")
-    assert common.devices.workers.read_tf_config() == ((), None)
+    assert read_tf_config() == ((), None)
     assert "TF_CONFIG" not in os.environ
+
+
+A, B, C = "a:1", "b:2", "c:3"
+CLUSTERS = [  # a cluster, the task of this process, and the addresses of the workers
+    (None, None, ()),
+    ({}, ("worker", 0), ()),
+    ({"chief": [A]}, ("chief", 0), ()),
+    ({"chief": [A]}, None, ()),
+    ({"chief": [A], "worker": []}, ("chief", "0"), ()),
+    ({"worker": {"0": A}}, ("worker", 0), ()),
+    ({"worker": [A], "ps": [B], "evaluator": [C]}, ("worker", 0), ()),
+    ({"worker": [A, B]}, ("worker", 1), (A, B)),
+    ({"worker": [C], "chief": [A]}, ("worker", 0), (A, C)),
+    ({"worker": {"1": B, "0": A}}, ("worker", 1), (A, B)),
+    ({"worker": ["[::1]:7", "[::1]:8"]}, ("worker", 0), ("[::1]:7", "[::1]:8")),
+    ({"worker": [B], "chief": {"0": A}, "ps": [C]}, ("chief", 0), (A, B)),
+    ({"worker": [A, B], "evaluator": [C]}, ("worker", 0), (A, B)),
+]
+
+
+@pytest.mark.parametrize(("cluster", "task", "workers"), CLUSTERS)
+def test_clusters_of_tensorflow_are_accepted(cluster, task, workers, monkeypatch):
+    content = {"environment": "cloud"} | ({} if cluster is None else {"cluster": cluster})
+    content |= {"task": dict(zip(("type", "index"), task, strict=True))} if task else {}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    address = workers and resolver.cluster_spec().task_address(task[0], int(task[1]))
+    for _ in range(2):  # TF_CONFIG may be read again
+        assert read_tf_config() == (workers, address or None)
+    if workers:
+        assert {*resolver.cluster_spec().jobs} <= {"chief", "worker"}
+        assert resolver.cluster_spec().task_address(task[0], task[1]) == address
+        assert id_in_cluster(resolver.cluster_spec(), *task) == workers.index(address)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_workers_with_ipv6_addresses_meet():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as this:
+        other = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        pair = [f"[::1]:{one.getsockname()[1]}" for one in (this, other)]
+    with other, meet(pair, pair[0]):
+        pass
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a killed process has no status on Windows")
@@ -167,12 +215,20 @@ def test_ctrl_c_does_not_end_the_watchdog():
 
 @pytest.mark.parametrize(("text", "named"), [
     ("{", ""),
-    ("[]", ""),
-    ("{}", "task"),
+    ("7", ""),
     (config(["here:1"], 1), "task"),
-    (config(["here"]), "'here'"),
+    (config([A, B], -1), "task"),
+    (json.dumps({"cluster": {"worker": [A, B]}}), "task"),
+    (json.dumps({"cluster": {"worker": [A]}, "task": {"type": "worker"}}), "task"),
+    (config([A, "here"]), "'here'"),
     (config([7]), ""),
-    (config(["here:99999"]), "'here:99999'"),
+    (config(["here:99999", A]), "'here:99999'"),
+    (config([C], chief=[A, B]), "chief"),
+    (config({"0": A, "2": B}), "'worker'"),
+    (config({"1": A}, 1), "'worker'"),
+    (config([A], master=[B]), "'master'"),
+    (config([A, B], ps=[C]).replace('e": "worker', 'e": "ps'), "'ps'"),
+    (config([A]).replace('e": "worker', 'e": "evaluator'), "'evaluator'"),
     ("[" * 100_000, ""),
     (config(["here:1", "here:1"]), "own address"),
     (config(["here:1", "there:1", "where:1"]), "--batch-size"),

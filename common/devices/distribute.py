@@ -74,7 +74,9 @@ def _multi_worker(n, workers, this):
         with meet(workers, this):
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"TensorFlow cannot connect the workers: {reason(error)}.") from error
+        problem = f"TensorFlow cannot connect the workers: {reason(error)}."
+        advice = "Start all workers again, each in a new process of Python."
+        raise UserError(f"{problem} {advice}") from error
 
 
 def _refuse_different_flags(args):

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 WAIT = 60  # Workers wait this many seconds for each other
+WORKERS, OTHERS = ("chief", "worker"), ("ps", "evaluator")  # jobs of TensorFlow
 EXAMPLE = dict(cluster=dict(worker=["HOST:PORT", "OTHER:PORT"]), task=dict(type="worker", index=0))
 WATCHDOG = """
 import os, signal, sys, threading
@@ -32,25 +33,55 @@ os._exit(0)
 def read_tf_config():
     """Return the addresses HOST:PORT of all workers, and that of this process, from TF_CONFIG.
 
-    The first address is the chief's. If the environment variable is not set, return an empty tuple
-    and None. Raises UserError if it is invalid.
+    The first address is the chief's. Without TF_CONFIG, or if its cluster has no other worker,
+    return an empty tuple and None. Raises UserError if TF_CONFIG is invalid.
     """
     if not os.environ.get("TF_CONFIG", "").strip():
         os.environ.pop("TF_CONFIG", None)  # TensorFlow cannot parse an empty TF_CONFIG
         return (), None
     try:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-        cluster = resolver.cluster_spec().as_dict()
-        this = cluster[resolver.task_type][resolver.task_id]
-        workers = (*cluster.get("chief", []), *cluster.get("worker", []))
-        if this not in workers:
-            raise ValueError("the task must be a chief or a worker")
-        if len(set(map(_split, workers))) < len(workers):
+        cluster, task = resolver.cluster_spec().as_dict(), (resolver.task_type, resolver.task_id)
+        workers = _workers(cluster, task)
+        if len(workers) < 2:  # A process without other workers needs no addresses
+            return (), None
+        if len(set(map(_split, workers.values()))) < len(workers):
             raise ValueError("each worker must have its own address")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        what = "the task is not in the cluster" if isinstance(error, LookupError) else reason(error)
-        raise UserError(f"TF_CONFIG is invalid: {what}.\nExample: {json.dumps(EXAMPLE)}") from None
-    return workers, this
+        problem = f"TF_CONFIG is invalid: {reason(error)}."
+        raise UserError(f"{problem}\nExample: {json.dumps(EXAMPLE)}") from None
+    # TensorFlow, which reads TF_CONFIG again, would wait for parameter servers
+    cluster = {job: tasks for job, tasks in cluster.items() if tasks and job in WORKERS}
+    config = json.loads(os.environ["TF_CONFIG"]) | {"cluster": cluster}
+    os.environ["TF_CONFIG"] = json.dumps(config)
+    return tuple(workers.values()), workers[task]
+
+
+def _workers(cluster, task):
+    """Return a dict from the tasks (job, index) that train, the chief's first, to addresses.
+
+    Raises ValueError if TensorFlow cannot train with this cluster, and UserError if the task of
+    this process is not to train.
+    """
+    workers = {}
+    for job in WORKERS:
+        tasks = cluster.get(job) or []
+        if not isinstance(tasks, list):  # TensorFlow leaves out missing tasks
+            raise ValueError(f"the indices of the job {job!r} must be 0, 1, 2 and so on")
+        workers |= {(job, index): address for index, address in enumerate(tasks)}
+    if task[0] in OTHERS and cluster:
+        raise UserError(
+            f"The task of this process in TF_CONFIG is {task[0]!r}, but only the tasks 'chief' and "
+            "'worker' train. Start the script only for those tasks."
+        )
+    if others := cluster.keys() - {*WORKERS, *OTHERS}:
+        raise ValueError(f"the job {min(others)!r} is unknown")
+    if ("chief", 1) in workers:
+        raise ValueError("the cluster has more than one chief")
+    alone = task == (None, None) and len(workers) == sum(map(len, cluster.values())) == 1
+    if cluster and task not in workers and not alone:
+        raise ValueError("the task is not in the cluster")
+    return workers
 
 
 @contextlib.contextmanager
@@ -61,8 +92,10 @@ def meet(workers, this):
     connects, a separate process ends this one after `WAIT` seconds. Raises UserError if a worker
     does not start in time, or if the address of this worker is in use.
     """
+    host, port = _split(this)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        here = socket.create_server(("", _split(this)[1]))
+        here = socket.create_server(("", port), family=family)
     except OSError as error:
         raise UserError(
             f"This worker cannot listen at {this}, its address in TF_CONFIG: {error.strerror}. "
@@ -96,7 +129,7 @@ def _split(worker):
     host, _, port = worker.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise ValueError(f"{worker!r} is not HOST:PORT")
-    return host, int(port)
+    return host.strip("[]"), int(port)  # An IPv6 address is in brackets
 
 
 def is_alone():
