@@ -4,6 +4,8 @@ import errno
 import io
 import shlex
 import shutil
+import subprocess
+import sys
 
 from common.load import load_run, read_run
 from common.program.errors import UserError
@@ -12,7 +14,7 @@ from common.training.run import Run
 import numpy as np
 import pytest
 from small_runs import folder
-from support import SCRIPTS, both, cut, edit_config, edit_json
+from support import ROOT, SCRIPTS, both, cut, edit_config, edit_json, environment
 
 
 @pytest.fixture
@@ -104,6 +106,31 @@ def test_an_error_names_a_folder_without_a_run(run):
     error_of(run, str(run / "settings.json"), "missing")
     shutil.rmtree(run)
     error_of(run, str(run))
+
+
+KERAS = """
+import importlib, sys
+module, folder = sys.argv[1:]
+importlib.import_module(module)
+import keras, numpy as np
+encoder, decoder = (keras.models.load_model(f"{folder}/{k}.keras") for k in ("encoder", "decoder"))
+outputs, sigmoid = encoder(np.full((3, 28, 28, 1), 0.5, "float32")), keras.ops.sigmoid
+mean, last = (outputs[0], sigmoid) if module == "eager_cvae" else (outputs, lambda images: images)
+np.savez(f"{folder}/found", mean=mean, images=last(decoder(mean)))
+"""
+
+
+@pytest.mark.slow
+@both
+def test_keras_alone_loads_the_models_after_an_import_of_the_script(model, copied):
+    """Load the models in a new process, as outputs/README.md says."""
+    place = copied(model, done=True)
+    command = [sys.executable, "-c", KERAS, SCRIPTS[model].__name__, place]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment(), timeout=120)
+    run, found = load_run(place), np.load(place / "found.npz")
+    mean = run.encode(np.full((3, 28, 28, 1), 0.5))
+    np.testing.assert_allclose(found["mean"], mean, atol=1e-5)
+    np.testing.assert_allclose(found["images"], run.decode(mean), atol=1e-5)
 
 
 @both
