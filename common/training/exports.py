@@ -38,19 +38,19 @@ class Exports:
         models = {"decoder": self.run.decoder, "prior": self.run.prior, "encoder": self.run.encoder}
         models = {folder / f"{k}.keras": m for k, m in models.items() if hasattr(m, "save")}
         if "trained_epochs" not in self.run.settings:
-            with self._going_on("damaged models"):
+            with self._warning_of("damaged models"):
                 for file in models:  # They belong to a damaged checkpoint
                     delete(file)
         ended = self.run.settings.get("trained_epochs") == epoch
         if losses:
-            with self._going_on("losses"):
+            with self._warning_of("losses"):
                 self._write_losses(losses)
         if epoch % self.args.plot_every == 0 or ended:
             self._write_figures(epoch, mean)
         if self.args.tensorboard:
-            with self._going_on("tensorboard"):
+            with self._warning_of("tensorboard"):
                 self._write_events(losses)
-        with self._going_on("settings and models"):
+        with self._warning_of("settings and models"):
             self._write_settings(models if ended else {})
 
     def exported_epoch(self):
@@ -59,7 +59,7 @@ class Exports:
             return read_json(self.run.folder / "settings.json").get("trained_epochs")
 
     @contextlib.contextmanager
-    def _going_on(self, name):
+    def _warning_of(self, name):
         """Warn of an OSError in the block, once until a later block of this name succeeds."""
         try:
             yield
@@ -100,7 +100,7 @@ class Exports:
         for kind, figure in figures.items():
             self._figures[run_folder.figure(run.folder, run.model, kind, epoch)] = figure
         for path, figure in list(self._figures.items()):
-            with self._going_on(path):
+            with self._warning_of(path):
                 with replacing(path) as file:
                     save_figure(figure, file)
                 del self._figures[path]
