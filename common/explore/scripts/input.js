@@ -44,6 +44,9 @@ function listen(panel) {
   }, { passive: false });
   listenToClicks(panel, pixelsOf, () => isDragged);
   plot.addEventListener("keydown", (event) => press(panel, event));
+  plot.addEventListener("focus", () => { // the browser itself would only scroll to the plot
+    if (plot.matches(":focus-visible")) panel.stage.scrollIntoView({ block: "nearest" });
+  });
 }
 
 /** Set an end of the morphing after a click, and reset the view after a double click. */

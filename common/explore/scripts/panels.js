@@ -36,9 +36,10 @@ function buildPlot(panel, heading) {
     make("figure", {}, panel.decoded, panel.decodedCaption),
     make("figure", {}, panel.testImage, panel.testCaption),
     make("figure", {}, panel.reconstruction, make("figcaption", { textContent: "its reconstruction" })));
-  const note = makeNote(panel.about + planeNote(panel.dim));
+  panel.stage = make("div", { className: "stage" }, panel.plot, decoded);
+  const head = make("header", {}, heading, makeNote(panel.about));
   const sliders = panel.spread.map((sd, k) => makeSlider(panel, sd, k));
-  const parts = [heading, note, panel.plot, decoded, ...sliders];
+  const parts = [head, panel.stage, makeNote(planeNote(panel.dim)), ...sliders];
   find("panels").append(make("article", { className: "panel" }, ...parts));
 }
 
@@ -46,10 +47,10 @@ function buildPlot(panel, heading) {
 function planeNote(dim) {
   if (dim === 2) return "";
   if (dim === 1) {
-    return ". The plot shows one latent dimension, from left to right. The height of a point has " +
+    return "The plot shows one latent dimension, from left to right. The height of a point has " +
       "no meaning. It only separates the classes.";
   }
-  return `. The plot shows the first two principal components of ${dim} latent dimensions. The ` +
+  return `The plot shows the first two principal components of ${dim} latent dimensions. The ` +
     "decoded place lies in this plane, unless you move the sliders below.";
 }
 
