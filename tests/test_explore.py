@@ -92,7 +92,8 @@ def test_a_page_has_all_data_and_loads_nothing(digits, capsys):
     assert snapshot(digits).keys() - before.keys() == {file.relative_to(digits)}
     text = file.read_text(encoding="utf-8")
     assert "default-src 'none'; " in text
-    assert not re.search("https?:", text)
+    links = re.findall(r'<a href="https://[^"]*" rel="noreferrer">', text)
+    assert len(re.findall("https?:", text)) == len(links) == 1
     content, data = json.loads(in_page(file)["data"]), few_digits()
     (of_data,) = content["datasets"]
     assert [one["name"] for one in of_data["classes"]] == list(data.class_names)

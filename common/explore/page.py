@@ -33,6 +33,20 @@ SCRIPTS = "elements state latent canvas plot view input morphing draws panels le
 MOST_BYTES = 4_200_000  # The picture of all test images has about this size at most
 WEBP_SIDE = 16_383  # The WebP format allows this many pixels per side
 SLIDERS = 8  # The page has at most this many principal components beyond those of the plane
+# Runs with the same model, the same data set and the same values of these flags have one objective
+OBJECTIVE = "alpha", "batch_size", "beta", "cross_entropy", "kernel", "lambda", "vamp_prior"
+LOSSES = {
+    "logpx_z_total": "log p(x|z), minus the sigmoid cross entropy. Nats per batch, or nats per "
+    "image with --beta or --alpha.",
+    "logpz_total": "Log density of the latent vector under the prior. Nats per image.",
+    "logqz_x_total": "Log density of the latent vector under the Gaussian of the encoder. Nats per "
+    "image. logqz_x minus logpz estimates the KL divergence.",
+    "loss_nll_total": "Mean squared error per pixel, for intensities in [0, 1]. With "
+    "--cross-entropy: mean cross entropy in nats per pixel.",
+    "loss_mmd_total": "Squared maximum mean discrepancy between the latent codes of a batch and as "
+    "many draws from the prior, without its weight.",
+    "total": "The loss that the training minimises.",
+}
 
 
 def to_html(content):
@@ -133,6 +147,7 @@ def of_run(run, data, numbers):
         "spread": [float(max(sd, 1e-6)) for sd in spread],
         "mixture": mixture and {name: encode(value) for name, value in mixture.items()},
         "decoder": {name: layer(getattr(run.decoder, name)) for name in layers},
+        "objective": objective(run),
         "tables": tables(run),
     }, ends
 
@@ -144,17 +159,42 @@ def layer(keras_layer):
     return {"kernel": encode(kernel), "bias": encode(keras_layer.bias)}
 
 
+def objective(run):
+    """Return a text that is the same for all runs whose losses can be compared."""
+    flags = {name: run.flags.get(name) for name in OBJECTIVE}
+    return json.dumps([run.model, images_of(run), flags], default=str)
+
+
 def tables(run):
-    """Return the tables of a run's flags, last losses and metrics, as dicts with rows of text."""
+    """Return the tables of a run's flags, last losses and metrics, as dicts with rows of text.
+
+    A table also has the arrow and the meaning of each name. The arrow shows the better direction.
+    """
     # The user may share the page, so it does not contain the paths of folders
     flags = [
         [f"--{dashed(name)}", Path(value).name if name == "images" else str(value)]
         for name, value in given(run.flags).items()
         if name not in ("output_dir", "data_dir")
     ]
-    found = ("Flags", flags, {}), ("Losses of the last epoch", losses(run), {})
+    found = ("Flags", flags, {}), ("Losses of the last epoch", losses(run), LOSSES)
     found += (("Metrics", *measured(run)),)
-    return [{"title": t, "rows": rows, "meanings": about} for t, rows, about in found if rows]
+    return [
+        {
+            "title": title,
+            "rows": rows,
+            "about": {
+                name: {"arrow": arrow(name), "meaning": text} for name, text in meanings.items()
+            },
+        }
+        for title, rows, meanings in found
+        if rows
+    ]
+
+
+def arrow(name):
+    """Return an arrow in the better direction of a metric, or to its target, or ""."""
+    better = METRICS[name].better if name in METRICS else None
+    return {"higher": "↑", "lower": "↓", None: ""}.get(better, f"→ {better}")
 
 
 def losses(run):

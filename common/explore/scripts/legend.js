@@ -1,4 +1,4 @@
-// The legends: one per data set, with buttons that show and hide the classes.
+// The legends: one per data set, with buttons that show and hide the classes, and the help on marks.
 
 /** Add the legend of a data set. Its buttons show and hide the classes. */
 function buildLegend(data) {
@@ -46,4 +46,13 @@ function showClasses(data, labels, isShown) {
     [panel.stale, panel.nearest] = [true, undefined];
   }
   update();
+}
+
+/** Remove the help on marks of the prior that no plot of this page contains. */
+function removeHelpOnMissingMarks() {
+  const markOf = ({ mixture, dim }) => (mixture ? "means" : dim === 1 ? "lines" : "circles");
+  const marks = new Set(panels.map(markOf));
+  for (const help of document.querySelectorAll("[data-mark]")) {
+    if (!marks.has(help.dataset.mark)) help.remove();
+  }
 }

@@ -47,6 +47,7 @@ function connectControls() {
 }
 
 datasets.forEach(buildLegend);
+removeHelpOnMissingMarks();
 panels.forEach(buildPanel);
 buildTable();
 setFirstEnds();

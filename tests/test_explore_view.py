@@ -1,0 +1,95 @@
+"""Tests of what the explorer's page shows in one view, with a mouse and with a keyboard."""
+
+from common.explore import page as pages
+
+import pytest
+from test_explore import chromium, content, file, open_page, opened, page, plot, runs
+
+SIZES = [(1366, 650), (1400, 900), (1920, 1080), (390, 844)]
+
+
+def boxes(page, i):
+    """Return the boxes of a panel's plot and of its three images and captions."""
+    panel = page.locator(".panel").nth(i)
+    return [one.bounding_box() for one in panel.locator(".plot, figure > *").all()]
+
+
+def assert_visible(boxes, size):
+    for box in boxes:
+        assert min(box["width"], box["height"]) > 10
+        assert box["x"] >= 0 and box["y"] >= 0  # noqa: PT018
+        assert box["x"] + box["width"] <= size[0]
+        assert box["y"] + box["height"] <= size[1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_plot_and_its_decoded_images_are_visible_together(page, size):
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    page.locator("#save").focus()  # below all panels
+    for i in (4, 1):  # upwards: the browser alone would show the plot but not its images
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        plot(page, i).focus()
+        page.keyboard.press("ArrowRight")
+        assert_visible(boxes(page, i), size)
+    page.evaluate("scrollTo(0, 0)")
+    plot(page, 0).focus()
+    page.keyboard.press("Tab")  # downwards
+    assert page.evaluate("document.activeElement === explorer.panels[1].plot")
+    assert_visible(boxes(page, 1), size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_two_runs_are_visible_without_scrolling(chromium, runs, tmp_path, size):
+    file, viewport = tmp_path / "two.html", dict(zip(("width", "height"), size, strict=True))
+    file.write_bytes(pages.to_html(pages.content(runs[:2])))
+    with open_page(chromium, file, viewport=viewport) as page:
+        for i in (0, 1) if size[0] > 400 else (0,):
+            assert_visible(boxes(page, i), size)
+
+
+def test_help_is_hidden_and_names_only_marks_of_the_page(chromium, page, runs, tmp_path):
+    text = page.locator("#help p").nth(1)
+    assert text.is_hidden()
+    page.locator("#help summary").click()
+    assert all(mark in text.inner_text() for mark in ("Circles", "Vertical lines", "VampPrior"))
+    page.locator("#help summary").click()
+    assert page.locator("#space ~ .help kbd").all_inner_texts() == ["+", "\u2212", "0"]
+    file = tmp_path / "two.html"
+    file.write_bytes(pages.to_html(pages.content(runs[:2])))
+    with open_page(chromium, file) as other:
+        text = other.locator("#help").text_content()
+        assert "Circles" in text
+        assert not any(mark in text for mark in ("Vertical lines", "VampPrior"))
+
+
+def test_metrics_have_arrows_and_definitions_and_losses_are_compared_only_if_comparable(
+    chromium, runs, tmp_path, content
+):
+    found = [pages.objective(run) for run in runs[:2]]
+    assert found[0] != found[1]
+    tables = [
+        {"title": "Losses of the last epoch", "rows": [["total", "7"]], "about": {}},
+        {"title": "Metrics", "rows": [["precision", "0.5"]], "about": {
+            "precision": {"arrow": pages.arrow("precision"), "meaning": "Share of <b> images."}}},
+    ]  # fmt: skip
+    for objectives, is_comparable in ((found, False), (found[:1] * 2, True)):
+        panels = [
+            {**panel, "objective": one, "tables": tables}
+            for panel, one in zip(content["runs"][:2], objectives, strict=True)
+        ]
+        file = tmp_path / "tables.html"
+        file.write_bytes(pages.to_html({**content, "runs": panels}))
+        with open_page(chromium, file) as page:
+            table = page.locator("#tables table")
+            assert table.locator("caption").count() == 1
+            assert ("Not comparable" in table.inner_text()) == (not is_comparable)
+            assert table.locator("summary").inner_text() == "precision ↑"
+            meaning = table.get_by_text("Share of <b> images.")
+            assert meaning.is_hidden()
+            table.locator("summary").click()
+            assert meaning.is_visible()
+
+
+def test_arrows_point_in_the_better_direction():
+    arrows = map(pages.arrow, ("precision", "mean squared error", "edges kept", "classes", "total"))
+    assert [*arrows] == ["↑", "↓", "→ 1", "↑", ""]
