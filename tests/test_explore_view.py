@@ -1,9 +1,28 @@
 """Tests of what the explorer's page shows in one view, with a mouse and with a keyboard."""
 
+import re
+
 from common.explore import page as pages
 
+import numpy as np
 import pytest
-from test_explore import chromium, content, file, open_page, opened, page, plot, runs
+from test_explore import (
+    caption_of,
+    choose_ends,
+    chromium,
+    content,
+    file,
+    open_page,
+    opened,
+    page,
+    pixels,
+    plot,
+    point_at,
+    position,
+    runs,
+    state,
+    wait_until,
+)  # fmt: skip
 
 SIZES = [(1366, 650), (1400, 900), (1920, 1080), (390, 844)]
 
@@ -93,3 +112,42 @@ def test_metrics_have_arrows_and_definitions_and_losses_are_compared_only_if_com
 def test_arrows_point_in_the_better_direction():
     arrows = map(pages.arrow, ("precision", "mean squared error", "edges kept", "classes", "total"))
     assert [*arrows] == ["↑", "↓", "→ 1", "↑", ""]
+
+
+def test_images_far_from_all_test_images_are_opaque_and_have_a_distance(page, runs):
+    page.evaluate("explorer.panels[0].view.half *= 1.5")  # makes room around the points
+    point_at(page, 0, 0.02, 0.02)
+    opacities = page.locator("figure canvas").evaluate_all(
+        "all => all.map((one) => getComputedStyle(one).opacity)"
+    )
+    assert set(opacities) == {"1"}
+    codes = runs[0].encode(runs[0].data().test_images)
+    distance = float(re.search(r"\(([\d.]+) away\)", caption_of(page, 0))[1])
+    assert distance == pytest.approx(np.hypot(*(codes - position(page)).T).min(), abs=0.006)
+
+
+def test_images_are_never_blank_while_playing(page):
+    """In every frame of the animation, each image has content."""
+    choose_ends(page)
+    page.evaluate("""() => {
+      globalThis.blank = globalThis.frames_seen = 0;
+      globalThis.nearest = new Set();
+      const probe = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+      const opaque = (canvas) => {
+        probe.clearRect(0, 0, 1, 1);
+        probe.drawImage(canvas, 0, 0, 1, 1);
+        return probe.getImageData(0, 0, 1, 1).data[3] === 255;
+      };
+      (function sample() {
+        const { testImage, reconstruction, decoded, nearest } = explorer.panels[0];
+        globalThis.blank += [testImage, reconstruction, decoded].some((one) => !opaque(one));
+        globalThis.nearest.add(nearest);
+        if (++globalThis.frames_seen < 1e4) requestAnimationFrame(sample);
+      })();
+    }""")
+    page.locator("#play").click()
+    wait_until(page, lambda: page.evaluate("nearest.size") >= 4)
+    page.get_by_role("button", name="Pause").click()
+    seen, blank = page.evaluate("[frames_seen, blank, frames_seen = 1e4]")[:2]
+    assert seen > 5
+    assert blank == 0

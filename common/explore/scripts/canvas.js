@@ -18,7 +18,7 @@ function paint(canvas, image, [height, width, channels], left = 0, top = 0) {
 async function paintTest(canvas, data, image, isWanted) {
   const [height, width] = data.shape;
   const left = (image % data.columns) * width, top = Math.floor(image / data.columns) * height;
-  await data.sprite.decode();
+  await data.ready;
   if (!isWanted()) return;
   const context = canvas.getContext("2d");
   context.drawImage(data.sprite, left, top, width, height, 0, 0, width, height);

@@ -23,10 +23,11 @@ function floats(base64) {
 function unpackDataset(packed) {
   const sprite = new Image();
   sprite.src = packed.sprite;
+  const ready = sprite.decode();
   const labels = new Uint16Array(packed.size);
   packed.classes.forEach(({ first, count }, i) => labels.fill(i, first, first + count));
   const numbers = new Uint32Array(bytes(packed.numbers).buffer); // positions in the test set
-  return { ...packed, sprite, labels, numbers, hidden: new Set() };
+  return { ...packed, sprite, ready, labels, numbers, hidden: new Set() };
 }
 
 /** Return the panel of a run: its latent vectors, its view and its decoder. */

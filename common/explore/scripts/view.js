@@ -42,28 +42,27 @@ function update() {
 
 /** Show the test image whose point is nearest to a place, and its reconstruction. */
 function showNearest(panel, place) {
-  const { data, testImage, reconstruction } = panel, canvases = [testImage, reconstruction];
-  const image = nearestImage(panel, place);
+  const { data, testImage, reconstruction } = panel, image = nearestImage(panel, place);
   if (image !== panel.nearest) {
     panel.nearest = image;
-    for (const canvas of canvases) {
-      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
-    }
-    if (image !== null) {
-      const isWanted = () => panel.nearest === image;
-      paintTest(testImage, data, image, isWanted);
+    if (image === null) {
+      for (const canvas of [testImage, reconstruction]) {
+        canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+      }
+    } else {
+      paintTest(testImage, data, image, () => panel.nearest === image);
+      // While the cursor moves, `nearest` changes before the decoder is ready. The reconstruction
+      // of the last decoded image therefore stays until the next one is decoded.
       panel.decode("nearest", meanOf(panel, image), (pixels) => {
-        if (isWanted()) paint(reconstruction, pixels, data.shape);
+        if (panel.nearest !== null) paint(reconstruction, pixels, data.shape);
       });
     }
   }
   const distance = image === null ? 0 : distanceTo(panel, place, image);
-  const isFar = distance * unitOf(panel) > 30; // pixels
-  const note = isFar ? ` (${rounded(panel, distance)} away)` : "";
+  const note = ` (${rounded(panel, distance)} away)`;
   const name = data.classes.length && image !== null ? data.classes[data.labels[image]].name : null;
   panel.testCaption.textContent = image === null ? "all classes are hidden" :
     `test image ${data.numbers[image]}${note}${name === null ? "" : `: ${name}`}`;
-  for (const canvas of canvases) canvas.classList.toggle("far", isFar);
 }
 
 /** Return the distance of a test image. With one latent dimension, the height has no meaning. */
