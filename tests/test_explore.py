@@ -424,7 +424,7 @@ def test_panels_zoom_and_move_together_and_alone(page):
     page.mouse.move(box["x"] + 150, box["y"] + 80, steps=5)
     page.mouse.up()
     moved, still = view(page, 0), view(page, 1)
-    unit = (box["width"] - 2) / 2 / moved[2]
+    unit = state(page, "panels[0].size.width") / 2 / moved[2]
     np.testing.assert_allclose((moved - still)[:2] * unit, (-50, -20), atol=0.01)
     end = state(page, "ends.image[0].image")
     plot(page, 0).dblclick()

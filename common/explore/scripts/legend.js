@@ -1,4 +1,4 @@
-// The legends: one per data set, with buttons that show and hide the classes, and the help on marks.
+// The legends, one per data set, with buttons that show and hide classes. The help on marks.
 
 /** Add the legend of a data set. Its buttons show and hide the classes. */
 function buildLegend(data) {

@@ -35,11 +35,14 @@ function buildPlot(panel, heading) {
   const decoded = make("div", { className: "decoded" },
     make("figure", {}, panel.decoded, panel.decodedCaption),
     make("figure", {}, panel.testImage, panel.testCaption),
-    make("figure", {}, panel.reconstruction, make("figcaption", { textContent: "its reconstruction" })));
+    make("figure", {}, panel.reconstruction,
+      make("figcaption", { textContent: "reconstruction" })));
   panel.stage = make("div", { className: "stage" }, panel.plot, decoded);
   const head = make("header", {}, heading, makeNote(panel.about));
   const sliders = panel.spread.map((sd, k) => makeSlider(panel, sd, k));
-  const parts = [head, panel.stage, makeNote(planeNote(panel.dim)), ...sliders];
+  panel.namesNote = makeNote();
+  const notes = [panel.namesNote, makeNote(planeNote(panel.dim))];
+  const parts = [head, panel.stage, ...notes, ...sliders];
   find("panels").append(make("article", { className: "panel" }, ...parts));
 }
 

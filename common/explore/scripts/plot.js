@@ -1,5 +1,7 @@
 // Drawing the plot of a panel: a canvas with the points, and above it a canvas with what moves.
 
+const BADGE = 9; // pixels, the radius of the badges A and B
+
 // The plot of a panel ----------------------------------------------------------
 
 /** Return the number of pixels per unit of the latent space. */
@@ -19,7 +21,7 @@ function toPlace(panel, left, top) {
   return { x: view.x + (left - width / 2) / unit, y: view.y - (top - height / 2) / unit };
 }
 
-/** Draw the grid, the prior, the points, and the names of up to 20 classes. */
+/** Draw the grid, the prior and the points, and find places for the names of the classes. */
 function drawPoints(panel) {
   const { width, height } = panel.size, context = cleared(panel.pointsCanvas, width, height);
   drawTicks(panel, context);
@@ -31,7 +33,8 @@ function drawPoints(panel) {
   const groups = classes.length ? classes : [{ color: color("accent"), first: 0, count: size }];
   const visible = groups.map((group, label) =>
     hidden.has(label) ? { lefts: [], tops: [] } : drawClass(panel, context, group, label, r));
-  if (classes.length && classes.length <= 20) nameClasses(context, classes, visible);
+  const hasNames = classes.length && classes.length <= MOST_NAMES;
+  panel.namePlaces = hasNames ? placesOfNames(panel, visible) : [];
 }
 
 /** Draw the points of a class, and return the pixels of those within the plot. */
@@ -49,29 +52,6 @@ function drawClass(panel, context, { color, first, count }, label, r) {
   }
   context.fill();
   return { lefts, tops };
-}
-
-/** Write the name of each class at, or near, the median of its visible points, if there is room. */
-function nameClasses(context, classes, visible) {
-  const median = (values) => Float64Array.from(values).sort()[values.length >> 1], placed = [];
-  Object.assign(context, {
-    textAlign: "center", textBaseline: "middle", lineWidth: 4, lineJoin: "round",
-    font: "600 12px system-ui, sans-serif", strokeStyle: color("paper"), fillStyle: color("ink"),
-  });
-  classes.forEach(({ name }, label) => {
-    const { lefts, tops } = visible[label];
-    if (lefts.length < 3) return;
-    const text = name.length > 18 ? `${name.slice(0, 17)}…` : name;
-    const half = context.measureText(text).width / 2 + 2;
-    const left = median(lefts), middle = median(tops);
-    const isFree = (top) => placed.every((other) =>
-      Math.abs(other.top - top) > 14 || Math.abs(other.left - left) > other.half + half);
-    const top = [0, -15, 15, -30, 30].map((step) => middle + step).find(isFree);
-    if (top === undefined) return;
-    placed.push({ left, top, half });
-    context.strokeText(text, left, top);
-    context.fillText(text, left, top);
-  });
 }
 
 /** Draw a grid at round numbers, the numbers, and the labels of the axes. */
@@ -96,9 +76,9 @@ function drawTicks(panel, context) {
     }
   }
   context.textAlign = "right";
-  context.fillText(panel.labels[0], width - 5, height - 20);
+  context.fillText(panel.labels[0], width - 5, height - 20, width - 10);
   context.textAlign = "left";
-  context.fillText(panel.labels[1], 40, 14);
+  context.fillText(panel.labels[1], 40, 14, width - 45);
 }
 
 function strokeLine(context, from, to) {
@@ -140,12 +120,13 @@ function drawMixture(panel, context) {
 
 // What moves -------------------------------------------------------------------
 
-/** Draw the draws from the prior, the line from A to B, the nearest test image and the cursor. */
+/** Draw the draws from the prior, the line from A to B, the names, and what the cursor shows. */
 function drawOverlay(panel) {
   const { width, height } = panel.size, context = cleared(panel.overlay, width, height);
   if (find("showDraws").checked) drawAsterisks(panel, context);
   const both = endsOf(panel);
   if (both) drawLine(context, ...both.map((end) => toScreen(panel, end)));
+  drawNames(panel, context);
   [0, 1].forEach((k) => {
     const end = endOf(panel, k);
     if (end) drawBadge(context, "AB"[k], ...toScreen(panel, end));
@@ -176,7 +157,7 @@ function drawLine(context, from, to) {
 
 function drawBadge(context, letter, left, top) {
   context.beginPath();
-  context.arc(left, top, 9, 0, 7);
+  context.arc(left, top, BADGE, 0, 7);
   context.fillStyle = color("ink");
   context.fill();
   const centred = { textAlign: "center", textBaseline: "middle" };
