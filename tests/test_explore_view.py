@@ -2,10 +2,12 @@
 
 import re
 
+from common import plotting
 from common.explore import page as pages
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from test_explore import (
     caption_of,
     choose_ends,
@@ -151,3 +153,57 @@ def test_images_are_never_blank_while_playing(page):
     seen, blank = page.evaluate("[frames_seen, blank, frames_seen = 1e4]")[:2]
     assert seen > 5
     assert blank == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_marks_have_a_contrast_of_3_to_1_with_the_page(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    colors = [*map(to_hex, plotting.class_colors([*map(str, range(30))]).values())]
+    colors += [*map(to_hex, plotting.class_colors([*map(str, range(10))]).values())]
+    for color in colors:
+        shown = page.evaluate("readable", color)
+        assert contrast(*(re.findall(r"\d+", one)[:3] for one in (shown, back))) >= 3
+    page.emulate_media(color_scheme="light")
+
+
+def contrast(*colors):
+    """Return the contrast of two colours (red, green, blue), as WCAG 2 defines it."""
+    values = np.array(colors, float) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_icons_of_the_legend_have_the_colours_of_the_points(page):
+    js = """() => explorer.panels[0].data.buttons.map((button) => {
+      const probe = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+      probe.drawImage(button.firstElementChild, 9, 9, 1, 1, 0, 0, 1, 1);
+      return [...probe.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+    })"""
+    light = page.evaluate(js)
+    for label, found in enumerate(light):
+        shown = page.evaluate(f"readable(explorer.panels[0].data.classes[{label}].color)")
+        assert [*map(int, re.findall(r"\d+", shown))] == found
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, lambda: page.evaluate(js) != light)
+    page.emulate_media(color_scheme="light")
+
+
+def test_with_reduced_motion_the_animation_shows_still_images(page):
+    choose_ends(page)
+    page.emulate_media(reduced_motion="reduce")
+    page.locator("#along").fill("0")
+    page.evaluate("""() => {
+      globalThis.places = new Set();
+      (function sample() {
+        globalThis.places.add(explorer.cursor.along);
+        if (globalThis.places.size < 3) requestAnimationFrame(sample);
+      })();
+    }""")
+    page.locator("#play").click()
+    wait_until(page, lambda: page.evaluate("places.size") >= 3)
+    page.get_by_role("button", name="Pause").click()
+    page.emulate_media(reduced_motion="no-preference")
+    shown = 16 * np.array(page.evaluate("[...places]"))
+    np.testing.assert_array_equal(shown, np.round(shown))

@@ -44,6 +44,26 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+/** Return the relative luminance, from 0 to 1, of a colour (red, green, blue) from 0 to 255. */
+function luminance(rgb) {
+  const linear = rgb.map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+}
+
+/** Return a colour #rrggbb, made darker or lighter until its contrast with the paper is 3 : 1. */
+function readable(hex) {
+  const parse = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
+  const back = luminance(parse(color("paper"))), end = back > 0.5 ? 0 : 255;
+  const contrast = (rgb) => {
+    const [dark, light] = [luminance(rgb), back].sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  let rgb = parse(hex);
+  while (contrast(rgb) < 3) rgb = rgb.map((value) => Math.round(value + 0.04 * (end - value)));
+  return `rgb(${rgb.join(", ")})`;
+}
+
 /** Add a closed line through points to the path. */
 function trace(context, [x, y], ...others) {
   context.moveTo(x, y);

@@ -20,17 +20,32 @@ function buildLegend(data) {
 }
 
 function makeClassButton(data, { name, color, count }, label) {
-  const icon = make("canvas"), context = cleared(icon, 18, 18);
+  const icon = make("canvas");
   icon.setAttribute("aria-hidden", "true");
-  context.fillStyle = color;
-  context.beginPath();
-  addShape(context, label, 9, 9, 5.5);
-  context.fill();
+  drawIcon(icon, color, label);
   const number = make("span", { className: "count", textContent: count.toLocaleString("en") });
   const text = make("span", { textContent: name });
   const button = make("button", { type: "button" }, icon, text, number);
   button.addEventListener("click", () => showClasses(data, [label], data.hidden.has(label)));
   return button;
+}
+
+function drawIcon(icon, color, label) {
+  const context = cleared(icon, 18, 18);
+  context.fillStyle = readable(color);
+  context.beginPath();
+  addShape(context, label, 9, 9, 5.5);
+  context.fill();
+}
+
+/** Draw the icons and the plots again, because the colour of the page has changed. */
+function redrawColors() {
+  for (const { buttons, classes } of datasets) {
+    buttons.forEach((button, label) =>
+      drawIcon(button.firstElementChild, classes[label].color, label));
+  }
+  for (const panel of panels) panel.stale = true;
+  requestDrawing();
 }
 
 function updateButtons(data) {

@@ -40,10 +40,7 @@ function connectControls() {
   const mark = () => (find("showDraws").checked = true);
   find("newDraws").addEventListener("click", mark, { once: true });
   on("showDraws", "change", requestDrawing);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    for (const panel of panels) panel.stale = true;
-    requestDrawing();
-  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawColors);
 }
 
 datasets.forEach(buildLegend);

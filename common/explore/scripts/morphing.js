@@ -88,14 +88,23 @@ function alongAt({ strip, data }, share) {
 
 let playing = null; // the requested frame of the animation, or null
 
-/** Move the cursor from A to B and back in six seconds, repeatedly. */
+/**
+ * Move the cursor from A to B and back in six seconds, repeatedly.
+ *
+ * If the user prefers reduced motion, show one image of the strip per second instead.
+ */
 function play() {
-  const started = performance.now() - 3000 * (find("along").value % 1);
+  const last = stripLength() - 1;
+  const isReduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const duration = isReduced ? 1000 * last : 3000; // milliseconds from A to B
+  const started = performance.now() - duration * (find("along").value % 1);
   find("play").textContent = "Pause";
   function step(now) {
-    const phase = (Math.max(0, now - started) / 3000) % 2;
+    const phase = (Math.max(0, now - started) / duration) % 2;
+    const along = phase > 1 ? 2 - phase : phase;
+    const shown = isReduced ? Math.round(along * last) / last : along;
     playing = requestAnimationFrame(step);
-    setAlong(phase > 1 ? 2 - phase : phase);
+    if (shown !== cursor.along) setAlong(shown);
   }
   playing = requestAnimationFrame(step);
 }

@@ -41,7 +41,7 @@ function drawPoints(panel) {
 function drawClass(panel, context, { color, first, count }, label, r) {
   const { width, height } = panel.size, lefts = [], tops = [];
   const unit = unitOf(panel), [left0, top0] = toScreen(panel, { x: 0, y: 0 });
-  context.fillStyle = color;
+  context.fillStyle = readable(color);
   context.beginPath();
   for (let i = first; i < first + count; i++) {
     const left = left0 + unit * panel.points[2 * i], top = top0 - unit * panel.points[2 * i + 1];
