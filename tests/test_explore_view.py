@@ -1,5 +1,7 @@
 """Tests of what the explorer's page shows in one view, with a mouse and with a keyboard."""
 
+import base64
+import io
 import re
 
 from common import plotting
@@ -8,6 +10,7 @@ from common.explore import page as pages
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from PIL import Image
 from test_explore import (
     caption_of,
     choose_ends,
@@ -207,3 +210,43 @@ def test_with_reduced_motion_the_animation_shows_still_images(page):
     page.emulate_media(reduced_motion="no-preference")
     shown = 16 * np.array(page.evaluate("[...places]"))
     np.testing.assert_array_equal(shown, np.round(shown))
+
+
+def test_a_print_in_dark_mode_is_light_and_complete(page):
+    light = pixels(page, 0, "pointsCanvas")
+    page.emulate_media(color_scheme="dark")
+    wait_until(page, lambda: not np.array_equal(pixels(page, 0, "pointsCanvas"), light))
+    page.evaluate("""() => {
+      const details = document.createElement("details");
+      document.getElementById("tables").append(details);
+      globalThis.printed = {};
+      const { prototype } = CanvasRenderingContext2D, { clearRect } = prototype;
+      let isCleared = false; // in a print, clearing a canvas also clears what is below it
+      prototype.clearRect = function (...box) {
+        isCleared ||= this.canvas === explorer.panels[0].overlay;
+        clearRect.apply(this, box);
+      };
+      addEventListener("beforeprint", () => {
+        const url = explorer.panels[0].pointsCanvas.toDataURL();
+        globalThis.printed = { url, isCleared, open: details.open };
+        prototype.clearRect = clearRect;
+      });
+    }""")
+    dark = pixels(page, 0, "pointsCanvas")
+    assert page.pdf()[:4] == b"%PDF"
+    found = page.evaluate("printed")
+    with Image.open(io.BytesIO(base64.b64decode(found["url"].split(",")[1]))) as image:
+        printed = np.array(image)
+    ink = printed[..., 3] == 255
+    assert printed[ink][:, :3].min() < 60  # the circles are black
+    assert found["open"]
+    assert not found["isCleared"]
+    wait_until(page, lambda: np.array_equal(pixels(page, 0, "pointsCanvas"), dark))
+    assert not page.evaluate("document.querySelector('#tables details').open")
+    page.evaluate("document.querySelector('#tables details').remove()")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for selector in (".stage", ".draws", ".strip"):
+        js = "all => all.map((one) => getComputedStyle(one).breakInside)"
+        assert set(page.locator(selector).evaluate_all(js)) == {"avoid"}
+    page.emulate_media(media="screen")

@@ -28,11 +28,10 @@ async function paintTest(canvas, data, image, isWanted) {
 function cleared(canvas, width, height) {
   const scale = devicePixelRatio || 1, context = canvas.getContext("2d");
   const [across, down] = [Math.round(width * scale), Math.round(height * scale)];
-  if (canvas.width !== across || canvas.height !== down) {
-    [canvas.width, canvas.height] = [across, down];
-  }
+  const isNew = canvas.width !== across || canvas.height !== down;
+  if (isNew) [canvas.width, canvas.height] = [across, down];
   context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.clearRect(0, 0, width, height);
+  if (!isNew) context.clearRect(0, 0, width, height);
   return Object.assign(context, {
     font: "12px system-ui, sans-serif", textAlign: "left", textBaseline: "alphabetic",
     lineJoin: "miter",

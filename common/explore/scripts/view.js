@@ -13,18 +13,23 @@ function written(panel, { x, y }) {
   return `(${coordinates.map((value) => rounded(panel, value)).join(", ")})`;
 }
 
-/** Redraw in the next frame: the points of the plots that are stale, and what moves. */
+/** Redraw in the next frame. */
 function requestDrawing() {
   if (isFrameRequested) return;
   isFrameRequested = true;
   requestAnimationFrame(() => {
     isFrameRequested = false;
-    for (const panel of panels) {
-      if (panel.stale) drawPoints(panel);
-      panel.stale = false;
-      drawOverlay(panel);
-    }
+    draw();
   });
+}
+
+/** Draw the points of the plots that are stale, and what moves. */
+function draw() {
+  for (const panel of panels) {
+    if (panel.stale) drawPoints(panel);
+    panel.stale = false;
+    drawOverlay(panel);
+  }
 }
 
 /** Decode the place of the cursor in all panels, and show the nearest test images. */
