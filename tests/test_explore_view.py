@@ -57,8 +57,9 @@ def test_a_plot_and_its_decoded_images_are_visible_together(page, size):
         assert_visible(boxes(page, i), size)
     page.evaluate("scrollTo(0, 0)")
     plot(page, 0).focus()
-    page.keyboard.press("Tab")  # downwards
-    assert page.evaluate("document.activeElement === explorer.panels[1].plot")
+    is_reached = "document.activeElement === explorer.panels[1].plot"
+    tabs = (page.keyboard.press("Tab") for _ in range(9))  # downwards
+    assert any(page.evaluate(is_reached) for _ in tabs)
     assert_visible(boxes(page, 1), size)
 
 
