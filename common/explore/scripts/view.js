@@ -64,7 +64,7 @@ function showNearest(panel, place) {
     }
   }
   const distance = image === null ? 0 : distanceTo(panel, place, image);
-  const note = ` (${rounded(panel, distance)} away)`;
+  const away = rounded(panel, distance), note = Number(away) ? ` (${away} away)` : "";
   const name = data.classes.length && image !== null ? data.classes[data.labels[image]].name : null;
   panel.testCaption.textContent = image === null ? "all classes are hidden" :
     `test image ${data.numbers[image]}${note}${name === null ? "" : `: ${name}`}`;
