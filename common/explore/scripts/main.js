@@ -4,7 +4,7 @@
 function setFirstEnds() {
   const data = datasets[0], filled = data.classes.filter(({ count }) => count);
   const withoutClasses = [0, Math.min(1, data.size - 1)];
-  const pair = filled.length > 1 ? [filled[0].first, filled.at(-1).first] : withoutClasses;
+  const pair = filled.length > 1 ? [filled[0].first, filled[filled.length - 1].first] : withoutClasses;
   const panel = panels.find((one) => one.data === data);
   ends.image = pair.map((image) => ({ image, data }));
   ends.place = pair.map((image) => placeEnd(pointOf(panel, image)));
