@@ -626,7 +626,7 @@ def test_a_browser_without_workers_shows_an_error(chromium, file):
     page = chromium.new_page()
     page.add_init_script("Worker = class { constructor() { throw new Error('no workers'); } };")
     page.goto(file.as_uri())
-    assert "no workers" in page.locator("#error").text_content()
+    assert "no workers" in page.locator("#error").inner_text()
     page.close()
 
 

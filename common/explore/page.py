@@ -52,7 +52,8 @@ LOSSES = {
 
 def to_html(content):
     """Return the page with this content, as bytes."""
-    parts = {"style": read("style.css"), "decoder": read("scripts/decoder.js")}
+    parts = {"style": read("style.css") + read("controls.css")}
+    parts["decoder"] = read("scripts/decoder.js")
     parts["script"] = "\n".join(read(f"scripts/{name}.js") for name in SCRIPTS.split())
     # The content security policy of the page allows only a style and a script with these hashes
     for name in ("style", "script"):

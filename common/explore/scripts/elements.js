@@ -26,6 +26,10 @@ function makePicture(label) {
   return canvas;
 }
 
+// Browsers may show the page before its scripts run. The sections are hidden until then, so that
+// visitors do not see them move when elements are added above them.
+document.querySelector("main").hidden = false;
+
 // When the page is built, `explorer` exists. After that, browsers also report harmless errors.
 addEventListener("error", ({ message }) => {
   const text = `This browser cannot show the page: ${message}. Try a newer browser.`;

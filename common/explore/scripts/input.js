@@ -66,6 +66,7 @@ function listenToClicks(panel, pixelsOf, wasDragged) {
 
 /** Move the view with a pointer, and zoom if there is a second one. */
 function drag(panel, pointers, id, now) {
+  startDrag();
   const last = pointers.get(id);
   const [other] = [...pointers].filter(([one]) => one !== id).map(([, pixels]) => pixels);
   const unit = unitOf(panel) * (other ? 2 : 1), { x, y, half } = panel.view;

@@ -26,10 +26,39 @@ function requestDrawing() {
 /** Draw the points of the plots that are stale, and what moves. */
 function draw() {
   for (const panel of panels) {
-    if (panel.stale) drawPoints(panel);
-    panel.stale = false;
+    if (panel.stale && isDragging()) moveDrawing(panel);
+    else if (panel.stale) redraw(panel);
     drawOverlay(panel);
   }
+}
+
+function redraw(panel) {
+  drawPoints(panel);
+  Object.assign(panel, { stale: false, drawnView: panel.view });
+  panel.pointsCanvas.style.transform = "";
+}
+
+/** Shift and scale the last drawing of the points to the view, which is faster than drawing. */
+function moveDrawing(panel) {
+  const { pointsCanvas, view, drawnView } = panel, unit = unitOf(panel);
+  const right = (drawnView.x - view.x) * unit, down = (view.y - drawnView.y) * unit;
+  const scale = drawnView.half / view.half;
+  pointsCanvas.style.transform = `translate(${right}px, ${down}px) scale(${scale})`;
+}
+
+let dragTimer = null; // it ends a drag when the view has not moved for some time
+
+function isDragging() {
+  return dragTimer !== null;
+}
+
+/** Move the last drawings instead of drawing, until the views are at rest. */
+function startDrag() {
+  clearTimeout(dragTimer);
+  dragTimer = setTimeout(() => {
+    dragTimer = null;
+    requestDrawing();
+  }, 150);
 }
 
 /** Decode the place of the cursor in all panels, and show the nearest test images. */
