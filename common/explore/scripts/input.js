@@ -1,7 +1,10 @@
 // Mouse, touch and keyboard on a plot.
 //
 // A mouse moves the cursor when it hovers, moves the view when it drags, and zooms with its wheel.
-// One finger moves the cursor. Two fingers move the view and zoom.
+// A finger sets the cursor with a tap, and moves it when it starts to move sideways. Other movements
+// of one finger scroll the page. Two fingers move the view and zoom.
+
+const SIDEWAYS = 10; // pixels
 
 let scrolledAt = -Infinity; // time of the last scrolling of the page
 addEventListener("scroll", () => (scrolledAt = performance.now()), { passive: true });
@@ -19,8 +22,6 @@ function listen(panel) {
     if (!pointers.size) isDragged = false;
     pointers.set(event.pointerId, pixelsOf(event));
     plot.setPointerCapture(event.pointerId);
-    const isFirstTouch = event.pointerType !== "mouse" && pointers.size === 1;
-    if (isFirstTouch) moveCursor(toPlace(panel, ...pixelsOf(event)));
   });
   plot.addEventListener("pointermove", (event) => {
     const now = pixelsOf(event), last = pointers.get(event.pointerId);
@@ -31,8 +32,16 @@ function listen(panel) {
       pointers.set(event.pointerId, now);
     }
     const hovers = !last && playing === null; // hovering does not stop the animation
-    if (!drags && (last || hovers)) moveCursor(toPlace(panel, ...now));
+    const swipes = last && !drags && !isDragged && Math.abs(now[0] - last[0]) > SIDEWAYS;
+    if (hovers || swipes) moveCursor(toPlace(panel, ...now));
   });
+  plot.addEventListener("pointerup", (event) => {
+    const isTouch = event.pointerType !== "mouse" && pointers.size === 1;
+    if (isTouch && !isDragged) moveCursor(toPlace(panel, ...pixelsOf(event)));
+  });
+  plot.addEventListener("touchmove", (event) => { // otherwise two fingers could scroll the page
+    if (event.touches.length > 1) event.preventDefault();
+  }, { passive: false });
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     plot.addEventListener(name, (event) => pointers.delete(event.pointerId));
   }

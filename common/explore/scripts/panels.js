@@ -15,6 +15,7 @@ function buildPanel(panel) {
     requestDrawing();
   }).observe(panel.plot);
   measure();
+  buildZoomButtons(panel);
   listen(panel);
 }
 
