@@ -501,7 +501,7 @@ def test_morphing_between_images_and_between_places(page, runs):
     with page.expect_download() as download:
         page.locator("#save").click()
     with Image.open(download.value.path()) as image:
-        assert image.size == (2 * (33 * 28 + 32 * 2), 3 * (32 + 2 * 28))
+        assert image.size == (4 * (33 * 28 + 32 * 2), 3 * (2 * 30 + 4 * 28))
     page.locator("[name=kind][value=place]").check()
     point_at(page, 0, 0.35, 0.35, click=True)
     a, b = (position(page, f"ends.place[{k}]") for k in (0, 1))

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_explore import (  # noqa: F401 - fixtures
+    choose_ends,
     chromium,
     content,
     file,
     open_page,
     opened,
     page,
+    pixels,
     plot,
     point_at,
     position,
@@ -83,3 +86,43 @@ def test_buttons_zoom_and_return_home(page):
     assert view(page, 0)[2] == pytest.approx(home[2] / 2)
     assert position(page) == chosen  # the pointer on the buttons does not decode
     assert state(page, "ends.next") == 0
+
+
+def test_strips_on_a_phone_scroll_together_and_have_large_images(phone):
+    strips = phone.locator("#strips")
+    strips.scroll_into_view_if_needed()
+    boxes = [box.bounding_box() for box in phone.locator(".film").all()]
+    assert all(box["width"] / 17 > 44 for box in boxes)
+    strips.evaluate("element => element.scrollBy(150, 0)")
+    after = [box.bounding_box() for box in phone.locator(".film").all()]
+    assert [one["x"] - two["x"] for one, two in zip(boxes, after, strict=True)] == [150] * 5
+    assert phone.locator(".strip h3").first.bounding_box()["x"] == boxes[0]["x"]
+    assert phone.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_saved_strips_have_large_images_and_say_what_they_show(page, runs):
+    page.locator("#frames").fill("9")
+    numbers = choose_ends(page)
+    settle(page)
+    page.evaluate("""() => {
+      globalThis.texts = [];
+      const original = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+        if (this.canvas.width > 1000) texts.push(text);
+        original.call(this, text, ...place);
+      };
+      globalThis.restore = () => { CanvasRenderingContext2D.prototype.fillText = original; };
+    }""")
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    page.evaluate("restore()")
+    with Image.open(download.value.path()) as image:
+        saved = np.array(image)[..., :3] / 255
+    strip = pixels(page, 0, "strip").repeat(4, 0).repeat(4, 1)  # 28 pixels become 112
+    for left in (0, 8 * 120):  # the first and the last image
+        np.testing.assert_allclose(saved[60:172, left:][:, :112], strip[:, left:][:, :112])
+    text = page.evaluate("texts.slice(0, 2).join(' ')")
+    for part in (f"A: test image {numbers[0]}", f"B: test image {numbers[1]}"):
+        assert part in text
+    for part in (state(page, "panels[0].title"), "dots", f"seed {runs[0].flags['seed']}"):
+        assert part in text

@@ -1,4 +1,4 @@
-// The morphing: strips of images on the straight line from A to B, the animation and the PNG file.
+// The morphing: strips of images on the straight line from A to B, and the animation.
 
 // Ends -------------------------------------------------------------------------
 
@@ -42,6 +42,7 @@ function stripLength() {
 /** Decode the images of all strips, and show each one when it is ready. */
 function decodeStrips() {
   const n = stripLength();
+  find("strips").style.setProperty("--images", n);
   for (const panel of panels) {
     const { shape } = panel.data, [height, width] = shape, { strip } = panel;
     const across = n * width + (n - 1) * GUTTER, isPossible = endsOf(panel) !== null;
@@ -84,7 +85,7 @@ function alongAt({ strip, data }, share) {
   return Math.min(last, Math.max(0, Math.floor((share * strip.width) / step))) / last;
 }
 
-// Animation and file -----------------------------------------------------------
+// Animation --------------------------------------------------------------------
 
 let playing = null; // the requested frame of the animation, or null
 
@@ -114,33 +115,4 @@ function pause() {
   cancelAnimationFrame(playing);
   playing = null;
   find("play").textContent = "Play";
-}
-
-/** Download all strips, with their titles, as one PNG file. */
-function saveStrips() {
-  const heading = 32; // pixels
-  const strips = panels.filter(endsOf).map(({ strip, title, data }) => {
-    const scale = Math.max(1, Math.round(64 / data.shape[1]));
-    return { strip, title, width: scale * strip.width, height: scale * strip.height };
-  });
-  const canvas = make("canvas"), context = canvas.getContext("2d");
-  canvas.width = Math.max(...strips.map(({ width }) => width));
-  canvas.height = strips.reduce((sum, { height }) => sum + heading + height, 0);
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  Object.assign(context, {
-    fillStyle: "#000", font: "16px sans-serif", textBaseline: "middle",
-    imageSmoothingEnabled: false,
-  });
-  let top = 0;
-  for (const { strip, title, width, height } of strips) {
-    context.fillText(title, 4, top + heading / 2);
-    context.drawImage(strip, 0, top + heading, width, height);
-    top += heading + height;
-  }
-  canvas.toBlob((blob) => {
-    const link = make("a", { href: URL.createObjectURL(blob), download: "morphing.png" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  });
 }
