@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from test_explore import (  # noqa: F401 - fixtures
+from test_explore import (
     chromium,
     content,
     file,
@@ -18,8 +18,6 @@ from test_explore import (  # noqa: F401 - fixtures
     view,
     wait_until,
 )
-
-# ruff: noqa: F811
 
 SIZES = [(1366, 650), (1400, 900), (1920, 1080), (390, 844)]
 OBSERVE = """globalThis.shift = 0;
@@ -50,13 +48,14 @@ def test_dragging_moves_the_drawing_and_draws_once_at_the_end(page):
       setTimeout = (action, ms) => timeout(action, 20 * ms);
       globalThis.restore = () => { [drawPoints, setTimeout] = [original, timeout]; };
     }""")
+    plot(page, 0).scroll_into_view_if_needed()
     before, box = view(page, 0), plot(page, 0).bounding_box()
     left, top = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(left, top)
     page.mouse.down()
     page.mouse.move(left + 40, top - 30, steps=10)
-    page.evaluate("new Promise(requestAnimationFrame)")
     style = "explorer.panels[{}].pointsCanvas.style.transform"
+    wait_until(page, lambda: page.evaluate(style.format(4)).startswith("translate(40"))
     for i in range(5):  # all plots move together
         numbers = re.findall(r"-?[\d.]+", page.evaluate(style.format(i)))
         assert np.array(numbers, float) == pytest.approx([40, -30, 1], abs=1), i

@@ -29,8 +29,8 @@ from sklearn.decomposition import PCA
 
 MARK = b'<meta name="generator" content="common.explore">'  # Every page contains this tag
 # The page contains these scripts in this order. decoder.js is separate, because workers run it
-SCRIPTS = "elements state latent canvas plot names view buttons input morphing save draws panels"
-SCRIPTS += " legend table print main"
+SCRIPTS = "elements state latent canvas plot names view buttons hover input morphing save draws"
+SCRIPTS += " panels legend table print finder address main"
 MOST_BYTES = 4_200_000  # The picture of all test images has about this size at most
 WEBP_SIDE = 16_383  # The WebP format allows this many pixels per side
 SLIDERS = 8  # The page has at most this many principal components beyond those of the plane

@@ -60,16 +60,14 @@ function listen(panel) {
 
 /** Set an end of the morphing after a click, and reset the view after a double click. */
 function listenToClicks(panel, pixelsOf, wasDragged) {
-  let before = null; // the ends before the last click
+  let hasChosen = false; // whether the last click set an end
   panel.plot.addEventListener("click", (event) => {
     if (event.detail > 1) return;
-    before = wasDragged() ? null : { ...ends, image: [...ends.image], place: [...ends.place] };
-    if (before) chooseEnd(panel, toPlace(panel, ...pixelsOf(event)));
+    hasChosen = !wasDragged() && chooseEnd(panel, toPlace(panel, ...pixelsOf(event)));
   });
   panel.plot.addEventListener("dblclick", () => {
-    if (before) Object.assign(ends, before); // undo its first click
+    if (hasChosen) undoEnd(); // undo its first click
     resetViews(panel);
-    endsChanged();
   });
 }
 

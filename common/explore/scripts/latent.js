@@ -63,14 +63,31 @@ function between(panel, along) {
   return a ? a.z.map((value, i) => value + along * (b.z[i] - value)) : null;
 }
 
+/** Return the test image that the cursor is on, or null if the panel does not show this image. */
+function cursorImage({ data }) {
+  const isShown = cursor.image?.data === data && !data.hidden.has(data.labels[cursor.image.image]);
+  return isShown ? cursor.image.image : null;
+}
+
+/** Return the latent vector that a panel decodes. */
+function vectorOf(panel) {
+  const image = cursorImage(panel);
+  if (image !== null) return meanOf(panel, image);
+  if (cursor.draw !== null) return panel.drawVectors[cursor.draw];
+  return (cursor.along !== null && between(panel, cursor.along)) || lift(panel, cursor.x, cursor.y);
+}
+
 /** Return the place that a panel decodes. */
 function placeOf(panel) {
+  const image = cursorImage(panel);
+  if (image !== null) return pointOf(panel, image);
+  if (cursor.draw !== null) return panel.draws[cursor.draw];
   const [a, b] = (cursor.along !== null && endsOf(panel)) || [];
   if (!a) return cursor;
   return { x: a.x + cursor.along * (b.x - a.x), y: a.y + cursor.along * (b.y - a.y) };
 }
 
-/** Return a draw from N(0, 1). */
-function gaussian() {
-  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+/** Return a draw from N(0, 1), computed from two random numbers from 0 to 1. */
+function gaussian(random = Math.random) {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }

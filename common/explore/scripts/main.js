@@ -35,7 +35,8 @@ function connectControls() {
   });
   on("play", "click", () => (playing === null ? play() : pause()));
   on("save", "click", saveStrips);
-  on("newDraws", "click", drawFromPriors);
+  on("undo", "click", undoEnd);
+  on("newDraws", "click", () => drawFromPriors(drawsSeed + 1));
   // The first click also marks the draws on the plots, so that the user finds this option
   const mark = () => (find("showDraws").checked = true);
   find("newDraws").addEventListener("click", mark, { once: true });
@@ -50,7 +51,9 @@ buildTable();
 setFirstEnds();
 connectControls();
 endsChanged();
-drawFromPriors();
+drawFromPriors(0);
+buildFinder();
+startAddress();
 
 // An interface for the tests and for the console of the browser. explorer.decode(0, [1, -0.5])
 // returns a promise of an image of the first panel. explorer.timed(0, 9) returns a promise of the
@@ -65,7 +68,7 @@ const explorer = {
     const milliseconds = [];
     for (let k = 0; k < times; k++) {
       const started = performance.now();
-      await explorer.decode(index, Array.from({ length: panels[index].dim }, gaussian));
+      await explorer.decode(index, Array.from({ length: panels[index].dim }, () => gaussian()));
       milliseconds.push(performance.now() - started);
     }
     return milliseconds;

@@ -2,13 +2,26 @@
 
 // Ends -------------------------------------------------------------------------
 
-/** Set the next end, A or B, to a place or to its nearest test image. */
+const earlierEnds = []; // the ends before each choice, for undoing
+
+/** Set the next end, A or B, to a place or to its nearest test image. Return whether it is set. */
 function chooseEnd(panel, place) {
   const image = nearestImage(panel, place), k = ends.next;
-  if (ends.kind === "image" && image === null) return;
+  if (ends.kind === "image" && image === null) return false;
+  earlierEnds.push({ ...ends, image: [...ends.image], place: [...ends.place] });
   ends[ends.kind][k] = ends.kind === "image" ? { image, data: panel.data } : placeEnd(place);
   ends.next = 1 - k;
   find("status").textContent = endText(k);
+  endsChanged();
+  return true;
+}
+
+/** Undo the last choice of an end. */
+function undoEnd() {
+  Object.assign(ends, earlierEnds.pop());
+  for (const radio of document.querySelectorAll("[name=kind]")) {
+    radio.checked = radio.value === ends.kind;
+  }
   endsChanged();
 }
 
@@ -28,6 +41,7 @@ function endsChanged() {
   });
   const isPossible = panels.some(endsOf);
   for (const id of ["along", "play", "save"]) find(id).disabled = !isPossible;
+  find("undo").disabled = !earlierEnds.length;
   decodeStrips();
   setAlong(isPossible ? cursor.along : null);
 }
@@ -63,6 +77,7 @@ function decodeStrips() {
 /** Move the cursor to a share, from 0 to 1, of the line from A to B, or (null) off the line. */
 function setAlong(along) {
   cursor.along = along;
+  if (along !== null) Object.assign(cursor, { image: null, draw: null });
   if (along === null) pause();
   else find("along").value = along;
   const text = along === null ? "–" : `${Math.round(100 * along)} %`;

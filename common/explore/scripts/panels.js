@@ -16,6 +16,7 @@ function buildPanel(panel) {
   }).observe(panel.plot);
   measure();
   buildZoomButtons(panel);
+  buildHover(panel);
   listen(panel);
 }
 
@@ -63,10 +64,11 @@ function makeSlider(panel, sd, k) {
   const value = make("output", { textContent: "0.00" });
   const range = { type: "range", min: -3 * sd, max: 3 * sd, step: sd / 50, value: 0 };
   const slider = make("input", range);
+  panel.sliders.push(slider);
   slider.addEventListener("input", () => {
     panel.offsets[k] = Number(slider.value);
     value.textContent = panel.offsets[k].toFixed(2);
-    setAlong(null);
+    moveCursor(cursor);
   });
   const text = `principal component ${k + 3}`;
   return make("label", { className: "range component" }, text, slider, value);
@@ -90,6 +92,7 @@ function buildDraws(panel, heading) {
   panel.drawn = makePicture(`${DRAWS} decoded draws from the prior, ${title}`);
   panel.drawn.width = sideOf(width, DRAWS_PER_ROW);
   panel.drawn.height = sideOf(height, DRAWS / DRAWS_PER_ROW);
+  panel.drawn.addEventListener("click", (event) => findDraw(panel, event));
   const prior = mixture ? `VampPrior of ${mixture.mean.length / dim} Gaussians` : "N(0, I)";
   const parts = [heading, makeNote(prior), panel.drawn];
   find("draws").append(make("article", { className: "panel draws" }, ...parts));

@@ -4,9 +4,10 @@ const page = JSON.parse(find("data").textContent);
 const datasets = page.datasets.map(unpackDataset);
 const panels = page.runs.map(unpackRun); // a panel shows one run
 
-// The decoded place. All panels share x and y. If `along` is a number, each panel decodes the place
-// at this share, from 0 to 1, of its own line from A to B instead.
-const cursor = { x: 0, y: 0, along: null };
+// The decoded place. All panels share x and y. Instead of this place, each panel decodes its own
+// latent vector of a test image { image, data } or of a draw from the prior (its index), or its own
+// place at a share, from 0 to 1, of the line from A to B.
+const cursor = { x: 0, y: 0, image: null, draw: null, along: null };
 
 // The ends A and B of the morphing, as images and as places, and the end that a click sets next.
 const ends = { kind: "image", next: 0, image: [null, null], place: [null, null] };
@@ -42,9 +43,11 @@ function unpackRun(packed, index) {
     dim: packed.latentDim,
     points: packed.points ? floats(packed.points) : means,
     view: { ...page.home }, // the middle and half the side of the visible square
+    sliders: [],
     offsets: packed.spread.map(() => 0), // along the principal components after the second
     decode: makeDecoder(packed.decoder, data.shape),
     draws: [], // places of the draws from the prior
+    drawVectors: [],
     nearest: undefined, // the test image nearest to the cursor; null if all classes are hidden
     stale: true, // whether the points must be drawn again
   };

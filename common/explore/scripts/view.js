@@ -15,6 +15,7 @@ function written(panel, { x, y }) {
 
 /** Redraw in the next frame. */
 function requestDrawing() {
+  addressChanged();
   if (isFrameRequested) return;
   isFrameRequested = true;
   requestAnimationFrame(() => {
@@ -64,9 +65,7 @@ function startDrag() {
 /** Decode the place of the cursor in all panels, and show the nearest test images. */
 function update() {
   for (const panel of panels) {
-    const z = (cursor.along !== null && between(panel, cursor.along)) ||
-      lift(panel, cursor.x, cursor.y);
-    panel.decode("cursor", z, (image) => paint(panel.decoded, image, panel.data.shape));
+    panel.decode("cursor", vectorOf(panel), (image) => paint(panel.decoded, image, panel.data.shape));
     const place = placeOf(panel);
     panel.decodedCaption.textContent = `decoded at ${written(panel, place)}`;
     showNearest(panel, place);
@@ -76,7 +75,8 @@ function update() {
 
 /** Show the test image whose point is nearest to a place, and its reconstruction. */
 function showNearest(panel, place) {
-  const { data, testImage, reconstruction } = panel, image = nearestImage(panel, place);
+  const { data, testImage, reconstruction } = panel;
+  const image = cursorImage(panel) ?? nearestImage(panel, place);
   if (image !== panel.nearest) {
     panel.nearest = image;
     if (image === null) {
@@ -105,17 +105,32 @@ function distanceTo(panel, { x, y }, image) {
   return panel.dim === 1 ? Math.abs(point.x - x) : Math.hypot(point.x - x, point.y - y);
 }
 
-/** Move the cursor off the line from A to B, to a place. */
-function moveCursor(place) {
-  Object.assign(cursor, bounded(place));
+/** Move the cursor to a place. If `own` names an image or a draw, each panel decodes its own vector. */
+function moveCursor(place, own = {}) {
+  Object.assign(cursor, bounded(place), { image: null, draw: null }, own);
   setAlong(null);
+}
+
+/** Change the views if they hide a place that is decoded. */
+function revealCursor() {
+  const isHidden = (panel) => {
+    const [left, top] = toScreen(panel, placeOf(panel)), { width, height } = panel.size;
+    return left < 0 || top < 0 || left > width || top > height;
+  };
+  if (panels.some(isHidden)) resetViews(...panels);
+  panels.filter(isHidden).forEach(follow);
 }
 
 /** Return the place within four times the home view that is nearest to a place. */
 function bounded({ x, y }) {
-  const { home } = page, reach = 4 * home.half;
-  const within = (value, middle) => Math.min(middle + reach, Math.max(middle - reach, value));
-  return { x: within(x, home.x), y: within(y, home.y) };
+  const within = (value, [least, most]) => Math.min(most, Math.max(least, value));
+  return { x: within(x, limitsOf("x")), y: within(y, limitsOf("y")) };
+}
+
+/** Return the least and the largest coordinate of the cursor on an axis. */
+function limitsOf(axis) {
+  const reach = 4 * page.home.half;
+  return [page.home[axis] - reach, page.home[axis] + reach];
 }
 
 /** Set the view of a panel, within limits, or of all panels if they move together. */
@@ -143,7 +158,7 @@ function zoom(panel, factor, left, top) {
 
 /** Shift the view so that the cursor is visible. */
 function follow(panel) {
-  const [left, top] = toScreen(panel, cursor), { width, height } = panel.size, edge = 20;
+  const [left, top] = toScreen(panel, placeOf(panel)), { width, height } = panel.size, edge = 20;
   const beyond = (at, length) => Math.min(0, at - edge) + Math.max(0, at - length + edge);
   const [dx, dy] = [beyond(left, width), beyond(top, height)];
   const { x, y, half } = panel.view, unit = unitOf(panel);
