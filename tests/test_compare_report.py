@@ -1,19 +1,23 @@
 """The tables and the summary of a comparison, and its README's list of metrics."""
 
+import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 from common.compare import __main__ as compare
 from common.compare.evaluate import Result
 from common.compare.records import METRICS, definitions
-from common.compare.report import changes, difference, remarks, summarize, summary, tables
+from common.compare.report import changes, remarks, summarize, summary, tables, to_json
 
 import numpy as np
+from scipy import stats
 from support import ROOT
 
 
 def column(*values, of="t"):
-    return [Result(SimpleNamespace(title=of), one) for one in values]
+    run = SimpleNamespace(title=of, folder=Path("run"), dataset=of, flags={})
+    return [Result(run, one) for one in values]
 
 
 def cells(table):
@@ -45,37 +49,51 @@ def test_more_than_three_columns_have_letters(monkeypatch):
         assert heads == ([[*top, "untrained"]] if n == 3 else [[*top], ["untrained"]])
 
 
-def test_changes_are_larger_than_the_spread():
+def test_the_table_of_changes_has_significant_differences_and_their_intervals():
     first = [{"sure": v, "classes": v, "silhouette": v, "ELBO": -5.0} for v in (0.1, 0.2, 0.3)]
-    shifts = {"sure": 0.31, "classes": 0.29, "silhouette": math.inf}  # the limit is 3 * 0.1
+    shifts = {"sure": 0.7, "classes": 0.2, "silhouette": math.inf}
     then = [{name: one[name] + shift for name, shift in shifts.items()} for one in first]
     columns = {"A: x": column(*first), "B: y": column(*then), "C: z": column(*first)}
+    half = stats.t.ppf(0.975, 4) * math.sqrt(2 * 0.01 / 3)  # Both variances are 0.01
+    ends = [f"{0.7 + sign * half:+.3f}" for sign in (-1, 1)]
     found = cells(tables(columns, {}).split("\n\n")[1])
     assert found[0] == ["", "A to B", "B to C"]
-    assert found[2:] == [["sure", "+0.310", "-0.310"]]
-    columns["B: y"].pop()
-    assert changes(columns) == {}
+    (row,) = found[2:]
+    assert row[:2] == ["sure", f"+0.700 [{', '.join(ends)}]"]
+    kept = json.loads(to_json(columns, {}, {}, compare.get_args([])))["differences"]
+    kept = {(one["from"], one["to"], one["metric"]): one for one in kept}
+    assert len(kept) == 7  # sure and classes for each two columns, silhouette for A and C
+    one = kept["A: x", "B: y", "sure"]
+    assert one["significant"]
+    np.testing.assert_allclose([one["low"], one["high"]], [0.7 - half, 0.7 + half])
+    assert not kept["A: x", "B: y", "classes"]["significant"]
+    for name in ("A: x", "C: z"):
+        columns[name] = columns[name][:1]
+    assert changes(columns, {}) == {}
+    assert "one run" in remarks(columns, {}, {})
     several = {"A": column(*first), "B": column(*then, of="u"), "C": column(*first)}
-    assert changes(several) == {}
+    assert changes(several, {}) == {}
 
 
-def test_chance_makes_a_difference_in_two_rows_of_a_hundred():
-    draws = np.random.default_rng(0).normal(scale=1e4, size=(20_000, 2, 3))
-    runs = [[column(*({"classes": v} for v in values)) for values in pair] for pair in draws]
-    found = [draws[i] for i, (a, b) in enumerate(runs) if difference("classes", a, b)]
-    assert 0.018 < len(found) / len(draws) < 0.025
-    assert all(a.min() > b.max() or b.min() > a.max() for a, b in found)
+def test_rows_that_are_left_out_are_not_tested():
+    columns = {title: column({"sure": v}, {"sure": v + 0.01}) for title, v in (("A", 0), ("B", 9))}
+    assert changes(columns, {})
+    assert not changes(columns, {"real images": column({"sure": 0.8})})
 
 
-def test_the_summary_names_differences_beyond_the_spread():
-    columns = {
-        "A": column({"sure": 0.2, "classes": 2.0, "silhouette": 0.1, "edges kept": 0.3}),
-        "B": column(*({"sure": v, "classes": v, "silhouette": 0.11} for v in (0.2, 7.2))),
+def test_the_summary_names_significant_differences_and_those_of_single_runs():
+    both = {
+        "A": [{"sure": v, "classes": v, "silhouette": 0.1 + v / 1e4} for v in (0.2, 0.3)],
+        "B": [{"sure": v, "classes": v, "silhouette": 0.2 + v / 1e4} for v in (0.2, 7.2)],
     }
+    columns = {title: column(*runs) for title, runs in both.items()}
     (line,) = summary(columns, {}).splitlines()
-    for word in ("silhouette", "0.100 (A)", "0.110 (B)"):
+    for word in ("silhouette", "0.100 (A)", "0.200 (B)"):
         assert word in line
-    columns["B"][0].values["sure"] = columns["B"][1].values["sure"] = 0.8
+    columns = {
+        "A": column({"sure": 0.2, "edges kept": 0.3}),
+        "B": column({"sure": 0.8}),
+    }
     assert "0.200 (A), 0.800 (B)" in summary(columns, {})
     baselines = {"real images": column({"sure": 0.8}), "white noise": column({"sure": 0})}
     alone = summary({"A": columns["A"]}, baselines)

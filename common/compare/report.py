@@ -7,9 +7,9 @@ reason why there is no judge.
 
 import itertools
 import json
-import math
 import re
 
+from common.compare.differences import CONFIDENCE, LEAST_RUNS, RATE, differences
 from common.compare.evaluate import BASELINES
 from common.compare.records import DECODED, GROUPS, METRICS, RECORDS, definitions
 from common.load import SCRIPTS
@@ -20,8 +20,6 @@ from common.training.settings import FREE_FLAGS
 import numpy as np
 
 MOST_PLAIN = 3  # With more columns, titles get letters, and baselines get their own table
-SPREAD = 3  # A difference is significant from this number of pooled standard deviations
-LEAST_SEEDS = 3  # The table of changes requires this number of runs per column
 
 
 def summarize(name, group):
@@ -30,18 +28,6 @@ def summarize(name, group):
         return None
     with_sd = len(values) > 1 and np.isfinite(values).all()
     return float(np.mean(values)), float(np.std(values, ddof=1)) if with_sd else None
-
-
-def difference(name, ones, others):
-    """Return the rounded means of a metric in two columns, or None if they may differ by chance."""
-    values = [[r.values[name] for r in group if name in r.values] for group in (ones, others)]
-    if not all(values) or not all(np.isfinite(v).all() for v in values):
-        return None
-    means = [float(np.mean(v)) for v in values]
-    freedom = max(1, sum(map(len, values)) - 2)  # as in Student's t-test
-    pooled = math.sqrt(sum(len(v) * np.var(v) for v in values) / freedom)
-    x, y = (round(mean, METRICS[name].places) for mean in means)
-    return (x, y) if x != y and abs(means[0] - means[1]) > SPREAD * pooled else None
 
 
 def uninformative(columns, baselines):
@@ -63,40 +49,56 @@ def of_several(columns):
     return len({group[0].run.title for group in columns.values()}) > 1
 
 
+def tested(columns, baselines):
+    """Return the `differences` of the table's rows, or {} if columns cannot be compared."""
+    if of_several(columns):
+        return {}
+    ignored = uninformative(columns, baselines)
+    rows = [m.name for m in RECORDS if not m.auxiliary and m.name not in ignored]
+    return differences(columns, rows)
+
+
 def summary(columns, baselines):
     """Return up to three lines: the metrics that differ most in the three most different groups.
 
-    A single column is compared with the real images, except for its reconstructions.
+    A single column is compared with the real images, except for its reconstructions. Differences
+    that are not significant are left out. Columns of one run cannot be tested.
     """
     if of_several(columns):
         return ""
     alone, everything = len(columns) == 1, columns | baselines
     pairs = [*itertools.combinations([*columns, "real images"] if alone else columns, 2)]
     ignored, most = uninformative(columns, baselines), dict.fromkeys(GROUPS, (0.0, ""))
+    found = tested(columns, baselines)
     for name, metric in METRICS.items():
         if metric.auxiliary or name in ignored or (alone and metric.group == "reconstruction"):
             continue
-        means = [both[0] for group in everything.values() if (both := summarize(name, group))]
-        means = [mean for mean in means if np.isfinite(mean)]
-        for a, b in pairs:
-            if both := difference(name, everything[a], everything[b]):
-                x, y = both
-                share = abs(x - y) / max(max(means) - min(means), abs(x), abs(y))
+        means = {t: both[0] for t, group in everything.items() if (both := summarize(name, group))}
+        means = {title: mean for title, mean in means.items() if np.isfinite(mean)}
+        for a, b in [pair for pair in pairs if {*pair} <= {*means}]:
+            if (a, b) in found and not (name in found[a, b] and found[a, b][name].significant):
+                continue
+            x, y = (round(means[title], metric.places) for title in (a, b))
+            if x != y:
+                share = abs(x - y) / max(max(means.values()) - min(means.values()), abs(x), abs(y))
                 values = f"{x:.{metric.places}f} ({a}), {y:.{metric.places}f} ({b})"
                 line = f"{metric.group}: {name} differs most, {values}"
                 most[metric.group] = max(most[metric.group], (share, line))
     return "\n".join(line for share, line in sorted(most.values(), reverse=True)[:3] if share)
 
 
-def changes(columns):
-    """Return a dict from pairs of adjacent titles to the change of each metric that differs."""
-    if of_several(columns) or min(map(len, columns.values())) < LEAST_SEEDS:
-        return {}
-    found = {}
-    for (a, ones), (b, others) in itertools.pairwise(columns.items()):
-        pairs = {m.name: difference(m.name, ones, others) for m in RECORDS if not m.auxiliary}
-        found[a, b] = {name: pair[1] - pair[0] for name, pair in pairs.items() if pair}
-    return found
+def changes(columns, baselines):
+    """Return a dict from pairs of adjacent titles to the significant `Difference` of each metric.
+
+    If there are none between any columns, the dict is empty.
+    """
+    found = tested(columns, baselines)
+    steps = {pair: found[pair] for pair in itertools.pairwise(columns) if pair in found}
+    steps = {
+        pair: {name: one for name, one in rows.items() if one.significant}
+        for pair, rows in steps.items()
+    }
+    return steps if any(steps.values()) else {}
 
 
 def heading(title):
@@ -110,8 +112,8 @@ def tables(columns, baselines):
     for title, group in (columns | baselines).items():
         cells = of_baselines if title in baselines and len(columns) > MOST_PLAIN else of_columns
         cells[heading(title)] = {name: _cell(name, group) for name in METRICS}
-    for (a, b), found in changes(columns).items():
-        cells = {name: f"{change:+.{METRICS[name].places}f}" for name, change in found.items()}
+    for (a, b), found in changes(columns, baselines).items():
+        cells = {name: _change(name, difference) for name, difference in found.items()}
         of_changes[f"{heading(a)} to {heading(b)}"] = cells
     ignored, every = uninformative(columns, baselines), (of_columns, of_changes, of_baselines)
     return "\n\n".join(_aligned(cells, ignored) for cells in every if cells)
@@ -125,6 +127,12 @@ def _cell(name, group):
         return cell
     short = np.format_float_scientific(sd, precision=0, exp_digits=1, trim="-")
     return f"{cell}±{short if places > 3 else f'{sd:.{places}f}'}"
+
+
+def _change(name, difference):
+    """Return a difference with its confidence interval as text, such as -0.3 [-0.5, -0.1]."""
+    change, *ends = (f"{v:+.{METRICS[name].places}f}" for v in difference[:3])
+    return f"{change} [{', '.join(ends)}]"
 
 
 def _aligned(cells, ignored):
@@ -147,6 +155,12 @@ def remarks(columns, baselines, judges):
     names = "; ".join(m.name for m in RECORDS if m.classes)
     for title in [title for title in judges if title not in shares]:
         lines.append(f"Rows left out, because in {title} {judges[title]}: {names}.")
+    if (
+        len(columns) > 1
+        and not of_several(columns)
+        and min(map(len, columns.values())) < LEAST_RUNS
+    ):
+        lines.append("Columns of one run are not tested. Their differences may be due to chance.")
     if ignored := uninformative(columns, baselines):
         names = "; ".join(name for name in METRICS if name in ignored)
         why = "noise, the untrained network or a model is better than real images"
@@ -170,9 +184,11 @@ def to_markdown(columns, baselines, judges, args, figure):
     if any(len(group) > 1 for group in columns.values()):
         what = "Where a column has several runs, its cells are mean±standard deviation (n - 1)"
         lines += [f"{what}; 2e-4 is 0.0002.", ""]
-    if changes(columns):
-        what = f"differences of more than {SPREAD} pooled standard deviations"
-        lines += [f"The table of changes contains {what} from each column to the next.", ""]
+    if changes(columns, baselines):
+        what = "the significant differences from each column to the next"
+        rule = f"Welch's t-test, with a false discovery rate of {RATE:.0%} in the table"
+        ends = f"{CONFIDENCE:.0%} confidence intervals"
+        lines += [f"The table of changes contains {what} ({rule}), with {ends}.", ""]
     lines += [remarks(columns, baselines, judges).replace("\n", "\n\n"), ""]
     lines += [*(f"- **{title}**: {about}" for title, about in BASELINES.items()), ""]
     ignored, everything = uninformative(columns, baselines), (columns | baselines).values()
@@ -203,6 +219,11 @@ def to_json(columns, baselines, judges, args):
         column = {"title": title, "mean": {name: mean for name, (mean, _) in found.items()}}
         column["standard_deviation"] = {name: sd for name, (_, sd) in found.items()}
         content["columns"].append(column | {"runs": runs})
+    content["differences"] = [
+        {"from": a, "to": b, "metric": name, **one._asdict(), "significant": one.significant}
+        for (a, b), rows in tested(columns, baselines).items()
+        for name, one in rows.items()
+    ]
     values = {title: result.values for title, (result,) in baselines.items()}
     content["baselines"] = {"definitions": BASELINES, "columns": values}
     content |= {"left_out": sorted(uninformative(columns, baselines)), "judges": judges}
