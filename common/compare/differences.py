@@ -59,18 +59,19 @@ def _family(columns, names, pairs):
 
 def _welch(ones, others, names):
     """Return a dict from names of metrics to `Difference`s that are not adjusted."""
-    values = {
-        n: [[r.values.get(n, np.nan) for r in group] for group in (ones, others)] for n in names
-    }
-    flat = {name: np.concatenate(both) for name, both in values.items()}
-    names = [name for name, v in flat.items() if np.isfinite(v).all() and np.ptp(v)]
-    if not names:
+    x, y = (
+        np.array([[result.values.get(name, np.nan) for result in group] for name in names], float)
+        for group in (ones, others)
+    )  # (metrics, runs)
+    both = np.hstack([x, y])
+    usable = np.isfinite(both).all(1) & (both != both[:, :1]).any(1)
+    if not usable.any():
         return {}
-    ones, others = (np.array([values[name][i] for name in names]) for i in (0, 1))
+    x, y = x[usable], y[usable]
     with warnings.catch_warnings():  # SciPy warns if all values of a column are equal
         warnings.simplefilter("ignore", RuntimeWarning)
-        result = stats.ttest_ind(others, ones, axis=1, equal_var=False)
+        result = stats.ttest_ind(y, x, axis=1, equal_var=False)
         interval = result.confidence_interval(CONFIDENCE)
-    columns = others.mean(1) - ones.mean(1), interval.low, interval.high, result.pvalue
-    rows = zip(names, *(column.tolist() for column in columns), strict=True)
-    return {name: Difference(change, low, high, p, p) for name, change, low, high, p in rows}
+    numbers = y.mean(1) - x.mean(1), interval.low, interval.high, result.pvalue, result.pvalue
+    names = itertools.compress(names, usable)
+    return dict(zip(names, map(Difference._make, np.array(numbers).T.tolist()), strict=True))
