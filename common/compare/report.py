@@ -155,11 +155,8 @@ def remarks(columns, baselines, judges):
     names = "; ".join(m.name for m in RECORDS if m.classes)
     for title in [title for title in judges if title not in shares]:
         lines.append(f"Rows left out, because in {title} {judges[title]}: {names}.")
-    if (
-        len(columns) > 1
-        and not of_several(columns)
-        and min(map(len, columns.values())) < LEAST_RUNS
-    ):
+    single = len(columns) > 1 and min(map(len, columns.values())) < LEAST_RUNS
+    if single and not of_several(columns):
         lines.append("Columns of one run are not tested. Their differences may be due to chance.")
     if ignored := uninformative(columns, baselines):
         names = "; ".join(name for name in METRICS if name in ignored)
