@@ -4,28 +4,22 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_explore import (
+from explorer import (
     N,
     assert_shows,
     caption_of,
     choose_ends,
-    chromium,
-    content,
-    file,
     open_page,
-    opened,
-    page,
     pixels,
     plot,
     point_at,
     position,
-    runs,
     settle,
     state,
     view,
     wait_until,
 )
+from PIL import Image
 
 PHONE = {"has_touch": True, "is_mobile": True, "viewport": {"width": 390, "height": 844}}
 

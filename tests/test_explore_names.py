@@ -4,8 +4,8 @@ from common.explore import page as pages
 
 import numpy as np
 import pytest
+from explorer import state
 from scipy.spatial import ConvexHull
-from test_explore import chromium, file, opened, page, runs, state
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from test_explore import (
-    chromium,
-    content,
-    file,
-    open_page,
-    opened,
-    page,
-    pixels,
-    plot,
-    runs,
-    settle,
-    view,
-    wait_until,
-)
+from explorer import open_page, pixels, plot, settle, view, wait_until
 
 SIZES = [(1366, 650), (1400, 900), (1920, 1080), (390, 844)]
 OBSERVE = """globalThis.shift = 0;

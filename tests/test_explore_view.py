@@ -9,25 +9,18 @@ from common.explore import page as pages
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
-from PIL import Image
-from test_explore import (
+from explorer import (
     caption_of,
     choose_ends,
-    chromium,
-    content,
-    file,
     open_page,
-    opened,
-    page,
     pixels,
     plot,
     point_at,
     position,
-    runs,
-    state,
     wait_until,
-)  # fmt: skip
+)
+from matplotlib.colors import to_hex
+from PIL import Image
 
 SIZES = [(1366, 650), (1400, 900), (1920, 1080), (390, 844)]
 
