@@ -1,4 +1,4 @@
-"""Join the figures of a run into animations with one frame per epoch.
+"""Join the figures of a run into animations with one frame per figure.
 
 RUN is the folder of a run. The program writes one GIF per kind of figure to that folder, for
 example cvae_grid.gif. A run with --plot-every 1 has a figure for every epoch.

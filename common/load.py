@@ -31,6 +31,11 @@ def load_run(folder):
     named = {} if flags["images"] else {"dataset": flags["dataset"] or run.dataset}
     command = _command(script, flags | named, folder)
     if not has_models(run):
+        if not (folder / "checkpoints").is_dir():
+            raise UserError(
+                f"{folder} contains neither models nor checkpoints. To train the run again, add "
+                f"another --output-dir to this command:\n{command}"
+            )
         raise UserError(f"The run in {folder} is not finished. To continue it:\n{command}")
     repair = f"To write it again:\n{command}"
     with keras_in(flags["dtype"]):

@@ -112,7 +112,7 @@ class Trained:
         data = load_dataset(
             flags["dataset"] or self.dataset, data_dir or flags["data_dir"],
             images and (data_dir or images), flags["image_size"],
-            flags.get("skip_unreadable", False),
+            flags["skip_unreadable"],
         )  # fmt: skip
         if data.fingerprint != self.settings["dataset"]["fingerprint"]:
             raise UserError(

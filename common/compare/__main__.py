@@ -1,6 +1,6 @@
 """Compare trained runs in figures and numbers.
 
-Without arguments, the program compares the two runs on Fashion-MNIST in outputs/. A RUN is
+Without arguments, the program compares the runs on Fashion-MNIST in outputs/. A RUN is
 OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd, or OUTPUT_DIR/DATASET for the runs in it. Runs
 that differ only in --seed share a column. The program writes comparison.png, .md and .json beside
 the first run. Two runs on Fashion-MNIST take about 3 minutes on two CPU cores.

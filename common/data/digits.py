@@ -11,7 +11,7 @@ TRAIN = 1_500  # The other 297 images are the test set
 
 
 def load(image_size=None):
-    """Return the digits in the form that `pictures.load` returns.
+    """Return the training set, test set, class names and notes of the digits.
 
     Enlarge them from 8 x 8 to 20 x 20 pixels and add a margin of 4 pixels, like that of MNIST.
     """

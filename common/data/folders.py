@@ -8,9 +8,9 @@ from pathlib import Path
 
 from common.program.errors import UserError
 
-# Names of folders without their case. The first of the second that exists is the test set
+# Names of folders in lower case. The test set is the first folder in TEST that exists
 TRAINING, TEST = "train", ("test", "val", "valid", "validation")
-IGNORED = (".", "__MACOSX", "@eaDir")  # first letters of what systems add to a folder
+IGNORED = (".", "__MACOSX", "@eaDir")  # Prefixes of hidden files, and of folders that systems add
 LONGEST_NUMBER = 20  # digits; longer numbers in names are compared as text
 
 

@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 SMALLEST, LARGEST = 8, 256  # pixels per side
 MIXED_SIZE = (64, 64)  # Images that differ in size are resized to this size
 HELD_OUT = 7  # Without a test set, every 7th image is held out for testing
-SLIVER = 32  # Training images with a smaller range of values cause a warning
-ALIKE = 1  # So does a smaller standard deviation between images, out of 255
-SAMPLE = 2**20  # values; enough to see whether images differ
+LEAST_RANGE = 32  # Training images with a smaller range of values cause a warning
+LEAST_SPREAD = 1  # A smaller standard deviation between the images causes a warning
+SAMPLE = 2**20  # This number of values shows whether images differ
 ALIGNMENT = 64  # TensorFlow needs no copy of an array if its address is a multiple of 64
 BYTES = 1.2  # Loading needs about this much memory per pixel and channel
 
@@ -37,7 +37,7 @@ def choose_size(sizes, image_size):
     if sizes == {size}:
         return size, []
     what = "images of several sizes" if others else f"images of {height} x {width}"
-    return size, [f"{what} are resized to {size[0]} x {size[1]} and cropped to its proportions"]
+    return size, [f"{what} are scaled and cropped to {size[0]} x {size[1]}"]
 
 
 def fit(image, size, channels):
@@ -134,10 +134,10 @@ def warn_of_little_signal(images, title):
     n = min(len(images), max(2, SAMPLE // images[0].size))
     chosen = np.random.default_rng(0).choice(len(images), n, replace=False)
     spread = math.sqrt(images[chosen].var(axis=0, dtype=np.float32).mean())
-    if high - low < SLIVER:
+    if high - low < LEAST_RANGE:
         what = f"have values from {low} to {high} only, out of 0 to 255"
         advice = "If the values are classes or have more than 8 bits, first scale them to 0 to 255"
-    elif spread < ALIKE:
+    elif spread < LEAST_SPREAD:
         what = f"hardly differ: the standard deviation between them is {spread:.2g} of 255"
         advice = "Check that they are different images"
     else:

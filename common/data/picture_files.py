@@ -30,7 +30,7 @@ TURNS = {  # EXIF orientation: how to turn the picture
 
 
 class Header(NamedTuple):
-    """What must be known of all pictures before they are decoded."""
+    """Properties of a picture that are read before any picture is decoded."""
 
     size: tuple[int, int]  # (height, width) at which the picture is displayed
     kind: str  # "integer" or "float" if it has more than 8 bits, else ""
@@ -69,10 +69,10 @@ def opened(path, read):
     except MemoryError:
         raise
     except Exception as error:  # Damaged files raise many kinds of exceptions
-        if why := getattr(error, "strerror", None):
-            return why
         if not recognized and not isinstance(error, Image.DecompressionBombError):
             return None
+        if why := getattr(error, "strerror", None):
+            return why
         if isinstance(error, UnidentifiedImageError):
             empty = not os.path.getsize(path)
             return "it is empty" if empty else "its content is not a picture, or not complete"

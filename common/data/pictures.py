@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.data.folders import arrange, find_split, list_files, natural
-from common.data.images import check_memory, choose_size, progress, read_split
+from common.data.images import HELD_OUT, check_memory, choose_size, progress, read_split
 from common.data.picture_files import decode, find_whites, opened, read_header, tolerant
 from common.devices.parts import slices
 from common.program.errors import UserError
@@ -53,7 +53,7 @@ def load(folder, image_size=None, skip_unreadable=False):
     if unreadable:
         notes.append(f"pictures left out because they cannot be read: {len(unreadable):,}")
     if not split:
-        notes.append("every 7th picture is held out for testing")
+        notes.append(f"every {HELD_OUT}th picture is held out for testing")
     return *sets, class_names, notes, len(unreadable)
 
 

@@ -43,9 +43,8 @@ class Dataset:
     def fingerprint(self):
         """Return a SHA-256 hash of all images, labels and class names as hexadecimal digits."""
         digest = hashlib.sha256(repr((self.image_shape, self.class_names)).encode())
-        for images in slices(
-            self.train_images
-        ):  # `numpy` copies, and small copies need less memory
+        # The method `numpy` copies the images. Copies of slices need less memory
+        for images in slices(self.train_images):
             digest.update(images.numpy())
         for array in (self.train_labels, self.test_images, self.test_labels):
             digest.update(b"none" if array is None else np.ascontiguousarray(array))

@@ -29,7 +29,7 @@ class UnavailableError(UserError):
 
 
 def load(name, data_dir=None, image_size=None):
-    """Return a data set of TFDS in the form that `pictures.load` returns.
+    """Return the training set, test set, class names and notes of a data set of TFDS.
 
     `name` is NAME[/CONFIG][:VERSION]. Without a version, use the newest version in the data folder.
     """

@@ -4,7 +4,7 @@ import string
 from pathlib import Path
 
 from common.data import TITLES
-from common.data.images import MIXED_SIZE, check_memory, choose_size, fit, read_split
+from common.data.images import HELD_OUT, MIXED_SIZE, check_memory, choose_size, fit, read_split
 from common.devices.parts import slices
 from common.program.errors import UserError
 
@@ -73,7 +73,7 @@ def read(builder, name, image_size):
     if info.name == "emnist":
         notes.append("the images are turned upright, because EMNIST stores them transposed")
     if len(used) == 1:
-        notes.append("the data set has no test split, so every 7th image is held out for testing")
+        notes.append(f"without a test split, every {HELD_OUT}th image is held out for testing")
     sets, class_names, more = _classes(sets, _class_names(info, label))
     return *sets, class_names, notes + more
 

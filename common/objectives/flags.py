@@ -10,7 +10,7 @@ ORIGINAL_SEES = 8  # In more latent dimensions, the original's kernel hardly mea
 
 def elbo_parser(*defaults):
     """Return the parser of eager_cvae.py. `defaults` are the last four arguments of make_parser."""
-    parser = make_parser("eager_cvae.py", "Train a VAE on the ELBO, as eager_cvae.R.", *defaults)
+    parser = make_parser("eager_cvae.py", "Train a VAE on the ELBO, as in eager_cvae.R.", *defaults)
     flags = parser.add_argument_group("other objectives than the original's")
     weight = number(-WEIGHT, WEIGHT)
     help = "sum the reconstruction per image and weight the KL divergence by B: 1 is the ELBO, "
@@ -29,7 +29,7 @@ def elbo_parser(*defaults):
 
 def mmd_parser(*defaults):
     """Return the parser of mmd_cvae.py. `defaults` are the last four arguments of make_parser."""
-    parser = make_parser("mmd_cvae.py", "Train an MMD-VAE, as mmd_cvae.R.", *defaults)
+    parser = make_parser("mmd_cvae.py", "Train an MMD-VAE, as in mmd_cvae.R.", *defaults)
     flags = parser.add_argument_group("other objectives than the original's")
     flags.add_argument("--lambda", help="weight of the MMD (default: 1)", type=_mmd, metavar="L")
     help = "use the mean cross entropy per pixel instead of the squared error"
@@ -41,7 +41,7 @@ def mmd_parser(*defaults):
 
 
 def _add_kernel(flags):
-    help = "kernel of the MMD; imq is a sum of inverse multiquadratics (default: original)"
+    help = "kernel of the MMD; imq is a mean of inverse multiquadratics (default: original)"
     flags.add_argument("--kernel", help=help, type=_kernel, metavar="{original,imq}")
 
 
@@ -67,7 +67,8 @@ def _check_elbo_flags(args):
     if alpha is None:
         return args.kernel and "--kernel requires an MMD. Also give --alpha and --lambda"
     if args.beta is not None:
-        return "--beta cannot be used with --alpha and --lambda. Use --alpha 1-B --lambda B instead"
+        weights = "For the KL weight B and the MMD weight M, use --alpha 1-B --lambda M+B"
+        return f"--beta cannot be used with --alpha and --lambda. {weights}"
     if alpha > 1:
         return f"--alpha must be at most 1, but is {alpha:g}: the KL weight would be negative"
     both = f"--alpha {alpha:g} and --lambda {lambda_:g}"

@@ -1,4 +1,4 @@
-"""How a program responds to the signals SIGINT (Ctrl-C) and SIGTERM.
+"""Respond to the signals SIGINT (Ctrl-C) and SIGTERM.
 
 No handler raises an exception, because the exception could interrupt anything, including C++ code.
 Before TensorFlow is loaded, a signal ends the program at once. In a `signals_wait` block, a signal

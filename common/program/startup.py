@@ -1,4 +1,4 @@
-"""How a program starts and ends: its imports, its error messages and its exit status."""
+"""Start and end a program: its imports, its error messages and its exit status."""
 
 import contextlib
 import faulthandler
@@ -100,11 +100,12 @@ def _outcome(function):
         return f"error: {place}: {error.strerror or error}. {advice}", 2
     except Exception as error:
         if "Collective ops" in str(error):
-            lost = "error: The workers have lost contact: one has ended, or has other images."
+            lost = "error: Workers have lost contact: one has ended, or trains on other images."
             return f"{lost} {_notes(error, 'See the output of the other workers.')}", 1
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        return f"error: There is not enough memory.\n{_notes(error, 'Reduce --batch-size.')}", 2
+        advice = "Close other programs. In a training, use a smaller --batch-size with --fresh."
+        return f"error: There is not enough memory. {advice}\n{_notes(error, '')}".strip(), 2
 
 
 def _notes(error, otherwise):

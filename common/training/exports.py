@@ -4,7 +4,8 @@ import contextlib
 import csv
 
 from common.devices.workers import is_chief
-from common.plotting import draw_figures, save_figure, shorten
+from common.names import shorten
+from common.plotting import draw_figures, save_figure
 from common.program.errors import UserError, reason
 from common.program.files import delete, read_json, replacing, write_json
 from common.training import folder as run_folder
@@ -17,7 +18,7 @@ class Exports:
     """The files that a Trained exports during its training. Each file is replaced as a whole.
 
     A file that cannot be written does not stop the training, because the checkpoints are complete.
-    The next export writes the file. `failed` maps what could not be written to the file to name.
+    The next export writes the file. `failed` maps the name of each failed export to its file.
     """
 
     def __init__(self, run, title, args, data):
@@ -78,7 +79,7 @@ class Exports:
             writer.writerows(losses)
 
     def _write_settings(self, models):
-        """Write the settings, and the models at the end of the training, by the names of files."""
+        """Write the settings and, after the last epoch, `models`, a dict from paths to models."""
         folder = self.run.folder
         with contextlib.ExitStack() as files:  # The file that is entered first is replaced last
             for file, model in models.items():

@@ -26,7 +26,9 @@ def only_the_chief_prints():
 def announce(args, data, settings, folder):
     """Print the model, the data set, the most important flags, and the length of the training."""
     flags = f"seed {args.seed}, latent dimensions {args.latent_dim}"
-    flags += f", learning rate {args.learning_rate:g}" + f", {args.dtype}".replace(", float32", "")
+    flags += f", learning rate {args.learning_rate:g}"
+    if args.dtype != "float32":
+        flags += f", {args.dtype}"
     passes, batches = settings["epoch"]["passes"], settings["epoch"]["batches"]
     lines = [f"{title(args)} on {data.title}, {settings['device']}: {flags}"]
     lines += [*(f"Data: {note}." for note in data.notes), numbers_note(data.class_names)]
