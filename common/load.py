@@ -81,10 +81,9 @@ def read_run(folder):
     folder = Path(folder)
     model, file = folder.resolve().name, folder / "settings.json"
     if model not in SCRIPTS:
-        raise UserError(
-            f"{folder} is not the folder of a run and contains none. Give OUTPUT_DIR/DATASET/cvae "
-            "or OUTPUT_DIR/DATASET/mmd."
-        )
+        inner = [str(folder / name) for name in SCRIPTS if (folder / name).is_dir()]
+        valid = " or ".join(inner or [f"OUTPUT_DIR/DATASET/{name}" for name in SCRIPTS])
+        raise UserError(f"{folder} is not the folder of a run. Give {valid}.")
     script, again = SCRIPTS[model], "To write it again, repeat the command that trained the run."
     try:
         settings = read_json(file)

@@ -61,12 +61,12 @@ def test_names_without_numbers_or_of_one_length_keep_the_order_of_text():
     assert sorted(["01", "1", "001"], key=natural) == ["001", "01", "1"]
 
 
-TESTS = ("test", "val", "valid", "validation", "TEST", "Val", "Validation")
+TESTS = ("test", "val", "valid", "validation", "TEST", "Val", "Validation", "eval", "Testing")
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_a_folder_beside_train_is_the_test_set(name, tmp_path):
-    training = "Train" if name[0].isupper() else "train"
+    training = {"T": "Training", "V": "Train"}.get(name[0], "train")
     for part, color, n in ((training, RED, 5), (name, GREEN, 3)):
         for label in ("a", "b"):
             save(tmp_path / part / label, numbered(n), paint(color, (28, 28)))
@@ -76,8 +76,11 @@ def test_a_folder_beside_train_is_the_test_set(name, tmp_path):
     assert data.test_labels.tolist() == [0] * 3 + [1] * 3
     assert data.train_images[:, 21, 14].numpy().argmax(-1).tolist() == [0] * 10
     assert data.test_images[:, 21, 14].argmax(-1).tolist() == [1] * 6
-    assert [note for note in data.notes if name in note] == list(data.notes)
-    assert bool(data.notes) == (name.lower() != "test")
+    about_split = [note for note in data.notes if f"and {name} for testing" in note]
+    assert len(about_split) == (name.lower() != "test")
+    *_, classes, number = data.notes
+    assert ("2 classes" in classes, "a, b" in classes) == (True, True)
+    assert number == "10 training and 6 test pictures"
 
 
 def test_folders_beside_the_split_are_named_and_loose_pictures_are_refused(tmp_path):

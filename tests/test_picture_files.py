@@ -239,6 +239,20 @@ def bmp_without_alpha(color, size=(28, 28)):
     return struct.pack("<2sIII", b"BM", start + len(pixels), 0, start) + head + masks + pixels
 
 
+def test_negative_values_and_further_frames_are_counted_in_notes(tmp_path):
+    for i in range(14):
+        values = np.linspace(-1, 1, 28 * 28, dtype="f4").reshape(28, 28)
+        save(tmp_path, f"{i}.tif", Image.fromarray(values if i < 3 else np.abs(values)))
+    pages = [Image.new("L", (28, 28), color) for color in (10, 200)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    data = load(tmp_path)
+    (negative,) = [note for note in data.notes if "negative" in note]
+    (frames,) = [note for note in data.notes if "frames" in note]
+    assert (negative.split()[-1], frames.split()[-1]) == ("3", "1")
+    images = np.sort(all_images(data)[..., 0].reshape(15, -1)[:, 0])
+    assert images.tolist() == [0] * 3 + [10] + [255] * 11
+
+
 def test_an_alpha_channel_of_zeros_is_ignored_and_counted(tmp_path):
     for number in range(7):
         (tmp_path / f"{number}.bmp").write_bytes(bmp_without_alpha(BLUE))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from common.program.errors import UserError
 
-# Names of folders in lower case. The test set is the first folder in TEST that exists
-TRAINING, TEST = "train", ("test", "val", "valid", "validation")
+# Names of folders in lower case. The first folder of each tuple that exists is used
+TRAINING = ("train", "training")
+TEST = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
 IGNORED = (".", "__MACOSX", "@eaDir")  # Prefixes of hidden files, and of folders that systems add
 LONGEST_NUMBER = 20  # digits; longer numbers in names are compared as text
 
@@ -61,25 +62,25 @@ def find_split(folder, files):
     """
     found = {}
     for name in sorted(os.listdir(folder)):
-        if name.lower() in (TRAINING, *TEST) and (folder / name).is_dir():
+        if name.lower() in (*TRAINING, *TEST) and (folder / name).is_dir():
             found.setdefault(name.lower(), []).append(name)
-    tests = [found[name] for name in TEST if name in found]
-    if not (TRAINING in found and tests):
+    both = [[found[name] for name in names if name in found] for names in (TRAINING, TEST)]
+    if not all(both):
         return [], []
-    for names in (found[TRAINING], tests[0]):
+    for names, *_ in both:
         if len(names) > 1:
             raise UserError(
                 f"The names of two folders in {folder} differ only in case: {' and '.join(names)}."
                 "\nRename one of them, or move their pictures into one folder."
             )
-    names = [found[TRAINING][0], tests[0][0]]
+    names = [both[0][0][0], both[1][0][0]]
     others = Counter(file[0] for file in files if len(file) > 1 and file[0] not in names)
     notes = []
     if names[1].lower() != TEST[0]:
         notes.append(f"{names[0]} is used for training and {names[1]} for testing")
     if others:
         notes.append(
-            f"the {others.total():,} files in {_some(folder / name for name in others)} are not "
+            f"the {others.total():,} files in {some(folder / name for name in others)} are not "
             f"used, because {names[0]} and {names[1]} are the two sets"
         )
     return names, notes
@@ -158,7 +159,7 @@ def _mixed(folder, loose, inner, names):
     """Return a UserError for pictures that are beside folders with pictures."""
     return UserError(
         f"{folder} contains both pictures ({loose:,}) and sub-folders with pictures ({inner:,}): "
-        f"{_some(names)}.\nTo use the pictures, move the sub-folders elsewhere. To use the "
+        f"{some(names)}.\nTo use the pictures, move the sub-folders elsewhere. To use the "
         "sub-folders, move the pictures beside them elsewhere."
     )
 
@@ -171,12 +172,12 @@ def _too_deep(folder, deep, n, total, split):
     use = f"Use --images {above}, or move" if alone else "Move"
     return UserError(
         f"{n:,} of {total:,} pictures in {folder} are in folders of its sub-folders: "
-        f"{_some(where)}.\nThe given folder must contain the pictures, or the folders of the "
+        f"{some(where)}.\nThe given folder must contain the pictures, or the folders of the "
         f"classes. {use} them."
     )
 
 
-def _some(names):
+def some(names):
     """Return the first three names as text, and the number of the others."""
     names = [str(name) for name in names]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""

@@ -35,7 +35,9 @@ class Header(NamedTuple):
     size: tuple[int, int]  # (height, width) at which the picture is displayed
     kind: str  # "integer" or "float" if it has more than 8 bits, else ""
     grey: bool
-    maximum: float = 0  # the largest value, if it has more than 8 bits
+    maximum: float = 0  # largest value of a picture with more than 8 bits, else 0
+    minimum: float = 0  # smallest value of such a picture, else 0
+    frames: bool = False  # whether the file contains several frames or pages
 
 
 @contextlib.contextmanager
@@ -123,13 +125,16 @@ def _kind(mode):
 
 def read_header(image):
     """Return the Header of a PIL image. Decode it only if it has more than 8 bits."""
-    kind, maximum = _kind(image.mode), 0
+    kind, maximum, minimum = _kind(image.mode), 0, 0
+    # Photographs in the format MPO also contain a preview
+    frames = getattr(image, "is_animated", False) and image.format != "MPO"
     if kind:
         _load(image)
         values = np.asarray(image)
-        maximum = values[np.isfinite(values)].max(initial=0).item()
+        values = values[np.isfinite(values)]
+        maximum, minimum = values.max(initial=0).item(), values.min(initial=0).item()
     size = image.size if _orientation(image) > 4 else image.size[::-1]
-    return Header(size, kind, bool(kind) or image.mode in GREY, maximum)
+    return Header(size, kind, bool(kind) or image.mode in GREY, maximum, minimum, frames)
 
 
 def find_whites(headers):
@@ -147,6 +152,10 @@ def find_whites(headers):
                 f"the largest {kind} in pictures with more than 8 bits is {maximum:.6g}, so "
                 f"{white:.6g} becomes white"
             )
+    if n := sum(header.minimum < 0 for header in headers):
+        notes.append(f"pictures with negative values, which become black: {n:,}")
+    if n := sum(header.frames for header in headers):
+        notes.append(f"files with several frames or pages, of which only the first is used: {n:,}")
     return whites, notes
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common.data.folders import arrange, find_split, list_files, natural
+from common.data.folders import arrange, find_split, list_files, natural, some
 from common.data.images import HELD_OUT, check_memory, choose_size, progress, read_split
 from common.data.picture_files import decode, find_whites, opened, read_header, tolerant
 from common.devices.parts import slices
@@ -28,7 +28,8 @@ def load(folder, image_size=None, skip_unreadable=False):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist. Correct the path after --images.")
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"{folder} {state}. Give the path of a folder of pictures after --images.")
     files = list_files(folder)
     split, notes = find_split(folder, files)
     files = [file for file in files if not split or len(file) == 1 or file[0] in split]
@@ -52,8 +53,11 @@ def load(folder, image_size=None, skip_unreadable=False):
         notes.append(f"files skipped because they are not pictures: {_by_suffix(skipped)}")
     if unreadable:
         notes.append(f"pictures left out because they cannot be read: {len(unreadable):,}")
-    if not split:
-        notes.append(f"every {HELD_OUT}th picture is held out for testing")
+    if class_names:
+        notes.append(f"{len(class_names):,} classes: {some(class_names)}")
+    train, test = (len(images) for images, _ in sets)
+    held_out = "" if split else f": every {HELD_OUT}th picture is held out for testing"
+    notes.append(f"{train:,} training and {test:,} test pictures{held_out}")
     return *sets, class_names, notes, len(unreadable)
 
 

@@ -188,11 +188,11 @@ def _offered(kind):
         for one in kind.BUILDER_CONFIGS
     }
     configs[None] = configs[kind.default_builder_config.name] if configs else versions
-    return {config: [*map(str, versions)] for config, versions in configs.items()}
+    return {config: [*dict.fromkeys(map(str, all))] for config, all in configs.items()}
 
 
 def _unknown(name, names):
-    near = difflib.get_close_matches(name.lower(), names, 3, 0.5)
+    near = difflib.get_close_matches(name.lower(), {*names}, 3, 0.5)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return UserError(
         f"There is no data set called {name!r}.\n{meant}All data sets of TFDS are listed at "

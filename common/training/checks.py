@@ -50,6 +50,6 @@ def report_inactive_dimensions(mean):
     active, latent_dim = active_dimensions(mean), mean.shape[1]
     if active < latent_dim:
         print(
-            f"Only {active} of {latent_dim} latent dimensions are active. In the others, the means "
-            "of the test images hardly differ: posterior collapse, or too little training."
+            f"{active} of {latent_dim} latent dimensions are active. In the inactive dimensions, "
+            "the means of the test images hardly differ: posterior collapse, or too little training."
         )

@@ -104,7 +104,7 @@ class Run:
                 wait_for_all_workers()
             self._stack.__exit__(kind, error, traceback)
             if not error and (files := self._exports.failed):
-                messages.report_failed_exports(files.values(), self.args, self.data)
+                messages.report_failed_exports({*files.values()}, self.args, self.data)
         except Interrupted as late:
             error = late
             raise
