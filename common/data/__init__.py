@@ -1,6 +1,6 @@
-"""Load data sets and pictures, and choose the order in which a run trains on them."""
+"""Load data sets and folders of pictures, and shuffle the images for the training."""
 
-TITLES = {  # Figures show these titles instead of names
+TITLES = {  # Figures show these titles instead of the names of the data sets
     "fashion_mnist": "Fashion-MNIST",
     "mnist": "MNIST",
     "cifar10": "CIFAR-10",

@@ -1,4 +1,4 @@
-"""Choose the batches of an epoch, and read them as floating-point images."""
+"""Choose the images of each batch, and convert them to floating-point numbers."""
 
 import tensorflow as tf
 
@@ -6,15 +6,15 @@ EPOCH = 60_000  # The original trains on 60,000 images per epoch
 
 
 def passes_per_epoch(n):
-    """Return the number of passes over `n` images that comes closest to EPOCH images."""
+    """Return how often an epoch uses each of `n` images, so that it has about EPOCH images."""
     return max(1, round(EPOCH / n))
 
 
 def shuffled_batches(n, batch_size, seed, epoch):
-    """Return the batches of one epoch over `n` images as int64 indices (n_batches, batch_size).
+    """Return the indices of the images in each batch of an epoch: int64 (n_batches, batch_size).
 
-    Each pass over the images is a full shuffle, like R's dataset_shuffle(60000), without the last
-    short batch. `seed` and `epoch`, which counts from 1, determine the order.
+    Each pass shuffles all `n` images, like dataset_shuffle(60000) in R, and drops a last batch that
+    is too short. `seed` and `epoch`, which counts from 1, determine the order.
     """
     # TensorFlow slices int32 tensors on the CPU even if there is a GPU, so the indices are int64
     indices = tf.range(n, dtype=tf.int64)
@@ -27,14 +27,18 @@ def shuffled_batches(n, batch_size, seed, epoch):
 
 
 def to_float(images, dtype):
-    """Return images of integers from 0 to 255 as a tensor of `dtype` in [0, 1]. R: `/`(255)."""
+    """Convert images with values from 0 to 255 to a tensor of `dtype` with values in [0, 1].
+
+    R: `/`(255).
+    """
     return tf.cast(images, dtype) / 255
 
 
 def gather_images(images, indices):
-    """Return the uint8 images at some indices. `images` is (n, height, width, channels).
+    """Return the uint8 images at the given indices.
 
-    TensorFlow cannot gather uint8 on a GPU, so this function gathers 8 bytes as one int64.
+    `images` is an array (n, height, width, channels). TensorFlow cannot gather uint8 values on a
+    GPU, so this function gathers 8 bytes as one int64.
     """
     n, *shape = images.shape
     rows = tf.bitcast(tf.reshape(images, (n, -1, 8)), tf.int64)  # shares the memory
@@ -42,7 +46,7 @@ def gather_images(images, indices):
 
 
 def reader(images, dtype):
-    """Return a function that maps indices (k, n) to a list of k batches of images in [0, 1]."""
+    """Return a function that takes indices (k, n) and returns k batches of n images in [0, 1]."""
 
     def read(batches):
         return [to_float(gather_images(images, batch), dtype) for batch in tf.unstack(batches)]

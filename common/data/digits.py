@@ -7,13 +7,13 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
-TRAIN = 1_500  # The other 297 images are the test set
+TRAIN = 1_500  # number of training images; the other 297 images are the test set
 
 
 def load(image_size=None):
-    """Return the training set, test set, class names and notes of the digits.
+    """Load the digits: return the training set, the test set, the class names and notes.
 
-    Enlarge them from 8 x 8 to 20 x 20 pixels and add a margin of 4 pixels, like that of MNIST.
+    Each digit is enlarged from 8 x 8 to 20 x 20 pixels and gets a margin of 4 pixels, as in MNIST.
     """
     digits = load_digits()
     images = tf.image.resize(digits.images[..., np.newaxis], (20, 20), "bicubic")

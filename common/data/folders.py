@@ -1,4 +1,4 @@
-"""Find the sets and the classes in a folder of pictures."""
+"""Find the training set, the test set and the classes in a folder of pictures."""
 
 import os
 import re
@@ -8,29 +8,31 @@ from pathlib import Path
 
 from common.program.errors import UserError
 
-# Names of folders in lower case. The first folder of each tuple that exists is used
+# Names of the folders for training and testing, in lower case. If a folder contains several of these
+# folders, the first name in each list is used
 TRAINING = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
-IGNORED = (".", "__MACOSX", "@eaDir")  # Prefixes of hidden files, and of folders that systems add
-LONGEST_NUMBER = 20  # digits; longer numbers in names are compared as text
+# Names with these prefixes are skipped: hidden files, and folders that operating systems add
+IGNORED = (".", "__MACOSX", "@eaDir")
+LONGEST_NUMBER = 20  # Numbers with more digits than this are compared as text
 
 
 def natural(name):
-    """Return a key that sorts names with numbers in numeric order: 1, 2, 10."""
+    """Return a sort key that orders numbers in names by their value: 1, 2, 10."""
     return re.sub("[0-9]+", lambda number: number[0].zfill(LONGEST_NUMBER), name), name
 
 
 def list_files(folder):
-    """Return the files in a folder and its sub-folders that are not hidden, in natural order.
+    """Return all files in a folder and its sub-folders in natural order, except hidden files.
 
-    Each file is a tuple of names: its sub-folders, and then its own. Raise UserError for a name
-    that is not UTF-8.
+    Each file is a tuple: the names of the sub-folders that lead to it, and its own name. Raise
+    UserError for a name that is not UTF-8.
     """
 
     def walk(path, names, above):
         status = os.stat(path)
         this = status.st_dev, status.st_ino
-        if this in above:  # A link to a folder that contains it would never end
+        if this in above:  # A link to an outer folder would cause an endless loop
             return
         for entry in sorted(os.scandir(path), key=lambda entry: natural(entry.name)):
             if entry.name.startswith(IGNORED):
@@ -55,10 +57,10 @@ def _check_utf8(path, name):
 
 
 def find_split(folder, files):
-    """Return the names of the folders of training and test pictures, and notes for the user.
+    """Return the names of the training folder and the test folder, and notes for the user.
 
-    Return an empty list instead of the names if the folder is not split. `files` is from
-    `list_files`.
+    If `folder` does not contain both of them, return an empty list instead of the names. `files` is
+    the result of `list_files`.
     """
     found = {}
     for name in sorted(os.listdir(folder)):
@@ -87,11 +89,11 @@ def find_split(folder, files):
 
 
 def arrange(folder, split, pictures):
-    """Return the sets of pictures and the class names, for one or two sets.
+    """Return one or two sets of pictures, and the class names.
 
-    A set is a list of pairs: the class name or None, and the picture. `split` is from `find_split`,
-    and `pictures` are files as `list_files` returns them. Raise UserError if it is not clear which
-    pictures to use.
+    A set is a list of pairs (class name, picture). The class name is None if there are no classes.
+    `split` is from `find_split`, and `pictures` are files as `list_files` returns them. Raise
+    UserError if it is not clear which pictures to use.
     """
     if not split:
         sets = [_classify(folder, pictures, split)]
@@ -108,9 +110,9 @@ def arrange(folder, split, pictures):
 
 
 def _classify(folder, pictures, split):
-    """Return a list of pairs, the class name or None and the picture, for the pictures of a set.
+    """Return a list of pairs (class name or None, picture) for the pictures of one set.
 
-    Raise UserError unless all of them are in `folder`, or all in its sub-folders.
+    Raise UserError unless all pictures are in `folder` itself, or all are in its sub-folders.
     """
     if not pictures:
         raise UserError(
@@ -132,17 +134,17 @@ def _classify(folder, pictures, split):
 
 
 def _class(picture):
-    """Return the name of the class of a picture, or None if it is in no sub-folder."""
+    """Return the class name of a picture, or None if the picture is not in a sub-folder."""
     return unicodedata.normalize("NFC", picture[-2]).strip() if len(picture) > 1 else None
 
 
 def _class_names(folder, sets, split):
-    """Return the class names in natural order. Raise UserError if they are ambiguous."""
+    """Return the class names in natural order. Raise UserError if the names are ambiguous."""
     classes = [{name for name, _ in pictures} for pictures in sets]
     if len({None in names for names in classes}) > 1:
         raise UserError(
-            f"Only one of the folders {' and '.join(split)} in {folder} has classes.\nGive both "
-            f"the same sub-folders, or move {split[1]} elsewhere."
+            f"Only one of the folders {' and '.join(split)} in {folder} has classes.\n"
+            f"Create the same sub-folders in both folders, or move {split[1]} elsewhere."
         )
     names = {}
     for name in sorted(set.union(*classes) - {None}, key=natural):
@@ -156,7 +158,7 @@ def _class_names(folder, sets, split):
 
 
 def _mixed(folder, loose, inner, names):
-    """Return a UserError for pictures that are beside folders with pictures."""
+    """Return a UserError for a folder that contains both pictures and sub-folders with pictures."""
     return UserError(
         f"{folder} contains both pictures ({loose:,}) and sub-folders with pictures ({inner:,}): "
         f"{some(names)}.\nTo use the pictures, move the sub-folders elsewhere. To use the "
@@ -165,7 +167,7 @@ def _mixed(folder, loose, inner, names):
 
 
 def _too_deep(folder, deep, n, total, split):
-    """Return a UserError for `n` pictures in the folders `deep`, below those of the classes."""
+    """Return a UserError for `n` pictures in `deep`, which are sub-folders of class folders."""
     where = [Path(folder, *inner) for inner in deep]
     above = Path(os.path.commonpath([inner.parent for inner in where]))
     alone = n == total and above != folder and not split
@@ -178,7 +180,7 @@ def _too_deep(folder, deep, n, total, split):
 
 
 def some(names):
-    """Return the first three names as text, and the number of the others."""
+    """Return a text with the first three names and the number of other names."""
     names = [str(name) for name in names]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

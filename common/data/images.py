@@ -1,4 +1,4 @@
-"""Resize images, check that they fit in memory, and split them into two sets."""
+"""Resize images, check that they fit in memory, and split them into training and test images."""
 
 import math
 import sys
@@ -11,20 +11,20 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 SMALLEST, LARGEST = 8, 256  # pixels per side
-MIXED_SIZE = (64, 64)  # Images that differ in size are resized to this size
+MIXED_SIZE = (64, 64)  # If the images have several sizes, they are resized to this size
 HELD_OUT = 7  # Without a test set, every 7th image is held out for testing
-LEAST_RANGE = 32  # Training images with a smaller range of values cause a warning
-LEAST_SPREAD = 1  # A smaller standard deviation between the images causes a warning
-SAMPLE = 2**20  # This number of values shows whether images differ
-ALIGNMENT = 64  # TensorFlow needs no copy of an array if its address is a multiple of 64
-BYTES = 1.2  # Loading needs about this much memory per pixel and channel
+LEAST_RANGE = 32  # The script warns if the values of the training images have a smaller range
+LEAST_SPREAD = 1  # The script warns if the standard deviation between images is smaller
+SAMPLE = 2**20  # The standard deviation is estimated from about this number of values
+ALIGNMENT = 64  # TensorFlow need not copy an array whose address is a multiple of 64
+BYTES = 1.2  # number of bytes of memory per pixel and channel that loading images requires
 
 
 def choose_size(sizes, image_size):
-    """Return the (height, width) for images of the set `sizes`, and a list of notes for the user.
+    """Choose one size (height, width) for images that have the sizes in the set `sizes`.
 
-    Height and width are multiples of 4, because the encoder halves them twice. `image_size` is
-    "HxW" or None.
+    Return the size and a list of notes for the user. Height and width are multiples of 4, because
+    the encoder halves them twice. `image_size` is "HxW" or None.
     """
     (height, width), *others = sorted(sizes)
     if image_size:
@@ -41,10 +41,10 @@ def choose_size(sizes, image_size):
 
 
 def fit(image, size, channels):
-    """Return a PIL image as a uint8 array (height, width, channels) with 1 or 3 channels.
+    """Convert a PIL image to a uint8 array (height, width, channels) with 1 or 3 channels.
 
-    The image has 8 bits per channel. It is scaled to cover `size`, (height, width), and its borders
-    are cropped. Transparent pixels become white.
+    The image must have 8 bits per channel. It is scaled to cover `size`, (height, width), and its
+    borders are cropped. Transparent pixels become white.
     """
     image, _ = flatten(image)
     image = image.convert("L" if channels == 1 else "RGB")
@@ -54,10 +54,10 @@ def fit(image, size, channels):
 
 
 def flatten(image):
-    """Return a PIL image without transparency, and whether all of it was transparent.
+    """Return a PIL image without transparency, and whether the image was fully transparent.
 
-    Transparent pixels become white. An alpha channel of zeros is ignored: some programs write
-    zeros, and viewers show such a picture.
+    Transparent pixels become white. If all alpha values are 0, they are ignored, because some
+    programs write zeros in visible pictures.
     """
     if not image.has_transparency_data:
         return image, False
@@ -69,7 +69,7 @@ def flatten(image):
 
 
 def check_memory(n, image_shape, source):
-    """Raise UserError if `n` images (height, width, channels) do not fit in memory."""
+    """Raise UserError if `n` images of shape (height, width, channels) do not fit in memory."""
     needed, free = BYTES * n * math.prod(image_shape), free_memory()
     if needed > free:
         shape = " x ".join(map(str, image_shape))
@@ -80,11 +80,11 @@ def check_memory(n, image_shape, source):
 
 
 def read_split(batches, n, image_shape, hold_out=False, fewer=False):
-    """Return a list of pairs of images and labels: one pair, or two pairs with `hold_out`.
+    """Return a list of pairs (images, labels): one pair, or two pairs if `hold_out` is true.
 
-    `batches` yields uint8 images (k, height, width, channels) and k labels or None. The second
-    pair has every HELD_OUT-th image. Raise IndexError or ValueError if `n` is not the total. With
-    `fewer`, the total may be smaller.
+    `batches` yields uint8 images (k, height, width, channels) with their k labels, or with None.
+    The second pair contains every HELD_OUT-th image. Raise IndexError or ValueError if there are
+    not `n` images in total. With `fewer`, there may be fewer than `n`.
     """
     held_out = np.arange(n) % HELD_OUT == HELD_OUT - 1
     masks = [~held_out, held_out] if hold_out else [np.ones(n, bool)]
@@ -107,7 +107,7 @@ def read_split(batches, n, image_shape, hold_out=False, fewer=False):
 
 
 def _aligned(shape):
-    """Return an uninitialized uint8 array that TensorFlow can use without a copy."""
+    """Return an uninitialized uint8 array that TensorFlow can use without copying it."""
     n = math.prod(shape)
     memory = np.empty(n + ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % ALIGNMENT
@@ -115,7 +115,7 @@ def _aligned(shape):
 
 
 def scale_binary(arrays):
-    """Scale uint8 arrays from 0 and 1 to 0 and 255 in place, if they have no other values.
+    """Multiply uint8 arrays by 255 in place if they contain only the values 0 and 1.
 
     Return a list of notes for the user.
     """
@@ -127,7 +127,7 @@ def scale_binary(arrays):
 
 
 def warn_of_little_signal(images, title):
-    """Print a warning to stderr if uint8 images (n, ...) are nearly uniform or nearly equal."""
+    """Print a warning to stderr if uint8 images (n, ...) have little contrast or hardly differ."""
     if len(images) < 2:
         return
     low, high = images.min(), images.max()

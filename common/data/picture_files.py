@@ -12,13 +12,13 @@ from common.program.errors import reason
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-LONGEST_TEXT = 2**28  # bytes; some programs store long texts in PNG files
-# Pillow recognizes these formats, but cannot decode them without other programs
+LONGEST_TEXT = 2**28  # bytes; the longest text that is accepted in a PNG file
+# Pillow recognizes these formats, but needs other programs to decode them
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-DEEP = {"I", "F"}  # Pillow's modes with more than 8 bits; the names of others start with I;16
+DEEP = {"I", "F"}  # Pillow's modes with more than 8 bits, in addition to I;16, I;16B and so on
 GREY = {"1", "L", "LA", "La"}  # Pillow's other modes without colour
-BITS = (1, 8, 10, 12, 14, 16)  # usual numbers of bits of the pixels in files with 16 or 32 bits
-TURNS = {  # EXIF orientation: how to turn the picture
+BITS = (1, 8, 10, 12, 14, 16)  # common bit depths of the values in files with 16 or 32 bits
+TURNS = {  # Each EXIF orientation requires this operation to turn the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,8 +32,8 @@ TURNS = {  # EXIF orientation: how to turn the picture
 class Header(NamedTuple):
     """Properties of a picture that are read before any picture is decoded."""
 
-    size: tuple[int, int]  # (height, width) at which the picture is displayed
-    kind: str  # "integer" or "float" if it has more than 8 bits, else ""
+    size: tuple[int, int]  # (height, width) after the picture is turned upright
+    kind: str  # "integer" or "float" for pictures with more than 8 bits, "" for other pictures
     grey: bool
     maximum: float = 0  # largest value of a picture with more than 8 bits, else 0
     minimum: float = 0  # smallest value of such a picture, else 0
@@ -42,7 +42,7 @@ class Header(NamedTuple):
 
 @contextlib.contextmanager
 def tolerant():
-    """In this block, Pillow reads long texts in PNG files, and does not warn."""
+    """Let Pillow read long texts in PNG files, and suppress warnings, in a `with` block."""
     kept = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = LONGEST_TEXT
     try:
@@ -54,17 +54,17 @@ def tolerant():
 
 
 def opened(path, read):
-    """Return `read(image)` for the PIL image in a file.
+    """Open a picture file as a PIL image, and return `read(image)`.
 
-    Return None if neither the content nor the suffix is that of a picture. Return the reason as a
-    str if the file cannot be read.
+    Return None if the file has neither the content nor the suffix of a picture. If the file cannot
+    be read, return the reason as a str.
     """
     formats, named = _formats(os.path.splitext(path)[1].lower())
     recognized = named
     try:
         if not os.path.isfile(path) and (os.path.exists(path) or os.path.islink(path)):
             return None  # a pipe or a broken link
-        # Given a path, Pillow 13.0 would map an uncompressed TIFF to memory and turn it wrongly
+        # From a path, Pillow 13.0 maps an uncompressed TIFF file to memory and turns it wrongly
         with open(path, "rb") as file, Image.open(file, formats=formats) as image:
             recognized = True
             return read(image)
@@ -83,10 +83,10 @@ def opened(path, read):
 
 @functools.cache
 def _formats(suffix):
-    """Return the formats that a file can have, and whether `suffix` is that of a picture.
+    """Return the possible formats of a file, and whether `suffix` belongs to picture files.
 
-    The content decides. Pillow has formats that are recognized by no signature; a file only has
-    such a format if its suffix says so, because they would match other files.
+    Pillow finds the format by the signature in the file. Formats without a signature would match
+    any file, so they are only possible if the suffix matches.
     """
     Image.init()
     formats = [name for name in Image.ID if name not in NOT_DECODED]
@@ -96,8 +96,8 @@ def _formats(suffix):
 
 
 def _load(image):
-    """Decode a PIL image, which may also find an orientation at the end of the file."""
-    if image.format == "TIFF":  # Pillow would read all metadata, which may be damaged
+    """Decode a PIL image. Decoding can also find an EXIF orientation at the end of the file."""
+    if image.format == "TIFF":  # Otherwise Pillow would read all metadata, even if it is damaged
         image.info.pop("xmp", None)
         metadata = image.getexif()
         for tag in {*metadata} - {ExifTags.Base.Orientation}:
@@ -106,13 +106,13 @@ def _load(image):
 
 
 def _orientation(image):
-    """Return how to turn a PIL image: the EXIF orientation from 1 to 8, or 1 if it is invalid."""
+    """Return the EXIF orientation of a PIL image, from 1 to 8. An invalid orientation becomes 1."""
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
     try:
-        # The method of PNG images would decode the picture
+        # The `getexif` method of PNG images would decode the picture
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except Exception:  # Damaged metadata raise many kinds of exceptions
+    except Exception:  # Damaged metadata can raise many kinds of exceptions
         return 1
     return value if type(value) is int and value in TURNS else 1
 
@@ -138,9 +138,9 @@ def read_header(image):
 
 
 def find_whites(headers):
-    """Return the value that becomes white for each kind of Header, and notes for the user.
+    """Return the value that becomes white for each kind of picture, and notes for the user.
 
-    It is the same for all pictures of a kind, because one picture alone may be dark.
+    All pictures of the same kind use the same value, because a single picture may be dark.
     """
     whites, notes = {}, []
     for kind in sorted({header.kind for header in headers} - {""}):
@@ -160,11 +160,11 @@ def find_whites(headers):
 
 
 def decode(image, size, channels, whites):
-    """Return a PIL image as an array as `fit` does, and whether all of it was transparent.
+    """Convert a PIL image with `fit`. Return the array, and whether it was fully transparent.
 
-    `whites` is from `find_whites`.
+    `whites` is the result of `find_whites`.
     """
-    image.draft(None, (2 * max(size), 2 * max(size)))  # A large JPEG is decoded faster
+    image.draft(None, (2 * max(size), 2 * max(size)))  # Large JPEG files are decoded faster
     _load(image)
     if (orientation := _orientation(image)) > 1:
         image = image.transpose(TURNS[orientation])
@@ -175,7 +175,7 @@ def decode(image, size, channels, whites):
 
 
 def _to_8_bits(values, white):
-    """Return an array of integers or floats as uint8. NaN and negative values become 0."""
+    """Convert an array of integers or floats to uint8. NaN and negative values become 0."""
     scaled = np.nan_to_num(values.astype(np.float32), posinf=white) * 255 / white
     if values.dtype.kind == "f":
         scaled = scaled.round()

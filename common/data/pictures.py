@@ -16,15 +16,16 @@ import numpy as np
 from joblib import cpu_count
 
 BATCH = 256  # Pictures are read in batches of this size
-LISTED = 10  # An error lists at most this number of unreadable pictures
+LISTED = 10  # An error message lists at most this number of unreadable pictures
 
 
 def load(folder, image_size=None, skip_unreadable=False):
     """Return the training set, test set, class names, notes and the number of unreadable pictures.
 
-    Each set is a pair: uint8 images (n, height, width, channels), and int64 labels (n,) or None
-    without classes. `image_size` is "HxW" or None. With `skip_unreadable`, pictures that cannot be
-    read are left out, otherwise they raise UserError. common/data/README.md has the rules.
+    Each set is a pair (images, labels). The images are uint8 (n, height, width, channels). The
+    labels are int64 (n,), or None without classes. `image_size` is "HxW" or None. Pictures that
+    cannot be read raise UserError, or are skipped with `skip_unreadable`. common/data/README.md
+    describes the rules.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -40,8 +41,8 @@ def load(folder, image_size=None, skip_unreadable=False):
         if not headers:
             others = f" Other files: {_by_suffix(files)}." if files else ""
             raise UserError(
-                f"{folder} contains no pictures.{others}\nGive a folder of pictures, or a folder "
-                "of such folders, one per class."
+                f"{folder} contains no pictures.{others}\nGive a folder that contains pictures, "
+                "or one sub-folder of pictures per class."
             )
         parts, class_names = arrange(folder, split, [*headers])
         sets, more = _read(folder, parts, class_names, headers, image_size, pool, unreadable)
@@ -62,9 +63,9 @@ def load(folder, image_size=None, skip_unreadable=False):
 
 
 def _read_headers(folder, files, pool):
-    """Return a dict from the files that are pictures to their Header, and a dict of the unreadable.
+    """Return a dict with the Header of each readable picture, and a dict of unreadable pictures.
 
-    The second dict has the reason why a picture cannot be read.
+    The second dict maps each unreadable picture to the reason. Both dicts omit all other files.
     """
     headers, unreadable = {}, {}
     found = pool.map(lambda file: opened(os.path.join(folder, *file), read_header), files)
@@ -75,9 +76,10 @@ def _read_headers(folder, files, pool):
 
 
 def _read(folder, parts, class_names, headers, image_size, pool, unreadable):
-    """Return one or two sets of images and labels, and notes. Add to the dict `unreadable`.
+    """Return the training set and the test set in a list, and notes for the user.
 
-    `parts` is from `folders.arrange`. One part is split into two sets.
+    Pictures that cannot be decoded are added to the dict `unreadable`. `parts` is from
+    `folders.arrange`. If it contains only one part, this part is split into two sets.
     """
     size, notes = choose_size({header.size for header in headers.values()}, image_size)
     shape = (*size, 1 if all(header.grey for header in headers.values()) else 3)
@@ -98,9 +100,9 @@ def _read(folder, parts, class_names, headers, image_size, pool, unreadable):
 
 
 def _decode(folder, part, read, pool, bar, unreadable):
-    """Yield one list per batch: the class name, the image, and whether all was transparent.
+    """Yield a list of tuples (class name, image, whether it was fully transparent) per batch.
 
-    Add the pictures that cannot be decoded to the dict `unreadable`.
+    Add pictures that cannot be decoded to the dict `unreadable`.
     """
     for batch in slices(part, BATCH):
         paths = [os.path.join(folder, *file) for _, file in batch]
@@ -116,7 +118,7 @@ def _decode(folder, part, read, pool, bar, unreadable):
 
 
 def _stack(batches, class_names, transparent):
-    """Yield images (k, height, width, channels) and their labels, or None without classes."""
+    """Yield the images of each batch (k, height, width, channels) and their labels or None."""
     index = {name: number for number, name in enumerate(class_names)}
     for batch in filter(None, batches):
         names, images, ignored = zip(*batch, strict=True)
@@ -125,7 +127,10 @@ def _stack(batches, class_names, transparent):
 
 
 def _use_classes(sets, class_names):
-    """Return sets without unused classes or with None as labels, the class names, and notes."""
+    """Remove classes without pictures. If only one class is left, remove all labels.
+
+    Return the new sets, the class names, and notes for the user.
+    """
     if not class_names:
         return sets, (), []
     used, labels = np.unique(np.concatenate([labels for _, labels in sets]), return_inverse=True)
@@ -138,7 +143,7 @@ def _use_classes(sets, class_names):
 
 
 def _unreadable_error(folder, unreadable, skipped):
-    """Return a UserError that lists the unreadable pictures with the reasons."""
+    """Return a UserError that lists the unreadable pictures and the reason for each."""
     files = sorted(unreadable, key=lambda file: [natural(name) for name in file])
     lines = [f"{Path(folder, *file)}: {unreadable[file]}" for file in files[:LISTED]]
     if more := len(files) - len(lines):
@@ -151,7 +156,7 @@ def _unreadable_error(folder, unreadable, skipped):
 
 
 def _by_suffix(files):
-    """Return the number of files, and the numbers of the most frequent suffixes, as text."""
+    """Return a text with the number of files and the most frequent suffixes."""
     suffixes = Counter(os.path.splitext(file[-1])[1].lower() or "no suffix" for file in files)
     common = [f"{n:,} {suffix}" for suffix, n in suffixes.most_common(3)]
     return f"{len(files):,} ({', '.join(common)}{', ...' * (len(suffixes) > 3)})"

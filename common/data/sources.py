@@ -22,17 +22,17 @@ LONGEST_NAME = 80  # bytes
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Hold a data set in memory: uint8 images (n, height, width, channels), int64 labels (n,)."""
+    """A data set in memory: uint8 images (n, height, width, channels) and int64 labels (n,)."""
 
     name: str  # for paths
     title: str  # for figures
-    train_images: tf.Tensor  # These images are only on the GPU if there is one
-    train_labels: np.ndarray | None  # Indices into class_names; None if there are no classes
+    train_images: tf.Tensor  # If there is a GPU, these images are only in its memory
+    train_labels: np.ndarray | None  # indices into class_names, or None if there are no classes
     test_images: np.ndarray
     test_labels: np.ndarray | None
     class_names: tuple[str, ...]  # This tuple is empty if there are no classes
-    notes: tuple[str, ...] = ()  # Each note says what was done to the images
-    unreadable: int = 0  # Number of pictures that --skip-unreadable left out
+    notes: tuple[str, ...] = ()  # messages for the user about how the images were loaded
+    unreadable: int = 0  # number of unreadable pictures that were skipped
 
     @property
     def image_shape(self):
@@ -43,7 +43,7 @@ class Dataset:
     def fingerprint(self):
         """Return a SHA-256 hash of all images, labels and class names as hexadecimal digits."""
         digest = hashlib.sha256(repr((self.image_shape, self.class_names)).encode())
-        # The method `numpy` copies the images. Copies of slices need less memory
+        # The method `numpy` copies the images. Copying one slice at a time needs less memory
         for images in slices(self.train_images):
             digest.update(images.numpy())
         for array in (self.train_labels, self.test_images, self.test_labels):
@@ -57,10 +57,10 @@ class Dataset:
 
 
 def load_data(args):
-    """Return the Dataset for the flags of a script, by default Fashion-MNIST.
+    """Return the Dataset that the flags of a script select. The default is Fashion-MNIST.
 
-    Load the digits instead if Fashion-MNIST is missing and the user has named no data set or
-    folder. The exceptions are those of `load_dataset`.
+    If Fashion-MNIST is not available and the user has not named a data set or a folder, load the
+    digits instead. Raises the same exceptions as `load_dataset`.
     """
     name = args.dataset or "fashion_mnist"
     try:
@@ -73,7 +73,7 @@ def load_data(args):
 
 
 def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreadable=False):
-    """Load a Dataset from a folder of pictures, if `images` is given, or else by its name.
+    """Load the data set called `name`, or the folder of pictures `images` if it is given.
 
     Args:
         name: "digits", or a data set of TFDS with images, such as "fashion_mnist" or
@@ -107,13 +107,13 @@ def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreada
 
 
 def _to_tensor(images):
-    """Return images as a tensor, which uses the same memory if that is possible."""
+    """Convert an array of images to a tensor, without copying the images if possible."""
     if on_gpu() or images.ctypes.data % ALIGNMENT:
         return tf.constant(images)
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 
 def path_name(name):
-    """Return a valid name for a folder. Replace characters such as "/" and spaces by "_"."""
+    """Return a valid folder name, with "_" in place of characters such as "/" and spaces."""
     safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).lstrip("-.")
     return safe.encode()[:LONGEST_NAME].decode(errors="ignore") or "images"

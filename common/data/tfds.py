@@ -21,27 +21,29 @@ from filelock import FileLock
 
 NETWORK_TIMEOUT = 3  # seconds
 DEFAULT_FOLDER = "~/tensorflow_datasets"
-ANY_HOST = "https://storage.googleapis.com/tfds-data/"  # For data sets without a URL
+# This host is contacted if a data set has no URL
+ANY_HOST = "https://storage.googleapis.com/tfds-data/"
 
 
 class UnavailableError(UserError):
-    """Report a data set that is not on this machine and cannot be downloaded."""
+    """A data set is not on this machine and cannot be downloaded."""
 
 
 def load(name, data_dir=None, image_size=None):
-    """Return the training set, test set, class names and notes of a data set of TFDS.
+    """Load a data set of TFDS: return the training set, the test set, the class names and notes.
 
-    `name` is NAME[/CONFIG][:VERSION]. Without a version, use the newest version in the data folder.
+    `name` is NAME[/CONFIG][:VERSION]. If `name` contains no version, the newest version in the data
+    folder is used.
     """
     named = data_dir or os.environ.get("TFDS_DATA_DIR")
     folder = Path(os.path.expanduser(named or DEFAULT_FOLDER))
     if named and not folder.is_dir():
         source = "--data-dir" if data_dir else "TFDS_DATA_DIR"
         if is_url(str(named)):
-            raise UserError(f"{source} is {named}, a URL. Give a folder on this machine.")
+            raise UserError(f"{source} is {named}, which is a URL. Give a folder on this machine.")
         raise UserError(
             f"The folder {folder}, given by {source}, does not exist. Correct the path, or create "
-            "the folder if data sets should be downloaded to it."
+            "the folder to download data sets to it."
         )
     try:
         prepared = _find(name, folder) or _download(name, folder, image_size)
@@ -55,7 +57,7 @@ def load(name, data_dir=None, image_size=None):
 
 
 def _read_copy(name, prepared, image_size):
-    """Return the data set in a folder. Raise UserError if the files in the folder are damaged."""
+    """Read the data set in the folder `prepared`. Raise UserError if its files are damaged."""
     try:
         builder = tfds.builder_from_directory(prepared)  # tfds.builder might use the network
         _check_name(name, builder.info, prepared)
@@ -70,14 +72,14 @@ def _read_copy(name, prepared, image_size):
         state = f"{'cannot be read' if denied else 'is damaged'}: {reason(error)}"
         raise UserError(
             f"The copy of {TITLES.get(name, name)} in {prepared} {state}.\nGive the "
-            "folder of another copy with --data-dir, or move this copy away to download a new one."
+            "folder of another copy with --data-dir, or move this copy away to download a new copy."
         ) from error
 
 
 def _check_name(name, info, prepared):
-    """Raise ValueError if a folder contains another data set than its path says.
+    """Raise ValueError if the path of a folder names a different data set than it contains.
 
-    A copied folder can have any name that TFDS does not know.
+    Names that TFDS does not know are accepted, because users may rename copied folders.
     """
     plain, _, _ = _parts(name)
     if not prepared.as_posix().endswith(f"/{info.full_name}") and (
@@ -90,18 +92,18 @@ def _check_name(name, info, prepared):
 
 
 def _parts(name):
-    """Return the name, the configuration and the version of a data set, or None for the last two.
+    """Split the full name of a data set into its name, its configuration and its version.
 
-    All three are None if the name is invalid.
+    A missing configuration or version is None. If the full name is invalid, all three are None.
     """
     match = DATASET.fullmatch(name)
     return match.groups() if match else (None, None, None)
 
 
 def _find(name, folder):
-    """Return the folder of the prepared copy of a data set, or None if there is no such copy."""
+    """Return the folder that contains a prepared data set, or None if there is no such folder."""
     plain, config, version = _parts(name)
-    # The names are compared because some file systems ignore the case of letters
+    # Some file systems ignore upper and lower case, so the exact name must be in the list
     if plain not in _subfolders(folder):
         return None
     place = folder / plain
@@ -116,18 +118,18 @@ def _find(name, folder):
 
 
 def _subfolders(folder):
-    """Return the names of the folders in a folder, or nothing if it does not exist."""
+    """Return the names of all sub-folders, or an empty list if the folder does not exist."""
     return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
 def _versions(folder):
-    """Return the names of the folders that are versions, from the oldest to the newest."""
+    """Return the names of the sub-folders that are versions, from the oldest to the newest."""
     versions = [name for name in _subfolders(folder) if re.fullmatch(r"\d+\.\d+\.\d+", name)]
     return sorted(versions, key=lambda version: [*map(int, version.split("."))])
 
 
 def _default_config(plain, place):
-    """Return the configuration of a data set that is used if the user names none."""
+    """Return the configuration that is used if the user does not name a configuration."""
     kind = _builder_class(plain)
     if kind and kind.BUILDER_CONFIGS:
         return kind.default_builder_config.name
@@ -150,7 +152,7 @@ def _copies(plain, folder):
 
 
 def _builder_class(plain):
-    """Return the class that prepares a data set, or None if TFDS does not know the name."""
+    """Return the TFDS class of a data set, or None if TFDS does not know the data set."""
     try:
         return tfds.builder_cls(plain)
     except ImportError:
@@ -160,7 +162,7 @@ def _builder_class(plain):
 
 
 def _known(name, folder):
-    """Return the class that prepares a data set. Raise UserError if TFDS cannot prepare it."""
+    """Return the TFDS class of a data set. Raise UserError if TFDS cannot prepare the data set."""
     plain, config, version = _parts(name)
     kind = plain and _builder_class(plain)
     if kind and plain != kind.name:  # TFDS also accepts spellings such as FashionMNIST
@@ -181,7 +183,10 @@ def _known(name, folder):
 
 
 def _offered(kind):
-    """Return the versions that TFDS can prepare per configuration. None is the default one."""
+    """Return a dict from each configuration to a list of the versions that TFDS can prepare.
+
+    The key None stands for the default configuration.
+    """
     versions = [kind.VERSION, *kind.SUPPORTED_VERSIONS]
     configs = {
         one.name: [one.version, *one.supported_versions] if one.version else versions
@@ -208,13 +213,13 @@ def _download(name, folder, image_size):
     if instructions and not (manual.is_dir() and any(manual.iterdir())):
         raise UserError(
             f"The data set {name} must be downloaded manually to {manual}, which is empty.\n"
-            f"The instructions of TFDS: {' '.join(instructions.split())}"
+            f"Instructions from TFDS: {' '.join(instructions.split())}"
         )
     place = folder.joinpath(*filter(None, _parts(name)))
     try:
         _check_network(getattr(kind, "URL", ANY_HOST))
         folder.mkdir(parents=True, exist_ok=True)
-        # The lock is for two scripts that start at once
+        # Without the lock, two scripts could download the data set at the same time
         with FileLock(folder / f".{'_'.join(filter(None, _parts(name)))}.lock"):
             builder = tfds.builder(name, data_dir=folder)
             check_usable(builder.info, name, image_size)
@@ -233,7 +238,7 @@ def _download(name, folder, image_size):
 
 
 def _check_network(url):
-    """Raise OSError if `url` does not answer in time, because TFDS would try for minutes."""
+    """Raise OSError if `url` does not answer within seconds. TFDS alone would try for minutes."""
     problems = [f"within {NETWORK_TIMEOUT} seconds"]
 
     def ask():
@@ -245,7 +250,8 @@ def _check_network(url):
         except Exception as error:  # The host is unknown or unreachable, or `url` is not a string
             problems[0] = f"({getattr(error, 'reason', error)})"
 
-    thread = threading.Thread(target=ask, daemon=True)  # Looking up a host name has no time limit
+    # A thread is necessary, because the look-up of a host name has no time limit
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(NETWORK_TIMEOUT)
     if problems:

@@ -14,11 +14,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 FORMATS = tfds.core.FileFormat
-RECORD_FRAME = 16  # A TFRecord file adds this number of bytes to each record
+RECORD_FRAME = 16  # number of bytes that a TFRecord file adds to each record
 BATCH = 1000  # Images are read in batches of this size
 ALPHANUMERIC = string.digits + string.ascii_uppercase + string.ascii_lowercase
 MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"
-EMNIST = {  # Per configuration: the first label that is used, and the characters of the labels
+EMNIST = {  # For each configuration, its first label and the characters of its labels
     "byclass": (0, ALPHANUMERIC),
     "bymerge": (0, MERGED),
     "balanced": (0, MERGED),
@@ -31,9 +31,10 @@ EMNIST = {  # Per configuration: the first label that is used, and the character
 def check_files(builder):
     """Raise ValueError if files of a prepared data set are missing or have the wrong size."""
     if builder.name == "fashion_mnist" and not Path(builder.data_dir, "label.labels.txt").is_file():
-        raise ValueError("label.labels.txt is missing")  # TFDS would use numbers as class names
+        # Without this file, TFDS would use numbers as class names
+        raise ValueError("label.labels.txt is missing")
     if builder.info.file_format is not FORMATS.TFRECORD:
-        return  # The other formats find damages by themselves when they are read
+        return  # The readers of other formats detect damaged files themselves
     for split in builder.info.splits.values():
         size = sum(Path(path).stat().st_size for path in split.filepaths)
         if size != split.num_bytes + RECORD_FRAME * split.num_examples:
@@ -41,10 +42,11 @@ def check_files(builder):
 
 
 def check_usable(info, name, image_size):
-    """Raise UserError if a data set has no images of 8 bits, or if they do not fit in memory.
+    """Raise UserError if a data set has no 8-bit images, or if its images do not fit in memory.
 
-    `info` is the DatasetInfo of a data set that need not be prepared. If the sizes of the images
-    vary or the numbers of images are unknown, the check of the memory is an estimate or is omitted.
+    `info` is the DatasetInfo of the data set, which may not be downloaded yet. If the sizes of the
+    images vary, the required memory is only estimated. If the numbers of images are unknown, the
+    memory is not checked.
     """
     (height, width, channels), _ = _stored(info, name)
     if splits := info.splits:
@@ -55,7 +57,7 @@ def check_usable(info, name, image_size):
 
 
 def read(builder, name, image_size):
-    """Return the training set, test set, class names and notes of a prepared data set."""
+    """Read a prepared data set: return its training set, test set, class names and notes."""
     info, splits = builder.info, builder.info.splits
     stored, label = _stored(info, name)
     used = _used(splits, name)
@@ -79,9 +81,10 @@ def read(builder, name, image_size):
 
 
 def _stored(info, name):
-    """Return the shape of the images, and the feature `label` if its values are classes, or None.
+    """Return the shape of the stored images, and the feature `label` of the data set.
 
-    A side of the shape is None if it varies between images.
+    The height or width in the shape is None if it varies between images. If the labels are not
+    classes, None is returned instead of the feature.
     """
     features = info.features
     features = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
@@ -95,7 +98,7 @@ def _stored(info, name):
 
 
 def _used(splits, name):
-    """Return the names of the splits that a run uses. Raise UserError without a split `train`."""
+    """Return the names of the splits to use. Raise UserError if there is no split `train`."""
     if "train" not in splits:
         what = f"The data set {name} has no split `train`. Its splits are: {', '.join(splits)}."
         raise UserError(f"{what}\nChoose another data set.")
@@ -103,7 +106,7 @@ def _used(splits, name):
 
 
 def _class_names(info, label):
-    """Return the class names. Those of EMNIST are characters, but TFDS only has numbers."""
+    """Return the class names. For EMNIST, return characters instead of the numbers in TFDS."""
     names = list(label.names) if label else []
     if info.name == "emnist" and info.config_name in EMNIST:
         first, characters = EMNIST[info.config_name]
@@ -112,7 +115,10 @@ def _class_names(info, label):
 
 
 def _classes(sets, names):
-    """Return the sets with the labels of classes that have images, the class names, and notes."""
+    """Remove classes that have no images, and renumber the labels.
+
+    Return the new sets, the class names, and notes for the user.
+    """
     if not names:
         return sets, (), []
     labels = np.concatenate([labels for _, labels in sets])
@@ -129,13 +135,13 @@ def _classes(sets, names):
 
 
 def _examples(builder, split, batch_size=None):
-    """Return the examples of a split, or batches of them, as dicts of arrays.
+    """Return the examples of a split as dicts of arrays, in batches if `batch_size` is given.
 
-    If a split has several files, TFDS alternates between TFRecord files. It reads ArrayRecord files
-    in the order in which they are stored.
+    If a split has several TFRecord files, TFDS alternates between these files. It reads ArrayRecord
+    files one after the other.
     """
     if builder.info.file_format is FORMATS.ARRAY_RECORD:
-        # TFDS would decode with other libraries, which decode JPEG images to other values
+        # TFDS would use other libraries, which decode JPEG images to different pixel values
         raw = builder.as_data_source(
             split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
@@ -151,24 +157,24 @@ def _examples(builder, split, batch_size=None):
 
 
 def _sizes(builder, splits):
-    """Return the set of sizes (height, width) of the images, or only two sizes if they differ."""
+    """Return a set with the size (height, width) of all images, or two sizes if images differ."""
     sizes = (one["image"].shape[:2] for split in splits for one in _examples(builder, split))
     first = next(sizes)
     return {first, next((size for size in sizes if size != first), first)}
 
 
 def _batches(builder, split, stored, shape, label):
-    """Yield images (n, *shape) and their labels (n,), or None without classes.
+    """Yield batches of images (n, *shape) with labels (n,), or with None if there are no classes.
 
-    `stored` is the shape of the images in TFDS, with None for a side that varies between images.
+    `stored` is the shape of the images in TFDS. Its height or width is None if it varies.
     """
-    alike = None not in stored  # Only images of one size can be read in batches
+    alike = None not in stored  # Batches require images of equal size
     for batch in _examples(builder, split, BATCH if alike else None):
         images = batch["image"] if alike else batch["image"][np.newaxis]
         if builder.info.name == "emnist":
             images = images.swapaxes(1, 2)  # Height and width are equal
         if stored != shape:
-            # For Pillow, a grey image is an array without an axis for channels
+            # Pillow accepts the array of a grey image only without an axis for channels
             plain = images[..., 0] if images.shape[3] == 1 else images
             images = np.stack([fit(Image.fromarray(i), shape[:2], shape[2]) for i in plain])
         yield images, np.atleast_1d(batch["label"]) if label else None
