@@ -1,1 +1,1 @@
-"""Code that surrounds the training loop: the run, its checkpoints, exports and folder."""
+"""Code around the training loop: runs, their checkpoints, their exported files and folders."""

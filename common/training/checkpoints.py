@@ -1,4 +1,4 @@
-"""The checkpoints of a run, from which all other files in its folder are exported."""
+"""Write and restore checkpoints. All other files of a run are exported from its checkpoints."""
 
 import contextlib
 import json
@@ -13,12 +13,12 @@ from common.training.settings import refuse_other
 import tensorflow as tf
 
 KEPT = 3  # number of checkpoints
-# On Windows, TensorFlow raises these exceptions if another program has opened one of its files
+# TensorFlow raises these exceptions on Windows if another program has opened a checkpoint file
 IN_USE = (tf.errors.PermissionDeniedError, tf.errors.UnknownError)
 
 
 class Document(tf.train.experimental.PythonState):
-    """A text that is stored in a checkpoint, but is not a variable of the model."""
+    """A text that a checkpoint stores in addition to the variables of the models."""
 
     text = ""
 
@@ -30,14 +30,17 @@ class Document(tf.train.experimental.PythonState):
 
 
 class Checkpoints:
-    """The checkpoints of one run: models, optimizer, random state, settings and all losses."""
+    """Write and restore the checkpoints of one run.
+
+    A checkpoint contains the models, the optimizer, the random state, the settings and all losses.
+    """
 
     def __init__(self, folder, name, state):
         self.folder, self.name, self._document = folder, name, Document()
         self._checkpoint = tf.train.Checkpoint(document=self._document, **state)
 
     def save(self, settings, losses):
-        """Write the checkpoint of epoch `len(losses)`, and delete old checkpoints."""
+        """Write a checkpoint after epoch `len(losses)`, and delete old checkpoints."""
         if not is_chief():
             return
         epoch = len(losses)
@@ -54,9 +57,9 @@ class Checkpoints:
                     file.unlink()
 
     def restore(self, settings):
-        """Restore the latest complete checkpoint, and return a dict of its settings and losses.
+        """Restore the latest complete checkpoint, and return a dict with its settings and losses.
 
-        Return None in a new run. Raise UserError if the run in the folder cannot be resumed.
+        Return None if the run is new. Raise UserError if the run in the folder cannot be resumed.
         """
         place = self.folder if is_chief() else "The folder of the first worker"
         found = run_folder.checkpoint_files(self.folder).items()
@@ -64,7 +67,7 @@ class Checkpoints:
         for epoch in epochs:
             prefix = str(run_folder.prefix(self.folder, epoch))
             try:
-                # tf.train.load_checkpoint would read another checkpoint if `prefix` is a folder
+                # If `prefix` is a folder, tf.train.load_checkpoint would read a checkpoint inside
                 reader = tf.compat.v1.train.NewCheckpointReader(prefix)
                 document = json.loads(reader.get_tensor("document/.ATTRIBUTES/py_state"))
                 if len(document["losses"]) != epoch:
@@ -80,14 +83,14 @@ class Checkpoints:
                 print(f"The checkpoint {prefix} is damaged and is ignored.", file=sys.stderr)
         exports = [file.name for file in run_folder.written(self.folder, self.name)]
         exports = [name for name in exports if not name.startswith(".")]
-        if any(epochs) or exports:  # Else the run was killed at its first checkpoint
+        if any(epochs) or exports:  # Otherwise the run was killed before its first checkpoint
             what = "damaged" if epochs else f"missing, but it has {', '.join(exports[:3])}"
             problem = f"The run in {self.folder} cannot be resumed: its checkpoints are {what}."
             raise UserError(f"{problem}\nChoose another --output-dir, or start over with --fresh.")
         return None
 
     def copy_from_chief(self, epoch):
-        """Copy the first worker's checkpoint of an epoch to all workers, before the training."""
+        """Copy the checkpoint of an epoch from the first worker to all other workers."""
         if is_alone():
             return
         files = run_folder.checkpoint_files(self.folder).get(epoch, [])

@@ -1,4 +1,4 @@
-"""Checks before, during and after the training."""
+"""Check flags and data before the training, and check numbers during and after the training."""
 
 import os
 
@@ -16,14 +16,15 @@ class DivergedError(UserError):
 
 
 def check_start(args, data, folder):
-    """Raise UserError if a script cannot train with these flags on this data in this folder."""
+    """Raise UserError if the flags, the data or the path of the folder prevent the training."""
     n, m = len(data.train_images), len(data.test_images)
-    if m < 4:  # A comparison needs three neighbours of each test image
+    if m < 4:  # Comparisons of runs need three neighbours of each test image
         advice = "Add images. Without a test set, every 7th image is a test image."
-        raise UserError(f"{data.title} has {m} test images, but requires at least 4.\n{advice}")
+        raise UserError(f"{data.title} has {m} test images, but at least 4 are required.\n{advice}")
     if args.batch_size > n:
         size = f"--batch-size {args.batch_size}"
-        raise UserError(f"{size} is more than the {n} images of {data.title}. Use {n} or less.")
+        problem = f"{size} is more than the {n} training images of {data.title}"
+        raise UserError(f"{problem}. Use {n} or less.")
     if "[" in str(folder) or (os.sep == "/" and "\\" in str(folder)):
         problem = f"TensorFlow treats [ and \\ as a pattern and finds no checkpoints in {folder}"
         raise UserError(f"{problem}. Choose another --output-dir.")
@@ -32,7 +33,8 @@ def check_start(args, data, folder):
 def check_finite(losses, run, codes, epoch, args):
     """Raise DivergedError if a loss, weight or latent vector of this epoch is infinite or NaN.
 
-    `codes` are the latent vectors (n, latent_dim) of the test images if figures will be drawn.
+    `codes` contains the latent vectors (n, latent_dim) of the test images. It is None if no figures
+    will be drawn.
     """
     models = [run.encoder, run.decoder, *[run.prior] * hasattr(run.prior, "weights")]
     weights = [(weight.path, weight.numpy()) for model in models for weight in model.weights]
@@ -46,7 +48,7 @@ def check_finite(losses, run, codes, epoch, args):
 
 
 def report_inactive_dimensions(mean):
-    """Print how many latent dimensions are active, if some are not. `mean` is (n, latent_dim)."""
+    """Print the number of active latent dimensions if any are inactive. `mean`: (n, latent_dim)."""
     active, latent_dim = active_dimensions(mean), mean.shape[1]
     if active < latent_dim:
         print(

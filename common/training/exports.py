@@ -1,4 +1,4 @@
-"""The files that a run exports: settings, losses, figures, TensorBoard files and models."""
+"""Export the settings, losses, figures, TensorBoard files and models of a run."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 
 class Exports:
-    """The files that a Trained exports during its training. Each file is replaced as a whole.
+    """Export the files of a run during the training. Each file is replaced completely.
 
     A file that cannot be written does not stop the training, because the checkpoints are complete.
     The next export writes the file. `failed` maps the name of each failed export to its file.
@@ -24,14 +24,14 @@ class Exports:
     def __init__(self, run, title, args, data):
         self.run, self.title, self.args, self.data = run, title, args, data
         self.failed = {}
-        self._figures = {}  # by file, until they are written
+        self._figures = {}  # figures that are not written yet, by path
         self._writer = None  # of TensorBoard
 
     def write(self, losses, mean=None):
-        """Write all files of the state after the last epoch in `losses`, as the first worker.
+        """Write all files after the last epoch in `losses`. Only the first worker writes files.
 
-        `mean` are the means of the test images (n, latent_dim), or None to compute them if they are
-        needed.
+        `mean` contains the latent means of the test images (n, latent_dim). If it is None, the
+        means are computed when they are needed.
         """
         if not is_chief():
             return
@@ -40,7 +40,7 @@ class Exports:
         models = {folder / f"{k}.keras": m for k, m in models.items() if hasattr(m, "save")}
         if "trained_epochs" not in self.run.settings:
             with self._warning_of("damaged models"):
-                for file in models:  # They belong to a damaged checkpoint
+                for file in models:  # These models belong to a damaged checkpoint
                     delete(file)
         ended = self.run.settings.get("trained_epochs") == epoch
         if losses:
@@ -55,13 +55,16 @@ class Exports:
             self._write_settings(models if ended else {})
 
     def exported_epoch(self):
-        """Return the epoch of the exported models according to settings.json, or None."""
+        """Return the epoch of the exported models from settings.json, or None if it is missing."""
         with contextlib.suppress(OSError, UserError):
             return read_json(self.run.folder / "settings.json").get("trained_epochs")
 
     @contextlib.contextmanager
     def _warning_of(self, name):
-        """Warn of an OSError in the block, once until a later block of this name succeeds."""
+        """Print a warning if the block raises OSError, and continue.
+
+        The warning is not repeated until a block with the same name succeeds.
+        """
         try:
             yield
         except OSError as error:
@@ -79,21 +82,24 @@ class Exports:
             writer.writerows(losses)
 
     def _write_settings(self, models):
-        """Write the settings and, after the last epoch, `models`, a dict from paths to models."""
+        """Write the settings and the models. `models` is a dict that maps paths to models.
+
+        Before the last epoch, `models` is empty.
+        """
         folder = self.run.folder
-        with contextlib.ExitStack() as files:  # The file that is entered first is replaced last
+        with contextlib.ExitStack() as files:  # ExitStack replaces the files in reverse order
             for file, model in models.items():
                 model.save(files.enter_context(replacing(file)))
             file = files.enter_context(replacing(folder / "settings.json"))
             write_json(file, self.run.settings)
-            if models:  # While files are replaced, a run without a decoder counts as unfinished
+            if models:  # Without decoder.keras, the run counts as unfinished
                 delete(folder / "decoder.keras")
 
     def _write_figures(self, epoch, mean):
-        """Draw the figures. Write them, and earlier figures that could not be written."""
+        """Draw and write the figures of an epoch. Also write earlier figures that failed."""
         run = self.run
         title = f"{self.title}, {shorten(self.data.title, 40)}, epoch {epoch}"
-        # R: draws these vectors once for all epochs. Both scripts draw the same vectors here
+        # R: the same random vectors are drawn once for all epochs. Here, both scripts share them
         random_vector = run.draw(64, self.args.seed)
         mean = run.encode(self.data.test_images) if mean is None else mean
         vamp_prior = run.centres(), getattr(run.prior, "images", None)
@@ -107,7 +113,7 @@ class Exports:
                 del self._figures[path]
 
     def _write_events(self, losses):
-        """Write all epochs to a new TensorBoard file, or append the last epoch to the file."""
+        """Append the last epoch to the TensorBoard file, or write all epochs to a new file."""
         folder, first = self.run.folder / "tensorboard", len(losses) if self._writer else 0
         suffix = f".{self.run.model}"
         try:
@@ -120,7 +126,7 @@ class Exports:
                     self._write_event(epoch, losses[epoch - 1] if epoch else {})
             self._writer.flush()
         except tf.errors.OpError as error:
-            self._writer = None  # The next export writes all epochs
+            self._writer = None  # The next export writes all epochs to a new file
             raise OSError(None, reason(error), str(folder)) from error
 
     def _write_event(self, epoch, row):

@@ -1,4 +1,4 @@
-"""The folder of a run: its paths, its lock, and the files that --fresh deletes."""
+"""Lock the folder of a run, return paths in this folder, and delete the run for --fresh."""
 
 import contextlib
 import itertools
@@ -22,14 +22,14 @@ WRITTEN = (
     r"tensorboard/events\.out\.tfevents\..+\.NAME|"
     r"\.(settings|metrics|losses|encoder|decoder|prior|FIGURE(_epoch_\d+)?)(\.\d+)?\.partial\.\w+"
 ).replace("FIGURE", f"NAME_({'|'.join((*FIGURES, PSEUDO_INPUTS))})")
-# TensorFlow writes a checkpoint to temporary files with _temp or .tempstate in their names
+# TensorFlow first writes a checkpoint to temporary files, with _temp or .tempstate in their names
 CHECKPOINT = re.compile(r"ckpt-(\d+)(?:\.index|\.data-\d+-of-\d+|_temp)(?:\.tempstate\d+)?")
 ASIDE = ".deleted-by-fresh-"  # prefix of a folder
 
 
 @contextlib.contextmanager
 def opened(folder, name, fresh):
-    """Create and lock the folder of the run called `name`. If `fresh`, first delete the old run.
+    """Create and lock a run's folder. If `fresh` is true, delete the old run called `name`.
 
     The lock ends with the process. Raises UserError if the folder cannot be locked.
     """
@@ -59,9 +59,9 @@ def prefix(folder, epoch):
 
 
 def checkpoint_files(folder):
-    """Return a dict that maps epochs, the latest first, to the files of their checkpoints.
+    """Return a dict that maps each epoch to its checkpoint files, with the latest epoch first.
 
-    The files include temporary files of TensorFlow. Raises OSError.
+    The files include TensorFlow's temporary files. Raises OSError.
     """
     checkpoints, found = folder / "checkpoints", {}
     names = os.listdir(checkpoints) if checkpoints.is_dir() else []  # Path.glob would hide errors
@@ -71,7 +71,7 @@ def checkpoint_files(folder):
 
 
 def delete_unfinished(folder):
-    """Delete the temporary files and folders that TensorFlow left when it was killed."""
+    """Delete temporary files and folders that remain if TensorFlow is killed."""
     for file in itertools.chain(*checkpoint_files(folder).values()):
         with contextlib.suppress(OSError):
             if file.name.endswith("_temp"):
@@ -88,9 +88,10 @@ def written(folder, name):
 
 
 def delete(folder, name):
-    """Delete what the run called `name` has written, and nothing else.
+    """Delete only the files that the run called `name` has written.
 
-    All files are first moved to one folder. If a file cannot be moved, all files are moved back.
+    All files are first moved to a temporary folder. If a file cannot be moved,
+    all files are moved back.
     """
     checkpoints = checkpoint_files(folder).values()
     aside, moved = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder)), {}
@@ -103,8 +104,8 @@ def delete(folder, name):
             retrying(new.rename, file)
         aside.rmdir()
         raise
-    for old in folder.glob(f"{ASIDE}????????"):  # A killed process may have left a folder
+    for old in folder.glob(f"{ASIDE}????????"):  # Killed processes can leave such folders
         shutil.rmtree(old, ignore_errors=True)
     for inner in ("checkpoints", "tensorboard"):
-        with contextlib.suppress(OSError):  # The folder may contain other files
+        with contextlib.suppress(OSError):  # The folder may still contain other files
             (folder / inner).rmdir()

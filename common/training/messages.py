@@ -1,4 +1,4 @@
-"""The lines that a run prints: its start, its progress, its losses, and how to resume it."""
+"""Print the settings, the progress and the losses of a run, and how to resume the run."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 @contextlib.contextmanager
 def only_the_chief_prints():
-    """Discard what this process prints in the block, unless it is the first worker."""
+    """Discard the printed output of all workers except the first worker in the `with` block."""
     if is_chief():
         yield
         return
@@ -40,7 +40,7 @@ def announce(args, data, settings, folder):
 
 
 def announce_rest(epoch, args):
-    """Print after which epoch a run is resumed, or that nothing is left to train."""
+    """Print the epoch after which a run is resumed, or that the training is already complete."""
     if epoch >= args.epochs:
         trained = f"{epoch} epoch{'s' * (epoch > 1)} already trained"
         print(f"{trained}, and --epochs is {args.epochs}.")
@@ -50,13 +50,13 @@ def announce_rest(epoch, args):
 
 
 def progress_bar(done, total):
-    """Return a progress bar over the batches of all epochs, which is shown only on a terminal."""
+    """Return a progress bar for the batches of all epochs. It is shown only on a terminal."""
     options = {"unit": "batch", "leave": False, "dynamic_ncols": True}
     return tqdm(initial=done, total=total, disable=None if is_chief() else True, **options)
 
 
 def print_losses(epoch, losses, decimals):
-    """Print the line of losses that the original prints, with `decimals` decimal places."""
+    """Print the losses in the original's format, with `decimals` decimal places."""
     places = {"loss_mmd_total": 4}  # in both scripts
     terms = (f"{v:.{places.get(name, decimals)}f} {name}" for name, v in losses.items())
     tqdm.write(f"Losses (epoch): {epoch}:  {',  '.join(terms)}")
@@ -64,19 +64,19 @@ def print_losses(epoch, losses, decimals):
 
 
 def warn_of_export(file, problem):
-    """Print that an exported file cannot be written, and why, and that the training continues."""
+    """Print why an exported file cannot be written, and that the training continues."""
     advice = "The training continues, and the next export tries to write the file again."
     _warn(f"{file} cannot be written: {problem}. {advice}")
 
 
 def report_failed_exports(files, args, data):
-    """Print that a finished run lacks the current version of some files, and how to write them."""
+    """Print which files of a finished run could not be written, and how to write these files."""
     problem = f"The training is complete, but {', '.join(map(str, files))} could not be written."
     _warn(f"{problem} To write the missing files{_on_all_workers()}:\n{_command(args, data)}")
 
 
 def how_to_resume(epoch, args, data):
-    """Return how far a stopped run came, and the command that resumes it."""
+    """Return a text with the last epoch of a stopped run and the command that resumes the run."""
     stopped = f"Stopped after epoch {epoch} of {args.epochs}. To resume{_on_all_workers()}:"
     return f"{stopped}\n{_command(args, data)}"
 
@@ -91,5 +91,8 @@ def _on_all_workers():
 
 
 def _command(args, data):
-    """Return the command that continues this run, even if Fashion-MNIST becomes available."""
+    """Return the command that continues this run with the same data set.
+
+    Without --dataset, a run on the digits would switch to Fashion-MNIST if it becomes available.
+    """
     return again(*[] if args.dataset or args.images else ["--dataset", data.name])

@@ -1,7 +1,7 @@
-"""The class Run, which surrounds a training loop with checkpoints, exports and signal handling.
+"""The class Run, which adds checkpoints, exported files and signal handling to a training loop.
 
-A checkpoint contains the whole state, so that a run that was stopped is resumed exactly. All other
-files in the folder are exported from the latest checkpoint.
+A checkpoint contains the complete state, so a resumed run gives the same result as a run without a
+stop. All other files in the folder are exported from the latest checkpoint.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ VALUES_PER_READ = 2**20  # 4 MiB of float32
 
 
 class Run:
-    """A run in OUTPUT_DIR/DATASET/NAME/, new or resumed from its latest complete checkpoint.
+    """A training run in OUTPUT_DIR/DATASET/NAME/. It resumes from its latest complete checkpoint.
 
-    In its `with` block, no other process can use the folder, and signals wait for the next check.
-    Its attribute `trained` is what `load_run` returns for the run.
+    In the `with` block, no other process can use the folder, and signals are delayed until the next
+    check. The attribute `trained` is of the type that `load_run` returns.
     """
 
     def __init__(self, name, args, data, encode, decode, **state):
-        """Prepare a run called `name`. Raise UserError if the flags do not fit the data.
+        """Prepare a run called `name`. Raise UserError if the flags cannot be used with the data.
 
         `args` are the flags, `data` is a Dataset, `encode` and `decode` are functions of the
         script. `state` contains the encoder, decoder, optimizer, random generator and any prior.
@@ -58,11 +58,11 @@ class Run:
 
     @property
     def epoch(self):
-        """The last epoch that is saved in a checkpoint, or 0 in a new run."""
+        """Return the last epoch that is saved in a checkpoint, or 0 in a new run."""
         return len(self._losses)
 
     def __enter__(self):
-        """Lock the folder, restore the latest checkpoint or write a first one, and export files.
+        """Lock the folder, restore the latest checkpoint or write the first one, and export files.
 
         Raises UserError if the folder is locked or contains a run that cannot be resumed.
         """
@@ -90,15 +90,15 @@ class Run:
             self._checkpoints.save(self.settings, self._losses)
         if is_chief():
             self._checkpoints.copy_from_chief(self.epoch)
-        # A smaller --epochs ends a run at its last checkpoint. The checkpoint is not written again,
-        # because a kill between the replacement of its two files would damage it
+        # If --epochs is reduced, the run ends at its last checkpoint. This checkpoint is not
+        # written again, because a kill between the writing of its two files would damage it
         if self.epoch >= self.args.epochs or self.epoch == self._exports.exported_epoch():
             settings.mark_ended(self.settings, self.trained, self._losses)
         self._exports.write(self._losses)
         messages.announce_rest(self.epoch, self.args)
 
     def __exit__(self, kind, error, traceback):
-        """Unlock the folder. Add a note to an error: the last epoch, and how to resume the run."""
+        """Unlock the folder. If an error stops the run, add a note on how to resume the run."""
         try:
             if isinstance(error, Interrupted | checks.DivergedError | None):  # all workers end
                 wait_for_all_workers()
@@ -120,10 +120,10 @@ class Run:
             yield epoch
 
     def batches(self, epoch):
-        """Yield the batches of an epoch: tensors (n, height, width, channels) in [0, 1].
+        """Yield the batches of an epoch as tensors (n, height, width, channels) in [0, 1].
 
-        With several replicas, a batch is one such tensor per replica. Raises Interrupted if a
-        signal has arrived at any worker.
+        With several replicas, each batch consists of one tensor per replica. Raises Interrupted
+        if any worker has received a signal.
         """
         n, size = len(self.data.train_images), self.args.batch_size
         batches = shuffled_batches(n, size, self.args.seed, epoch).numpy()
@@ -136,14 +136,15 @@ class Run:
                 self._stop_if_asked()
 
     def add(self, losses):
-        """Add the loss terms of a batch, a dict of scalars, to the sums over the epoch."""
+        """Add the loss terms of a batch to the sums of the epoch. `losses` is a dict of scalars."""
         for name, value in losses.items():
             self._totals[name] = self._totals.get(name, 0.0) + float(value)
 
     def end_epoch(self, decimals):
         """Check the losses and weights, write a checkpoint, print the losses, and export files.
 
-        Losses have `decimals` decimal places. Raises DivergedError if a number is infinite or NaN.
+        Losses are printed with `decimals` decimal places. Raises DivergedError if a number is
+        infinite or NaN.
         """
         args, epoch, batches = self.args, self.epoch + 1, self.settings["epoch"]["batches"]
         losses = {name: total / batches for name, total in self._totals.items()}
@@ -166,6 +167,6 @@ class Run:
         self._stop_if_asked()
 
     def _stop_if_asked(self):
-        """Raise Interrupted on all workers if a signal has arrived at any of them."""
+        """Raise Interrupted on all workers if any worker has received a signal."""
         if number := int(max(gather_integers([arrived()]))):
             raise Interrupted(number)

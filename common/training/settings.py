@@ -1,4 +1,4 @@
-"""The settings of a run: the content of settings.json, and whether two runs have the same."""
+"""Create the settings of a run, and check that they match the settings in a checkpoint."""
 
 import contextlib
 import importlib.metadata
@@ -12,21 +12,21 @@ from common.program.flags import dashed, given
 from common.trained import fingerprint_of_losses
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
-# These environment variables change how TensorFlow rounds
+# These environment variables affect the rounding errors of TensorFlow
 ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-# These flags may change when a run is resumed. The flags about data are free, because the settings
-# contain the name, shape and fingerprint of the images
+# These flags may have other values when a run is resumed. The list includes flags for the data,
+# because the settings already contain the name, shape and fingerprint of the images
 FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "skip_unreadable", "output_dir",
     "plot_every", "replicas", "tensorboard", "fresh",
 }  # fmt: skip
-# These settings describe the exported models: their epoch, and the fingerprints of the models and
-# of the losses up to that epoch. A run without exported models has none of these settings
+# These settings describe the exported models: their epoch, a fingerprint of the models, and a
+# fingerprint of the losses. They are missing if a run has not exported any models
 ENDED = ("trained_epochs", "models", "losses")
 
 
 def make_settings(name, args, data):
-    """Return the settings of a new run called `name` on a Dataset, as a dict for JSON."""
+    """Return the settings of a new run as a dict that can be stored in a JSON file."""
     n, passes = len(data.train_images), passes_per_epoch(len(data.train_images))
     sizes = {"train_images": n, "test_images": len(data.test_images)}
     versions = {package: _version(package) for package in PACKAGES}
@@ -45,13 +45,13 @@ def make_settings(name, args, data):
 
 
 def _version(package):
-    """Return the version of a package, or None if a package like tensorflow-cpu replaces it."""
+    """Return the version of a package, or None if it is not installed under this name."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
 
 
 def of_exported_models(settings):
-    """Return the settings that describe exported models, from a checkpoint of any version."""
+    """Return those settings in a checkpoint that describe the exported models."""
     found = {name: settings[name] for name in ENDED if name in settings}
     if "models" in found:  # Earlier versions stored the epoch of the models as `epochs`
         found.setdefault("trained_epochs", settings["flags"]["epochs"])
@@ -59,13 +59,13 @@ def of_exported_models(settings):
 
 
 def mark_ended(settings, run, losses):
-    """Store in the settings that the models of a run were trained up to its last epoch."""
+    """Add the last epoch and the fingerprints of the models and the losses to the settings."""
     ended = len(losses), run.fingerprint, fingerprint_of_losses(losses)
     settings |= dict(zip(ENDED, ended, strict=True))
 
 
 def refuse_other(folder, there, now):
-    """Raise UserError if the settings `there` in a checkpoint and `now` are of different runs."""
+    """Raise UserError if the settings `there`, from a checkpoint, do not match those of `now`."""
     there, now = _decisive(there), _decisive(now)
     differing = [
         f"{name} was {there.get(name, 'not given')} and is now {now.get(name, 'not given')}"
