@@ -1,1 +1,1 @@
-"""Code of every command-line program: flags, signals, start-up, error messages and files."""
+"""Code that all command-line programs use: flags, signals, start-up, error messages and files."""

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole or not at all, and JSON files with a digest."""
+"""Replace files completely or not at all, and protect JSON files with a digest."""
 
 import contextlib
 import glob
@@ -10,14 +10,14 @@ import time
 
 from common.program.errors import UserError, reason
 
-WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds between the attempts of `retrying`
+WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds that `retrying` waits between attempts
 
 
 def retrying(action, *args, errors=PermissionError):
-    """Return `action(*args)`. Repeat the call for 3 seconds while it raises one of `errors`.
+    """Return `action(*args)`. If it raises one of `errors`, repeat the call for 3 seconds.
 
-    Windows does not replace or delete a file while another program, such as a virus scanner, has
-    opened the file.
+    Windows cannot replace or delete a file while another program, such as a virus scanner, has the
+    file open.
     """
     for wait in WAITS:
         try:
@@ -34,10 +34,11 @@ def delete(path):
 
 @contextlib.contextmanager
 def replacing(path, own=""):
-    """Yield a temporary path with the suffix of `path`, and rename that file to `path` at the end.
+    """Yield a temporary path for a new file, and rename the file to `path` after the block.
 
-    If the block raises an exception, `path` keeps its content. An OSError gets `path` as its file
-    name. `own` is part of the temporary name, which must be unique if other processes can write.
+    If the block raises an exception, the old file at `path` is kept. An OSError gets `path` as its
+    file name. The temporary path has the suffix of `path`. `own` is part
+    of the temporary name, which must be unique if other processes can write.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
@@ -49,14 +50,15 @@ def replacing(path, own=""):
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        with contextlib.suppress(OSError):  # The folder may not be writable
+        with contextlib.suppress(OSError):  # The folder may be read-only
             temporary.unlink(missing_ok=True)
 
 
 def replacing_unlocked(path):
-    """Return `replacing(path)` for a file that other processes may write at the same time.
+    """Return `replacing(path)`, with a temporary file that only this process uses.
 
-    Temporary files that killed processes left behind are deleted after a day.
+    Use this function if several processes may write the file at the same time. Temporary files that
+    killed processes left behind are deleted after a day.
     """
     with contextlib.suppress(OSError):
         for old in path.parent.glob(f".{glob.escape(path.stem)}.[0-9]*.partial{path.suffix}"):
@@ -66,7 +68,7 @@ def replacing_unlocked(path):
 
 
 def check_writable(folder):
-    """Raise OSError, which names the folder, if no file can be created in a folder."""
+    """Raise OSError with the name of the folder if no file can be created in the folder."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The command line: its parser, common flags, types of arguments, and commands as text."""
+"""Parse the command line, and write commands as text that the user can paste into a shell."""
 
 import argparse
 import contextlib
@@ -19,7 +19,7 @@ OF_ONE_SCRIPT["--cross-entropy"] = "mmd_cvae.py"
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UserError for an invalid command line."""
 
-    # Each script replaces this function by one that returns a message for contradictory flags
+    # Scripts replace this function. It returns an error message if flags contradict each other
     check = staticmethod(lambda args: None)
 
     def __init__(self, *args, **kwargs):
@@ -30,11 +30,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{' '.join(message.split())} (--help explains the flags)")
 
     def print_help(self, file=None):
-        """Print the help. Raise OSError if the output cannot be written; argparse ignores that."""
+        """Print the help. Unlike argparse, raise OSError if the text cannot be written."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def parse_args(self, args=None, namespace=None):
-        """Return the flags. Raise UserError for an unknown flag, and suggest a similar flag."""
+        """Parse the flags. For an unknown flag, raise UserError and suggest a similar flag."""
         args, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown[0].split("=")[0]))
@@ -55,7 +55,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim):
-    """Return a Parser with the flags of both scripts. The arguments are its texts and defaults."""
+    """Return a Parser with the flags that both scripts have.
+
+    The arguments are the name of the script, its description, and the defaults of its flags.
+    """
     parser = Parser(script, description=description)
     group = parser.add_mutually_exclusive_group()
     for name, metavar, kind, default, help in (
@@ -94,7 +97,7 @@ def make_parser(script, description, batch_size, epochs, learning_rate, latent_d
 
 
 def add_runs(parser):
-    """Add the flags of a program that reads finished runs: their folders and their data."""
+    """Add the arguments of a program that reads finished runs: RUN and --data-dir."""
     help = "folder of a run, such as outputs/fashion_mnist/cvae, or a folder that contains runs"
     parser.add_argument("runs", nargs="*", metavar="RUN", type=path, help=help)
     help = "folder of TFDS data sets, or of pictures, if it was moved after the training"
@@ -110,7 +113,7 @@ def whole_number(low, high):
 
 
 def number(low, high, kind=float):
-    """Return an argparse type for numbers from `low` to `high`, which are floats by default."""
+    """Return an argparse type for numbers from `low` to `high`. `kind` is float or int."""
 
     def parse(text):
         with contextlib.suppress(ValueError):
@@ -122,31 +125,33 @@ def number(low, high, kind=float):
     return parse
 
 
-# The groups are the name, the configuration and the version of a TFDS data set
+# The three groups match the name, the configuration and the version of a TFDS data set
 DATASET = re.compile(r"(\w+)(?:/([\w.-]*\w))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 
 
 def dataset(text):
-    """Return the valid name of a data set: NAME[/CONFIG][:VERSION]. It is an argparse type."""
+    """Return the name of a data set if it is valid, NAME[/CONFIG][:VERSION] (an argparse type)."""
     if DATASET.fullmatch(text):
         return text
     raise argparse.ArgumentTypeError(
-        f"invalid data set name: {text!r}. Valid names are like mnist, emnist/letters and "
+        f"invalid data set name: {text!r}. Examples of valid names: mnist, emnist/letters, "
         "mnist:3.0.1. To train on a folder of pictures, use --images DIR"
     )
 
 
 def image_size(text):
-    """Return an image size as "HxW", from "HxW" or one number for both (an argparse type)."""
+    """Convert an image size, "HxW" or one number for both sides, to "HxW" (an argparse type)."""
     height, x, width = text.lower().partition("x")
     sides = [int(side) if side.isdecimal() else 0 for side in (height, width if x else height)]
     if all(side in range(8, 257, 4) for side in sides):
         return "{}x{}".format(*sides)
-    raise argparse.ArgumentTypeError(f"{text!r} is not HxW with multiples of 4 from 8 to 256")
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not HxW. H and W must be multiples of 4 from 8 to 256"
+    )
 
 
 def path(text):
-    """Return the path of a folder or file, with ~ expanded (an argparse type)."""
+    """Return a path, with ~ replaced by the user's home folder (an argparse type)."""
     problem = "is not a path"
     try:
         text.encode()
@@ -170,25 +175,25 @@ def is_url(text):
 
 
 def given(flags):
-    """Return the flags in a dict that the user gave: all except those that are None or False."""
+    """Return a dict of the flags that have a value. Omit flags that are None or False."""
     return {k: v for k, v in flags.items() if v is not None and v is not False}
 
 
 def dashed(name):
-    """Return the name of a flag as it is typed, without "--": vamp-prior for vamp_prior."""
+    """Replace "_" by "-" in the name of a flag. For example, vamp_prior becomes vamp-prior."""
     return name.replace("_", "-")
 
 
 def to_words(flags, default):
-    """Return the words of a command line for the flags whose value differs from `default`."""
+    """Return command-line words such as --seed=1 for all flags that differ from `default`."""
     flags = {k: v for k, v in given(flags).items() if v != default.get(k)}
     return [f"--{dashed(k)}" + ("" if v is True else f"={v}") for k, v in flags.items()]
 
 
 def command_line(words):
-    """Return words as a command line that can be pasted into the user's shell."""
+    """Join words to a command line that the user can paste into the shell."""
     shell = _windows_shell() if os.name == "nt" else "sh"
-    if shell in ("powershell", "pwsh"):  # A quoted first word is a text there, without "&"
+    if shell in ("powershell", "pwsh"):  # PowerShell runs a quoted command only after "&"
         line = " ".join(map(_quote_for_powershell, words))
         return f"& {line}" if line.startswith("'") else line
     return shlex.join(words) if shell in ("sh", "bash") else subprocess.list2cmdline(words)
@@ -197,16 +202,16 @@ def command_line(words):
 def _quote_for_powershell(word):
     if re.fullmatch(r"[\w.:\\/=+-]+", word):
         return word
-    inner = re.sub("(['\u2018-\u201b])", r"\1\1", word)  # Typographic quotes end a text, too
+    inner = re.sub("(['\u2018-\u201b])", r"\1\1", word)  # PowerShell also accepts these quotes
     return f"'{inner}'"
 
 
 def _windows_shell():
-    """Return the name of the shell that started this program on Windows, or cmd if unknown.
+    """Return the name of the Windows shell that started this program, or "cmd" if it is unknown.
 
-    The nearest shell counts, because a shell can start another, and Python can start itself.
+    If several shells are among the parent processes, return the nearest shell.
     """
-    with contextlib.suppress(Exception):  # The package may be missing, or a process may have ended
+    with contextlib.suppress(Exception):  # psutil may be missing, or a parent may have ended
         import psutil
 
         for process in psutil.Process().parents():
@@ -217,8 +222,8 @@ def _windows_shell():
 
 
 def this_command(*more, without=None):
-    """Return the command line that started this program, with words added or one left out."""
-    if _in_ipython():  # sys.orig_argv started IPython or the kernel of the notebook
+    """Return the command that started this program. Add the words `more`, and omit `without`."""
+    if _in_ipython():  # sys.orig_argv is the command that started IPython or the notebook
         words = [word for word in sys.argv if word != without] + [*more]
         return f"%run {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
     words = [word for word in sys.orig_argv[1:] if word != without]
@@ -226,7 +231,7 @@ def this_command(*more, without=None):
 
 
 def _in_ipython():
-    """Return whether this program was started by %run, not by a command that names its file."""
+    """Return whether the user started this program with %run in IPython or a notebook."""
     shell, file = sys.modules.get("IPython"), Path(sys.argv[0]).name
     named = file in [Path(word).name for word in sys.orig_argv]
     return bool(shell and shell.get_ipython()) and not named

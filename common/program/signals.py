@@ -1,6 +1,6 @@
 """Respond to the signals SIGINT (Ctrl-C) and SIGTERM.
 
-No handler raises an exception, because the exception could interrupt anything, including C++ code.
+Signal handlers raise no exceptions, because an exception could interrupt any code, even C++ code.
 Before TensorFlow is loaded, a signal ends the program at once. In a `signals_wait` block, a signal
 waits until the program asks for it with `arrived`, or until the block ends.
 """
@@ -16,27 +16,27 @@ from common.program.flags import program_name, this_command
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM has arrived. The argument is the number of the signal."""
+    """SIGINT or SIGTERM has arrived. The exception's argument is the number of the signal."""
 
 
-stderr = 2  # The file descriptor for messages, which startup.py changes
+stderr = 2  # Messages are written to this file descriptor, which startup.py sets
 _arrived = []  # numbers of signals
 _outer = {}  # handlers set by others
 
 
 def in_program():
-    """Return whether a program has started, rather than a notebook or a test that calls `main`."""
+    """Return True in a program, and False in a notebook or a test that calls `main`."""
     return bool(_outer)
 
 
 def begin_program():
-    """End the program at once if a signal arrives outside of `signals_wait` blocks."""
+    """Set signal handlers that end the program at once, except in `signals_wait` blocks."""
     for number, handler in _handle(_end_at_once).items():
         _outer.setdefault(number, handler)
 
 
 def end_program():
-    """Restore the handlers that were set before the program started. Ignore signals at exit."""
+    """Restore the signal handlers from before the program. Ignore signals while Python exits."""
     _restore(_outer)
     for number in _outer:
         atexit.register(signal.signal, number, signal.SIG_IGN)
@@ -44,15 +44,15 @@ def end_program():
 
 
 def arrived():
-    """Return the number of the signal that has arrived in a `signals_wait` block, or 0."""
+    """Return the number of the signal that has arrived in this `signals_wait` block, or else 0."""
     return _arrived[0] if _arrived else 0
 
 
 @contextlib.contextmanager
 def signals_wait(last=False):
-    """Make signals wait, and raise Interrupted at the end of the block if a signal has arrived.
+    """Delay signals in a `with` block, and raise Interrupted at its end if a signal has arrived.
 
-    If the block is the `last` work of a program, signals after the block are ignored.
+    With `last`, signals after the block are ignored, because the program has no more work to do.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python allows signal handlers only in the main thread
@@ -69,7 +69,10 @@ def signals_wait(last=False):
 
 
 def _handle(handler):
-    """Set a handler and return the former handlers. Signals that are ignored stay ignored."""
+    """Set the same handler for both signals, and return the previous handlers.
+
+    A signal that was ignored before is still ignored.
+    """
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     former = {n: h for n, h in former.items() if h not in (None, signal.SIG_IGN)}
     _restore(dict.fromkeys(former, handler))

@@ -1,4 +1,4 @@
-"""Start and end a program: its imports, its error messages and its exit status."""
+"""Start and end a program: import packages, print error messages, and set the exit status."""
 
 import contextlib
 import faulthandler
@@ -18,18 +18,19 @@ PACKAGES += ("filelock", "tqdm")
 
 
 def start(get_args):
-    """Start a program: answer --help and invalid flags, then import TensorFlow without its log.
+    """Start a program: handle --help and invalid flags, then import TensorFlow without its log.
 
-    Programs call `start` before their own imports, which take seconds. `get_args` parses the
-    command line. The user's own settings for warnings, Keras and matplotlib have no effect.
+    Programs call `start` before their own imports, because imports take several seconds. `get_args`
+    parses the command line. The user's own settings for warnings, Keras and matplotlib
+    have no effect.
     """
     signals.begin_program()
     try:
         _open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # The streams of notebooks lack this method
+            if hasattr(stream, "reconfigure"):  # Streams in notebooks lack this method
                 stream.reconfigure(errors="backslashreplace")  # for terminals that lack "±"
-        warnings.simplefilter("ignore")  # Users cannot fix warnings of libraries
+        warnings.simplefilter("ignore")  # Users cannot fix the causes of warnings in libraries
         _exit_with(*_outcome(get_args))
         _exit_with(_import_packages(), 2)
     except BaseException:  # also SystemExit after --help
@@ -38,7 +39,7 @@ def start(get_args):
 
 
 def run_script(main):
-    """Call `main()`. If an error or a signal stops it, print a message and raise SystemExit."""
+    """Call `main()`. If an error or a signal stops `main`, print a message and raise SystemExit."""
     signals.begin_program()
     try:
         _exit_with(*_outcome(main))
@@ -47,7 +48,7 @@ def run_script(main):
 
 
 def again(*more):
-    """Return the command that continues this run: the present command without --fresh."""
+    """Return the command that continues this run: the current command without --fresh."""
     return this_command(*more, without="--fresh") if signals.in_program() else "the same call"
 
 
@@ -60,12 +61,12 @@ def _import_packages():
             return f"error: {name} is {value!r}. Set it to a number of threads, or unset it."
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.environ["KERAS_HOME"] = os.devnull
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Two programs can share a GPU
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # lets programs share a GPU
     signals.stderr = os.dup(2)
     faulthandler.enable(signals.stderr)
     with contextlib.ExitStack() as stack:
         stack.callback(os.dup2, signals.stderr, 2)
-        # TensorFlow prints its first lines before it reads this variable
+        # TensorFlow prints some lines before it reads the variable TF_CPP_MIN_LOG_LEVEL
         if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
             os.dup2(stack.enter_context(open(os.devnull, "w")).fileno(), 2)
         if os.path.exists("matplotlibrc"):  # matplotlib would read this file
@@ -76,21 +77,21 @@ def _import_packages():
         except Exception as error:  # Broken packages raise many kinds of exceptions
             advice = "Activate the environment in which you ran `pip install -r requirements.txt`."
             return f"error: The package {name} cannot be imported: {reason(error)}. {advice}"
-    # devices/parts.py keeps up to 4 cores busy. joblib counts the cores a container may use
+    # devices/parts.py keeps up to 4 cores busy. In a container, joblib counts only available cores
     if importlib.import_module("joblib").cpu_count() <= 4:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     return None
 
 
 def _outcome(function):
-    """Call a function. Return an error message, or None, and the exit status of the program."""
+    """Call a function. Return an error message or None, and the exit status of the program."""
     try:
         function()
         sys.stdout.flush()
         return None, 0
     except signals.Interrupted as stop:
         return _notes(stop, "Stopped."), 128 + stop.args[0]
-    except BrokenPipeError:  # The reader of the output, such as head, has ended
+    except BrokenPipeError:  # The program that reads the output, such as head, has ended
         return f"The output is no longer read. To continue:\n{again()}", 1
     except UserError as error:
         return f"error: {error}", error.status
@@ -113,7 +114,10 @@ def _notes(error, otherwise):
 
 
 def _exit_with(message, status):
-    """If there is a message, print it and exit, even if a stream is closed or a disk is full."""
+    """Print the message and exit with the status. If there is no message, do nothing.
+
+    Closed streams and full disks do not prevent the exit.
+    """
     if not message:
         return
     with contextlib.suppress(OSError, ValueError):
@@ -128,7 +132,7 @@ def _exit_with(message, status):
 
 
 def _open_closed_streams():
-    """Open stdin, stdout and stderr on the null device if the parent process has closed them."""
+    """Connect stdin, stdout and stderr to the null device if the parent process has closed them."""
     if sys.stdout is None or sys.stderr is None:
         while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
             pass
