@@ -1,1 +1,1 @@
-"""Control how TensorFlow computes: determinism, parts of batches, several devices and machines."""
+"""Make results repeatable, compute faster on a CPU, and train on several devices or machines."""

@@ -1,4 +1,4 @@
-"""Set seeds, precision and deterministic operations, and name the devices."""
+"""Make the results of TensorFlow repeatable, and return the names of the GPU and the CPU."""
 
 import contextlib
 import platform
@@ -12,15 +12,15 @@ from joblib import cpu_count
 
 @contextlib.contextmanager
 def set_up(seed, dtype, strategy=None):
-    """Set all seeds, make TensorFlow deterministic, and make Keras use `dtype` in a `with` block.
+    """Set all random seeds, make TensorFlow deterministic, and set Keras to `dtype` in the block.
 
-    The block runs in the scope of `strategy`, a tf.distribute.Strategy, if it is given.
+    If `strategy` is given, the block runs in the scope of this tf.distribute.Strategy.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()  # TensorFlow cannot disable this later
     optimizer = tf.config.optimizer
     before = optimizer.get_experimental_options().get("arithmetic_optimization", True)
-    # This optimization joins several sums into one, and then the order of summation can vary
+    # This optimization merges several sums into one sum, which can change the order of addition
     optimizer.set_experimental_options({"arithmetic_optimization": False})
     try:
         with keras_in(dtype), strategy.scope() if strategy else contextlib.nullcontext():
@@ -31,7 +31,7 @@ def set_up(seed, dtype, strategy=None):
 
 @contextlib.contextmanager
 def keras_in(dtype):
-    """Make Keras use `dtype` and channels last in a `with` block, then restore both settings."""
+    """Set Keras to `dtype` and channels-last images in a `with` block. Restore both afterwards."""
     config = keras.config
     before = config.floatx(), config.dtype_policy(), config.image_data_format()
     setters = config.set_floatx, config.set_dtype_policy, config.set_image_data_format

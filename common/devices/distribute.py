@@ -1,6 +1,6 @@
-"""Train on several devices, which share every batch and give the result of one device.
+"""Train on several devices that share each batch, with the same result as on one device.
 
-Each device has a replica of the models and encodes its share of the batch. Then all replicas get
+Each device has a replica of the models and encodes a part of the batch. Then all replicas get
 the latent vectors of the whole batch, and compute its KL divergence and MMD. Decoded images are too
 large to send, so each replica repeats its own images in place of the others. The average of the
 losses over the replicas is exact, because losses are sums or means over the images.
@@ -17,12 +17,12 @@ from common.program.errors import UserError, reason
 
 import tensorflow as tf
 
-# Workers may have different values of these flags
+# The values of these flags may differ between workers
 WORKER_FLAGS = {"data_dir", "images", "output_dir", "plot_every", "tensorboard", "fresh"}
 
 
 def make_strategy(args):
-    """Return the tf.distribute.Strategy for the flags and TF_CONFIG, or None for one device.
+    """Return the tf.distribute.Strategy for the flags and TF_CONFIG, or None if one device is used.
 
     Call this function before TensorFlow initializes its devices. Raises UserError if there are too
     few devices, if the batch size is not a multiple of the number of replicas, or if the workers do
@@ -34,8 +34,8 @@ def make_strategy(args):
     if args.batch_size % (total := n * max(1, len(workers))):
         below = args.batch_size // total * total
         raise UserError(
-            f"--batch-size must be a multiple of the {total} replicas, but is {args.batch_size}. "
-            f"Use {f'{below} or ' * bool(below)}{below + total}."
+            f"--batch-size must be a multiple of {total}, the number of replicas, but is "
+            f"{args.batch_size}. Use {f'{below} or ' * bool(below)}{below + total}."
         )
     gpus = tf.config.list_physical_devices("GPU")
     if workers:
@@ -62,7 +62,7 @@ def make_strategy(args):
     return _mirrored(tuple(f"{kind}:{i}" for i in range(n)))
 
 
-# A second strategy for the same devices would reuse the communication keys of the first
+# The cache prevents a second strategy for the same devices, which would reuse communication keys
 _mirrored = functools.cache(tf.distribute.MirroredStrategy)
 
 
@@ -90,14 +90,14 @@ def _refuse_different_flags(args):
 def on_replicas(train_step):
     """Decorate a training step so that it runs on every replica of the current strategy.
 
-    The step is a tf.function. Its arguments are a batch `x` from `read_shares`, a loss function,
-    and as keywords the models, the optimizer and a tf.random.Generator `rng`. It returns a dict of
-    loss terms, scalar tensors. With a strategy, the result is their average over all replicas.
+    The step runs as a tf.function. Its arguments are a batch `x` from `read_shares` and a loss
+    function, and as keywords the models, the optimizer and a tf.random.Generator `rng`. It returns
+    a dict of loss terms (scalar tensors). With a strategy, the terms are averaged over replicas.
     """
 
     @functools.lru_cache(maxsize=1)
     def bind(spec, loss_function, **state):
-        """Return the step as a graph with x as its only argument, which saves time per call."""
+        """Return the step as a graph whose only argument is x, because such calls are faster."""
 
         def step(x):
             if not tf.distribute.has_strategy():
@@ -124,10 +124,10 @@ def _to_float64(terms):
 
 
 def read_shares(read, batches, per_call):
-    """Yield the images of each batch, given the indices of the images in `batches` (n_batches, n).
+    """Yield the images of each batch. `batches` contains the indices of the images (n_batches, n).
 
-    `read` reads `per_call` batches per call, because fewer calls take less time. With several
-    replicas, each batch is the share of the replica, repeated to the size of the batch.
+    Each call of `read` reads `per_call` batches, because fewer calls take less time. With several
+    replicas, each replica gets its part of a batch, repeated to the size of the whole batch.
     """
     for first in range(0, len(batches), per_call):
         group = tf.constant(batches[first : first + per_call])
@@ -151,14 +151,14 @@ def _read_shares(read, batch):
 
 
 def on_devices(encoder, decoder):
-    """Return functions that compute the models in parts on a CPU, and in shares on replicas."""
+    """Return functions that compute both models in parallel, on CPU cores and on replicas."""
     return _in_shares(in_parts(encoder), _gather), _in_shares(in_parts(decoder), _repeat)
 
 
 def _in_shares(model, spread):
-    """Return a function that computes `model` only for the rows of this replica.
+    """Return a function that computes `model` only for this replica's rows of a batch.
 
-    `spread` extends the results of this replica to the whole batch.
+    The function `spread` expands the results to the size of the whole batch.
     """
 
     def call(x, **kwargs):
@@ -181,7 +181,7 @@ def _own_share(x, size):
 
 @tf.custom_gradient
 def _gather(share):
-    """Return the shares of all replicas as one tensor. Its gradient is that of this replica."""
+    """Join the shares of all replicas to one tensor. Only this replica's share gets a gradient."""
     context, size = tf.distribute.get_replica_context(), share.shape[0]
     rows = size * context.num_replicas_in_sync
     whole = tf.ensure_shape(context.all_gather(share, axis=0), (rows, *share.shape[1:]))
@@ -190,13 +190,13 @@ def _gather(share):
 
 @tf.custom_gradient
 def _repeat(images):
-    """Return the images of this replica (n, height, width, channels), once for every replica."""
+    """Repeat the images of this replica (n, height, width, channels) once per replica."""
     replicas, n = tf.distribute.get_replica_context().num_replicas_in_sync, images.shape[0]
     return tf.tile(images, (replicas, 1, 1, 1)), lambda gradient: gradient[:n]
 
 
 class _OneStream:
-    """Give all replicas the same draws from a tf.random.Generator, made once outside of them."""
+    """Give all replicas the same random numbers, which a tf.random.Generator draws only once."""
 
     def __init__(self, rng):
         self.normal = functools.partial(self._draw, rng.normal)

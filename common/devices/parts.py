@@ -1,4 +1,4 @@
-"""Compute faster on a CPU: split batches into parts, and use a matrix product in the last layer."""
+"""Compute models faster on a CPU: process parts of a batch in parallel, and use a faster layer."""
 
 import itertools
 
@@ -8,16 +8,17 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-# On two cores, four parts are faster than two, because more of each part fits into a core's cache
+# On two cores, four parts are faster than two, because small parts fit better into the caches
 PARTS = 4
 
 
 def in_parts(model):
-    """Return a function that computes `model` in parallel parts of the batch on a CPU.
+    """Return a function that splits a batch and computes the parts in parallel on a CPU.
 
-    `model` maps a tensor (n, ...) row by row to a tensor (n, ...) or a tuple of such tensors. The
-    results are equal within rounding. On a GPU, outside a graph, with fewer than 10 rows per part,
-    or with an unknown number of rows, the function is the plain model.
+    `model` must treat each row separately. It takes a tensor (n, ...) and returns a tensor (n, ...)
+    or a tuple of such tensors. The results are equal within rounding. The function runs the whole
+    batch at once on a GPU, outside a graph, with fewer than 10 rows per part, and with an unknown
+    number of rows.
     """
 
     def call(x, **kwargs):
@@ -37,32 +38,32 @@ def slices(rows, size=1000):
 
 
 def in_batches(function, *rows):
-    """Return the results of a function for all rows as NumPy arrays, computed in slices.
+    """Call a function on slices of arrays, and return the joined results as NumPy arrays.
 
-    `rows` are one or more arrays with n rows. The function maps slices of these arrays row by row
-    to a tensor (n, ...) or a tuple of such tensors.
+    `rows` are one or more arrays with n rows each. The function maps slices of these arrays row by
+    row to a tensor (n, ...) or a tuple of such tensors.
     """
     n = len(rows[0])
-    if not n:  # With AVX-512, TensorFlow's convolution of no images has a wrong shape
+    if not n:  # With AVX-512, a convolution of zero images returns a wrong shape
         rows = [np.zeros((1, *one.shape[1:]), np.asarray(one).dtype) for one in rows]
     outputs = [function(*batch) for batch in zip(*map(slices, rows), strict=True)]
     return tf.nest.map_structure(lambda *parts: np.concatenate(parts)[:n], *outputs)
 
 
 def compiled(function, size=1000):
-    """Return a function that computes `function`, as a graph if its input has `size` rows.
+    """Return a function that runs `function` as a graph if the input has `size` rows.
 
-    Only a graph can compute the parts of a batch in parallel. Other inputs are computed eagerly.
+    Only a graph can compute the parts of a batch in parallel. Inputs of other sizes run eagerly.
     """
     graph = tf.function(function, autograph=False)
     return lambda *rows: (graph if len(rows[0]) == size else function)(*rows)
 
 
 class Conv2DTransposeToImage(layers.Conv2DTranspose):
-    """Compute keras.layers.Conv2DTranspose faster on a CPU if it has few output channels.
+    """A Conv2DTranspose layer that is faster on a CPU than Keras's if it has few output channels.
 
-    The layer requires a 3 x 3 kernel, stride 1 and padding "same". Its weights are those of Keras's
-    layer, and its results are equal within rounding.
+    The layer requires a 3 x 3 kernel, stride 1 and padding "same". Its weights are the same as in
+    Keras's layer, and its results are equal within rounding.
     """
 
     def call(self, x):
@@ -74,11 +75,11 @@ class Conv2DTransposeToImage(layers.Conv2DTranspose):
 
 @tf.custom_gradient
 def conv_transpose_to_image(x, kernel):
-    """Return tf.nn.conv2d_transpose of x with stride 1 and padding "SAME", for few output channels.
+    """Compute tf.nn.conv2d_transpose with stride 1 and padding "SAME" for few output channels.
 
-    TensorFlow's operation uses only a small part of each vector instruction. This function is
-    faster: one matrix product gives the contribution of each pixel to its nine neighbours. Then the
-    nine shifted contributions are added. The gradients use TensorFlow's operations. x is
+    With few channels, TensorFlow's operation does not use vector instructions well. This function
+    is faster: one matrix product gives the contribution of each pixel to its nine neighbours. Then
+    the nine shifted contributions are added. The gradients use TensorFlow's operations. x is
     (n, height, width, filters), the kernel (3, 3, channels, filters), and the result (n, height,
     width, channels).
     """

@@ -1,4 +1,4 @@
-"""Connect several machines (workers), which TF_CONFIG lists, and exchange data between them."""
+"""Connect the machines (workers) that TF_CONFIG lists, and exchange data between them."""
 
 import contextlib
 import json
@@ -31,10 +31,10 @@ os._exit(0)
 
 
 def read_tf_config():
-    """Return the addresses HOST:PORT of all workers, and that of this process, from TF_CONFIG.
+    """Read TF_CONFIG, and return the addresses HOST:PORT of all workers and of this process.
 
-    The first address is the chief's. Without TF_CONFIG, or if its cluster has no other worker,
-    return an empty tuple and None. Raises UserError if TF_CONFIG is invalid.
+    The chief worker's address comes first. Without TF_CONFIG, or if its cluster has no other
+    worker, return an empty tuple and None. Raises UserError if TF_CONFIG is invalid.
     """
     if not os.environ.get("TF_CONFIG", "").strip():
         os.environ.pop("TF_CONFIG", None)  # TensorFlow cannot parse an empty TF_CONFIG
@@ -43,14 +43,14 @@ def read_tf_config():
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         cluster, task = resolver.cluster_spec().as_dict(), (resolver.task_type, resolver.task_id)
         workers = _workers(cluster, task)
-        if len(workers) < 2:  # A process without other workers needs no addresses
+        if len(workers) < 2:  # A single worker needs no addresses
             return (), None
         if len(set(map(_split, workers.values()))) < len(workers):
             raise ValueError("each worker must have its own address")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         problem = f"TF_CONFIG is invalid: {reason(error)}."
         raise UserError(f"{problem}\nExample: {json.dumps(EXAMPLE)}") from None
-    # TensorFlow, which reads TF_CONFIG again, would wait for parameter servers
+    # TensorFlow reads TF_CONFIG again, and would wait for any parameter servers in it
     cluster = {job: tasks for job, tasks in cluster.items() if tasks and job in WORKERS}
     config = json.loads(os.environ["TF_CONFIG"]) | {"cluster": cluster}
     os.environ["TF_CONFIG"] = json.dumps(config)
@@ -58,10 +58,10 @@ def read_tf_config():
 
 
 def _workers(cluster, task):
-    """Return a dict from the tasks (job, index) that train, the chief's first, to addresses.
+    """Return a dict that maps each training task (job, index) to its address, the chief first.
 
-    Raises ValueError if TensorFlow cannot train with this cluster, and UserError if the task of
-    this process is not to train.
+    Raises ValueError if TensorFlow cannot train with this cluster. Raises UserError if the task of
+    this process does not train.
     """
     workers = {}
     for job in WORKERS:
@@ -72,7 +72,7 @@ def _workers(cluster, task):
     if task[0] in OTHERS and cluster:
         raise UserError(
             f"The task of this process in TF_CONFIG is {task[0]!r}, but only the tasks 'chief' and "
-            "'worker' train. Start the script only for those tasks."
+            "'worker' train. Start the script only for these two tasks."
         )
     if others := cluster.keys() - {*WORKERS, *OTHERS}:
         raise ValueError(f"the job {min(others)!r} is unknown")
@@ -86,11 +86,11 @@ def _workers(cluster, task):
 
 @contextlib.contextmanager
 def meet(workers, this):
-    """Wait until all workers are reachable, so that TensorFlow can connect them in the block.
+    """Wait until all workers are reachable. Then TensorFlow can connect them in the `with` block.
 
-    TensorFlow alone would wait forever and ignore signals. If another worker ends while TensorFlow
-    connects, a separate process ends this one after `WAIT` seconds. Raises UserError if a worker
-    does not start in time, or if the address of this worker is in use.
+    Without this wait, TensorFlow could hang forever and ignore signals. If another worker ends
+    while TensorFlow connects, a separate process ends this one after `WAIT` seconds. Raises
+    UserError if a worker does not start in time, or if the address of this worker is in use.
     """
     host, port = _split(this)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -98,7 +98,7 @@ def meet(workers, this):
         here = socket.create_server(("", port), family=family)
     except OSError as error:
         raise UserError(
-            f"This worker cannot listen at {this}, its address in TF_CONFIG: {error.strerror}. "
+            f"This worker cannot listen at its address in TF_CONFIG, {this}: {error.strerror}. "
             "Choose another port."
         ) from error
     missing, end = set(workers) - {this}, time.monotonic() + WAIT
@@ -129,7 +129,7 @@ def _split(worker):
     host, _, port = worker.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise ValueError(f"{worker!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)  # An IPv6 address is in brackets
+    return host.strip("[]"), int(port)  # IPv6 addresses are enclosed in brackets
 
 
 def is_alone():
@@ -139,12 +139,12 @@ def is_alone():
 
 
 def is_chief():
-    """Return whether this process writes the files of the run."""
+    """Return whether this process is the worker that writes the files of the run."""
     return tf.distribute.get_strategy().extended.should_checkpoint
 
 
 def gather_integers(numbers):
-    """Return an array (n,) of the integers from all workers. The chief's integers come first."""
+    """Collect integers from all workers in an array (n,). The chief's integers come first."""
     if is_alone():
         return np.asarray(numbers)
     return _gather(tf.constant(numbers, tf.int32)).numpy()
@@ -161,13 +161,16 @@ def _gather(numbers):
 
 
 def wait_for_all_workers():
-    """Wait until all workers have received all data, which would be lost if this worker ended."""
+    """Wait until all workers have received the data that this worker has sent.
+
+    If this worker ended earlier, the data would be lost.
+    """
     with contextlib.suppress(tf.errors.OpError):  # Another worker may already have ended
         gather_integers([0])
 
 
 def bytes_of_chief(data):
-    """Return the bytes that the chief passes as `data`. All workers must call this function."""
+    """Send the chief's bytes `data` to all workers and return them. All workers must call this."""
     length = int(gather_integers([len(data)])[0])
     numbers = np.frombuffer(data if is_chief() else bytes(length), np.uint8)
     return gather_integers(numbers)[:length].astype(np.uint8).tobytes()
