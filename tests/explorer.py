@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import re
 import shutil
 
 from common.data.sources import Dataset
@@ -49,6 +50,13 @@ def trained(model, data, folder, latent_dim=2, vamp_prior=None, **flags):
     run = Trained(folder / model, settings, models, script.encode, script.decode)
     run.data = lambda *_: data
     return run
+
+
+def in_page(file):
+    """Return the style, the script and the data of a page."""
+    text = file.read_text(encoding="utf-8")
+    parts = re.findall(r'<(script|style)(?:[^>]* id="(.*?)")?>(.*?)</\1>', text, re.DOTALL)
+    return {name or tag: part for tag, name, part in parts}
 
 
 def decode_base64(text, dtype="<f4"):

@@ -18,9 +18,9 @@ from common.program.errors import UserError
 from common.program.files import read_json
 
 import pytest
+from explorer import in_page
 from small_runs import shorten, state
 from support import SCRIPTS, call, edit_config, few_digits, set_weights_to_zero, snapshot
-from test_explore import in_page
 
 EPOCHS = 2
 FLAGS = ("--dataset", "digits", "--batch-size", 30, "--tensorboard", "--plot-every", 1)

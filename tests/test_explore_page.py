@@ -14,15 +14,8 @@ from common.program.files import write_json
 
 import numpy as np
 import pytest
-from explorer import N, data_set, decode_base64, trained
+from explorer import N, data_set, decode_base64, in_page, trained
 from support import SCRIPTS, call, cut, few_digits, snapshot
-
-
-def in_page(file):
-    """Return the style, the script and the data of a page."""
-    text = file.read_text(encoding="utf-8")
-    parts = re.findall(r'<(script|style)(?:[^>]* id="(.*?)")?>(.*?)</\1>', text, re.DOTALL)
-    return {name or tag: part for tag, name, part in parts}
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from common.program.errors import UserError
 
-# Names of the folders for training and testing, in lower case. If a folder contains several of these
-# folders, the first name in each list is used
+# Names of the folders for training and testing, in lower case. The first existing name is used
 TRAINING = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev")
 # Names with these prefixes are skipped: hidden files, and folders that operating systems add

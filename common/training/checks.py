@@ -53,5 +53,5 @@ def report_inactive_dimensions(mean):
     if active < latent_dim:
         print(
             f"{active} of {latent_dim} latent dimensions are active. In the inactive dimensions, "
-            "the means of the test images hardly differ: posterior collapse, or too little training."
+            "means of test images hardly differ: posterior collapse, or too little training."
         )
