@@ -52,6 +52,6 @@ def report_inactive_dimensions(mean):
     active, latent_dim = active_dimensions(mean), mean.shape[1]
     if active < latent_dim:
         print(
-            f"{active} of {latent_dim} latent dimensions are active. In the inactive dimensions, "
-            "means of test images hardly differ: posterior collapse, or too little training."
+            f"{active} of {latent_dim} latent dimensions are active. In the inactive ones, the "
+            "means hardly differ: posterior collapse, or too little training."
         )
