@@ -58,14 +58,17 @@ SUFFIXES = (".png", ".md", ".json")
 
 
 def read(folder):
-    """Return the run in a folder. If only its metrics were kept, the run has no models."""
+    """Return the run in a folder. A run whose models were deleted has only metrics."""
     run = read_run(folder)
     kept_alone = (run.folder / "metrics.json").exists() and not has_models(run)
     return run if kept_alone else load_run(folder)
 
 
 def by_setting(results):
-    """Return a dict from column titles to lists of Results. Add letters to four or more titles."""
+    """Group Results by setting, and return a dict from column titles to lists of Results.
+
+    If there are four or more columns, each title starts with a letter.
+    """
     columns, ignored = {}, FREE_FLAGS - {"epochs"} | {"seed"}
     names = titles([result.run for result in results], ignored)
     for title, result in zip(names, results, strict=True):
@@ -76,7 +79,7 @@ def by_setting(results):
 
 
 def output_files(output):
-    """Return the three paths to write. Raise OSError or UserError if a file cannot be written."""
+    """Return the output paths. Raise OSError or UserError if a file cannot be written."""
     path, ours = Path(output), False
     if path.is_dir():
         path /= "comparison"
@@ -92,7 +95,7 @@ def output_files(output):
 
 
 def replaced(file, runs):
-    """Return a line about the comparison of other runs in a JSON file, or "" if there is none."""
+    """Return a warning if the JSON file contains a comparison of other runs, else ""."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         columns = json.loads(file.read_bytes())["columns"]
         earlier = [Path(run["run"]) for column in columns for run in column["runs"]]
@@ -107,7 +110,7 @@ def compare(args):
     runs = [read(folder) for folder in find_runs(args.runs)]
     for run in runs:
         if run.encoder is None:
-            kept_result(run, args)  # This raises errors before the slow measurements start
+            kept_result(run, args)  # This call raises errors before the slow measurements start
     files = output_files(args.output or runs[0].folder.parent / "comparison")
     if line := replaced(files[-1], runs):
         print(line, flush=True)
@@ -143,7 +146,10 @@ def compare(args):
 
 
 def write(files, found, shown, args):
-    """Write the columns, baselines and judges in `found`, and a figure of the columns `shown`."""
+    """Write the files of the comparison and print its results.
+
+    `found` contains the columns, baselines and judges. `shown` contains the columns of the figure.
+    """
     (png, markdown, numbers), (columns, baselines, _) = files, found
     with contextlib.ExitStack() as stack:
         if shown:

@@ -17,17 +17,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-RATE = 0.05  # Largest expected share of false differences among the differences of one table
-CONFIDENCE = 0.95  # Probability that an interval contains the true difference
+RATE = 0.05  # Benjamini and Hochberg's method limits the false discovery rate to this value
+CONFIDENCE = 0.95  # A confidence interval contains the true difference with this probability
 LEAST_RUNS = 2  # A standard deviation requires two values
 
 
 class Difference(NamedTuple):
-    change: float  # mean of the second column, minus mean of the first
-    low: float  # The confidence interval is from low to high
+    change: float  # This is the mean of the second column minus the mean of the first column
+    low: float  # The confidence interval extends from low to high
     high: float
     p: float  # of Welch's t-test
-    adjusted: float  # p, adjusted for the number of tests (Benjamini & Hochberg 1995)
+    adjusted: float  # p after the adjustment for the number of tests (Benjamini & Hochberg 1995)
 
     @property
     def significant(self):
@@ -35,10 +35,11 @@ class Difference(NamedTuple):
 
 
 def differences(columns, names):
-    """Return {(title, title): {metric: Difference}} for each two columns and each of `names`.
+    """Return a dict {(title, title): {metric: Difference}} for all pairs of columns.
 
-    The steps from each column to the next are adjusted together, and so are all other pairs.
-    Infinite metrics, and metrics without any variation, are left out.
+    `names` are the names of the metrics. The p-values of all pairs of adjacent columns are adjusted
+    together. The p-values of all other pairs are adjusted as a second group. Infinite metrics, and
+    metrics without any variation, are left out.
     """
     tested = [title for title, group in columns.items() if len(group) >= LEAST_RUNS]
     steps = [pair for pair in itertools.pairwise(columns) if {*pair} <= {*tested}]
@@ -47,18 +48,18 @@ def differences(columns, names):
 
 
 def _family(columns, names, pairs):
-    """Return the `differences` of pairs of columns, adjusted for the number of all tests."""
+    """Return the differences between pairs of columns, adjusted for the total number of tests."""
     found = {(a, b): _welch(columns[a], columns[b], names) for a, b in pairs}
     tests = [(pair, name) for pair, rows in found.items() for name in rows]
     p = [found[pair][name].p for pair, name in tests]
-    # Benjamini and Hochberg's method also allows rows that are positively correlated
+    # Benjamini and Hochberg's method is also valid if the tests are positively correlated
     for (pair, name), adjusted in zip(tests, stats.false_discovery_control(p), strict=True):
         found[pair][name] = found[pair][name]._replace(adjusted=float(adjusted))
     return found
 
 
 def _welch(ones, others, names):
-    """Return a dict from names of metrics to `Difference`s that are not adjusted."""
+    """Return a dict from metric names to Differences whose p-values are not adjusted yet."""
     x, y = (
         np.array([[result.values.get(name, np.nan) for result in group] for name in names], float)
         for group in (ones, others)

@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
 
 def evaluate(run, reference, args=None):
-    """Return the Result of a run. Without `args`, leave out the likelihood, which is slow."""
+    """Measure a run and return its Result. If `args` is None, skip the slow likelihood."""
     images, data, flags = reference.images, reference.data, run.flags
     rng = tf.random.Generator.from_seed(0)
     if run.model == "cvae":
@@ -69,13 +69,20 @@ def evaluate(run, reference, args=None):
 
 
 def values_of(measured, groups):
-    """Return the values of the metrics in `groups` by name. `measured` is made in `evaluate`."""
+    """Return a dict from the names of all metrics in `groups` to their values.
+
+    `measured` contains the measurements from `evaluate`.
+    """
     records = [m for m in RECORDS if measured.reference.judge or not m.classes]
     return {m.name: float(m.function(measured)) for m in records if m.group in groups}
 
 
 def bounds(run, images, args, mean, logvar, z, rng):
-    """Return `elbo` and `kl` of all images, `bound` and `effective` of the first --iw-images."""
+    """Return the ELBO and the KL divergence of each image.
+
+    For the first --iw-images images, also return the importance-weighted bound and the effective
+    number of samples.
+    """
     some, prior = slice(args.iw_images), run.mixture()
 
     @tf.function(autograph=False)
@@ -100,7 +107,10 @@ def bounds(run, images, args, mean, logvar, z, rng):
 
 
 def reconstruct(images, decode, mean):
-    """Return the average `error`, `crossentropy` and `edges` of `decode(mean)` for uint8 images."""
+    """Compare uint8 images with their reconstructions `decode(mean)`.
+
+    Return the averages of `error`, `crossentropy` and `edges`.
+    """
 
     def by_image(images, mean):
         x, preds = to_float(images, "float32"), tf.cast(decode(mean), "float32")
@@ -114,7 +124,7 @@ def reconstruct(images, decode, mean):
 
 
 def baselines(run, reference):
-    """Return the Results of real images, white noise and the untrained network, by title."""
+    """Return a dict with the Results of real images, white noise and the untrained network."""
     data, images, rng = reference.data, reference.images, np.random.default_rng(0)
 
     def real(n):
@@ -137,7 +147,7 @@ def baselines(run, reference):
 
 
 def before_training(run, data):
-    """Return a run with the weights that its models had before the training on a Dataset."""
+    """Return a copy of a run whose models have the weights from before the training."""
     script, flags = SCRIPTS[run.model], run.flags
     with set_up(flags["seed"], flags["dtype"]):
         models = untrained(script, flags, data.image_shape)

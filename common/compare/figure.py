@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-# The labels of the axes for 1, 2 and more latent dimensions
+# These axis labels are for 1, 2, and more than 2 latent dimensions
 SPACE = ("V1 right", "V1 right, V2 up", "PC 1 right, 2 up")
 GRID = ("V1, row by row", "V1 right, V2 down", "PC 1 right, 2 down")
 
@@ -26,7 +26,7 @@ GRID = ("V1, row by row", "V1 right, V2 down", "PC 1 right, 2 down")
 class Column(NamedTuple):
     title: str
     about: str  # below the title
-    decode: Callable  # It maps latent vectors (n, latent_dim) to images (n, h, w, c) in [0, 1]
+    decode: Callable  # This maps latent vectors (n, latent_dim) to images (n, h, w, c) in [0, 1]
     random_vector: np.ndarray  # (64, latent_dim)
     mean: np.ndarray  # (n, latent_dim), of test images
     data: Dataset
@@ -35,17 +35,19 @@ class Column(NamedTuple):
 
 @plotting.matplotlib_defaults()
 def show_comparison(columns):
-    """Return the matplotlib Figure of a list of `Column`s.
+    """Return a matplotlib Figure that shows a list of Columns.
 
-    All latent spaces have the same range. At most 0.1 % of the points are beyond each end of it.
-    Circles are 1, 2 and 3 standard deviations of N(0, I), and crosses are a VampPrior's means.
+    All plots of latent spaces have the same axis limits. At most 0.1 % of the points are beyond
+    each limit.
+    Circles show 1, 2 and 3 standard deviations of N(0, I), and crosses show a
+    VampPrior's means.
     """
-    # The side of 448 pixels is that of a latent grid of 16 x 16 images with 28 x 28 pixels
+    # A latent grid with 16 x 16 images of 28 x 28 pixels is 448 pixels wide
     side, size = (448, 15) if len(columns) < 4 else (224, 13)
     left, gap, right = 52, 26, 12
     places = [left + i * (side + gap) for i in range(len(columns))]
     width = places[-1] + side + right
-    zoom = min(max(1, width / 990), 1.5)  # Text is larger in wide figures, which a page shrinks
+    zoom = min(max(1, width / 990), 1.5)  # Wide figures need larger text, because pages shrink them
     room = (side + gap) / zoom
     add_fonts(*[text for column in columns for text in (column.title, column.about)])
     titles = [re.sub(r" (?=[\d.]+(,|$))", "\xa0", drawable(column.title)) for column in columns]
@@ -100,12 +102,12 @@ def show_comparison(columns):
 
 
 def _lines(text, columns):
-    """Return the lines of a text that are at most about `columns` Latin letters wide."""
+    """Split a text into lines that are at most about `columns` Latin letters wide."""
     return textwrap.wrap(text, max(1, int(columns * (len(text) / columns_of(text)))))
 
 
 def _classes(columns):
-    """Return a dict from the class names of each data set to the names with test images."""
+    """Return a dict from the class names of each data set to the classes with test images."""
     found = {}
     for data in [column.data for column in columns if column.data.class_names]:
         found.setdefault(data.class_names, set()).update(data.test_labels)
@@ -113,26 +115,29 @@ def _classes(columns):
 
 
 def _add_legend(figure, handles, place, size):
-    """Add a legend with five names per row. Reduce the size of its text if it does not fit."""
+    """Add a legend with five names per row. Reduce the font size if the legend does not fit."""
     legend = figure.legend(
         handles=handles, ncols=5, loc="upper center", bbox_to_anchor=place, fontsize=size,
         frameon=False, handletextpad=0, columnspacing=1, borderaxespad=0, borderpad=0,
     )  # fmt: skip
-    FigureCanvasAgg(figure)  # A legend can only be measured on a canvas
+    FigureCanvasAgg(figure)  # matplotlib can measure a legend only if the figure has a canvas
     if (share := 0.98 * figure.bbox.width / legend.get_window_extent().width) < 0.98:
         legend.remove()
         _add_legend(figure, handles, place, share * size)
 
 
 def _panel(canvas, side):
-    """Return the width and height of a canvas's panel. The height is at most `2 * side`."""
+    """Return the width and height of the panel for a canvas. The height is at most `2 * side`."""
     tall = side * len(canvas) / canvas.shape[1]
     shrink = min(1, 2 * side / tall)
     return side * shrink, tall * shrink
 
 
 def _contents(column):
-    """Return points, marks and ends from `in_plane`, and canvases of draws, grid and images."""
+    """Return `points`, `marks` and `ends` from `in_plane`, and three canvases.
+
+    The canvases show decoded draws, the latent grid, and test images with their reconstructions.
+    """
     labels, names = column.data.test_labels, column.data.class_names
     points, marks, ends, lift, _ = in_plane(column.mean, labels, names, column.centres)
     clothes = plotting.clothes_canvas(column.decode, column.random_vector)
@@ -145,7 +150,7 @@ def _contents(column):
 
 
 def _fill_column(panels, column, contents, limits, zoom):
-    """Draw the contents of a column, as from `_contents`, into its four panels."""
+    """Draw the contents of a column into its four panels. `_contents` returns the contents."""
     clothes, space, grid, pairs = panels
     points, marks, _, *canvases = contents
     of_points = 3 if len(points) > 1000 else 12

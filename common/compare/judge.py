@@ -1,4 +1,4 @@
-"""Train the judge, a small classifier, and represent images as points in its feature space."""
+"""Train a small classifier, the judge, and map images to points in its feature space."""
 
 import contextlib
 import functools
@@ -29,7 +29,7 @@ from sklearn.decomposition import PCA
 
 VERSION = 2  # Increase this number after a change to the judge, so that judges are retrained
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
-MOST_BATCHES = 6_000  # This limits the training time; 6 epochs of 60,000 images have 5,625 batches
+MOST_BATCHES = 6_000  # This limits the training time. 6 epochs of 60,000 images have 5,625 batches
 MOST_PIXELS = 1_024  # Principal components of larger images are computed approximately
 # The judge needs this number of training images per class. With 10, 5 and 1 digits per class, it
 # classifies 89 %, 83 % and 57 % of the test digits correctly
@@ -38,7 +38,8 @@ Seen = namedtuple("Seen", "points p edges")  # (n, dim), (n, classes), (n,)
 
 
 class Judge(NamedTuple):
-    look: Callable  # It maps images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
+    # `look` maps images (n, h, w, c) in [0, 1] to features (n, 64) and p (n, classes)
+    look: Callable
     accuracy: float  # on the test images
     fingerprint: str  # of the weights
 
@@ -46,18 +47,19 @@ class Judge(NamedTuple):
 class Reference(NamedTuple):
     data: Dataset
     images: np.ndarray  # uint8 test images
-    look: Callable  # It maps an iterable of batches of images in [0, 1] to one Seen
+    look: Callable  # This function maps an iterable of image batches in [0, 1] to one Seen
     around: metrics.Manifold  # of the test images
     narrow: metrics.Manifold  # without outliers
     edges: float  # mean gradient length
-    judge: Judge | None  # None if `no_judge` gives a reason
-    no_judge: str  # why there is no judge, or ""
+    judge: Judge | None  # This is None if `no_judge` states a reason
+    no_judge: str  # The reason why there is no judge, or ""
 
 
 def read_reference(data, folder):
-    """Return the Reference of a Dataset. Read its judge from `folder`, or train and write it.
+    """Return the Reference of a Dataset, with the judge from `folder`.
 
-    If the classes have too few images, there is no judge.
+    If the judge is missing, train one and write it to `folder`. If the classes have too few images,
+    there is no judge.
     """
     images = data.test_images[:MOST_IMAGES]
     reason = why_no_judge(data)
@@ -74,10 +76,10 @@ def read_reference(data, folder):
 
 
 def why_no_judge(data):
-    """Return why classes of a Dataset cannot be measured, or "" if they can.
+    """Return the reason why no judge can be trained on a Dataset, or "" if one can be trained.
 
-    At least two classes and half of the classes must have LEAST_IMAGES training images, and a test
-    image. A few small classes among large ones do no harm.
+    A judge requires LEAST_IMAGES training images and 1 test image in at least half of the classes,
+    and in at least two classes. A few small classes among large ones do no harm.
     """
     if not data.class_names:
         return "there are no classes"
@@ -93,7 +95,10 @@ def why_no_judge(data):
 
 
 def principal_components(images):
-    """Return a function like Judge.look with 50 principal components and without probabilities."""
+    """Return a function that maps images to 50 principal components.
+
+    The function replaces Judge.look. Its second result is an array without probabilities.
+    """
     pixels, solver = images.reshape(len(images), -1), "covariance_eigh"
     if pixels.shape[1] > MOST_PIXELS:
         pixels, solver = pixels[:2000], "randomized"  # bounds the memory
@@ -110,7 +115,7 @@ def principal_components(images):
 def read_judge(data, folder, seed=0):
     """Return the Judge of a Dataset with labels, from the file judge.keras in `folder`.
 
-    If the file is missing or damaged, or was made with another data set or seed, train a judge and
+    If the file is missing, is damaged, or belongs to another data set or seed, train a judge and
     write the file. On one machine, the weights are always the same.
     """
     digest = hashlib.sha256(repr((VERSION, seed, data.fingerprint)).encode())
@@ -136,7 +141,10 @@ def read_judge(data, folder, seed=0):
 
 
 def _load(file, untrained):
-    """Return the untrained judge with the weights of a file, or None for another judge's file."""
+    """Load the weights in a file into an untrained judge, and return this judge.
+
+    Return None if the file is damaged or contains another judge.
+    """
     with contextlib.suppress(Exception):  # Damaged files raise many kinds of exceptions
         with zipfile.ZipFile(file) as parts:
             name = json.loads(parts.read("config.json"))["config"]["name"]
@@ -148,9 +156,10 @@ def _load(file, untrained):
 def _train(model, data, seed):
     """Train a judge on the training images and labels of a Dataset, and return the judge.
 
-    Half of the images are blended with their own shuffled pixels, by a random share p. Their labels
-    are blended with equal probabilities for all classes, by the same share. Without this, the judge
-    would be as sure of noise as of images. The method combines mixup (Zhang et al. 2018) with
+    Half of the images are blended with noise, which consists of their own shuffled pixels. The
+    share p of the noise is random. The labels of these images are blended with equal probabilities
+    for all classes, by the same share. Without this, the judge would be as sure about noise as
+    about images. The method combines mixup (Zhang et al. 2018) with
     outlier exposure (Hendrycks et al. 2019).
     """
     images, labels = tf.convert_to_tensor(data.train_images), tf.constant(data.train_labels)
@@ -183,7 +192,7 @@ def _train(model, data, seed):
 
 
 def _make(name, data, seed):
-    """Return an untrained judge with a name: a Keras model that maps images to logits."""
+    """Return an untrained judge, which is a Keras model that maps images to logits."""
 
     def add(kind, *args, **kwargs):
         initial = keras.initializers.GlorotUniform(seed=seed + len(model.weights))

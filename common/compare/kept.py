@@ -11,13 +11,13 @@ VERSION = 6  # of the metrics
 
 
 def _basis(run, args, judge):
-    """Return what measurements depend on: models, fingerprint of the judge, flags and version."""
+    """Return a dict of the models, judge, flags and version on which all measurements depend."""
     iw, models = [args.iw_samples, args.iw_images], run.settings.get("models")
     return {"models": models, "judge": judge, "epochs": run.epochs, "iw": iw, "version": VERSION}
 
 
 def keep(result, args, judge):
-    """Write a Result to the folder of its run. Ignore errors, because the file only saves time."""
+    """Write a Result to the folder of its run. Ignore OSError, because the file only saves time."""
     kept = {"basis": _basis(result.run, args, judge), **result._asdict()}
     file = replacing_unlocked(kept.pop("run").folder / "metrics.json")
     with signals_wait(), contextlib.suppress(OSError), file as partial:
@@ -25,7 +25,7 @@ def keep(result, args, judge):
 
 
 def kept_result(run, args, judge=None):
-    """Return the Result in the folder of a run, or None if it has other models, flags or judge.
+    """Return the stored Result of a run, or None if its models, flags or judge are different.
 
     If the run has no models, raise UserError instead of returning None. `judge` is a fingerprint.
     For a run without models, it can be None, which fits every judge.
@@ -42,12 +42,12 @@ def kept_result(run, args, judge=None):
         return None
     if found | {"judge": judge} == basis:
         raise UserError(
-            f"{file} was measured with another judge than the file judge.keras beside the first "
-            "run.\nReplace judge.keras with the judge that was used. The runs in outputs/reference "
-            "were measured with the judges in outputs/reference/seed0."
+            f"{file} was not measured with the judge in the file judge.keras beside the first "
+            "run.\nReplace judge.keras with the judge that measured the run. The runs in "
+            "outputs/reference were measured with the judges in outputs/reference/seed0."
         )
     raise UserError(
-        f"{file} cannot be used, and the run has no models to measure. The file is damaged, has "
-        "metrics of another version, or was measured with other flags.\nUse the --iw-samples and "
-        "--iw-images with which the run was measured, or retrain the run."
+        f"{file} cannot be used, and the run has no models to measure. The file is damaged, "
+        "contains another version of the metrics, or was measured with other flags.\nUse "
+        "the --iw-samples and --iw-images with which the run was measured, or retrain the run."
     )

@@ -26,14 +26,14 @@ def binary_crossentropy(x, preds):
 
 
 def edges(x, preds):
-    """Return two sums per image: of products of x's and preds' gradients, and of x's squared."""
+    """Return sum(dx * dpreds) and sum(dx * dx) per image, where d denotes the gradient."""
     pairs = zip(*map(tf.image.image_gradients, (x, preds)), strict=True)
     products = [(d * e, d * d) for d, e in pairs]
     return tuple(tf.reduce_sum(sum(both), axis=(1, 2, 3)) for both in zip(*products, strict=True))
 
 
 def gradient_length(images):
-    """Return the mean length of the gradients over the pixels of each image, as a NumPy array."""
+    """Return the mean length of the pixel gradients in each image, as a NumPy array."""
     dy, dx = tf.image.image_gradients(tf.convert_to_tensor(images))
     return tf.reduce_mean(tf.sqrt(dy * dy + dx * dx), axis=(1, 2, 3)).numpy()
 
@@ -56,8 +56,9 @@ def log_weight(z, mean, logvar, logpx_z, prior):
 def importance_weighted_bound(draw, samples):
     """Return a lower bound of log p(x) in nats per image, and the effective number of samples.
 
-    The bound is log mean w (Burda, Grosse & Salakhutdinov 2015, equation 8). The effective number
-    is (sum w)^2 / sum w^2 (Kong 1992). `draw()` draws z from q(z|x) and returns log w (n,).
+    The bound is the log of the mean importance weight w (Burda, Grosse & Salakhutdinov 2015,
+    equation 8). The effective number is (sum w)^2 / sum w^2 (Kong 1992). `draw()` draws z
+    from q(z|x) and returns log w (n,).
     """
     log_sum = log_sum_of_squares = -np.inf
     for _ in range(samples):
@@ -75,7 +76,7 @@ def gaussian_kl(mean, covariance):
 
 
 def to_gaussian(random_vector, mean, covariance):
-    """Return draws (n, dim) of N(mean, covariance) that are made from draws of N(0, I)."""
+    """Transform draws (n, dim) from N(0, I) into draws from N(mean, covariance)."""
     variances, axes = np.linalg.eigh(covariance)
     return mean + (random_vector * np.sqrt(variances.clip(0))) @ axes.T
 
@@ -102,13 +103,13 @@ def unbiased_mmd(x, y):
     pairs = n * (n - 1)
     estimate = sums.sum() / pairs
     zeta_2 = squares / pairs - estimate**2
-    # Row means vary more than zeta_1, because each is a mean of only n - 1 values
+    # The variance of the row means exceeds zeta_1, because each is a mean of only n - 1 values
     zeta_1 = max(0.0, (sums / (n - 1)).var(ddof=1) - zeta_2 / n)
     return float(estimate), math.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
 
 
 def neighbour_accuracy(train, train_labels, test, test_labels, k=15):
-    """Return the share of test points that the `k` nearest training points classify correctly."""
+    """Return the accuracy of a `k`-nearest-neighbours classifier on the test points."""
     classifier = KNeighborsClassifier(min(k, len(train))).fit(train, train_labels)
     return classifier.score(test, test_labels)
 
@@ -119,48 +120,57 @@ def silhouette(points, labels):
 
 
 def manifold(points, k=3):
-    """Return balls that reach from points to their k-th neighbours (Kynkäänniemi et al. 2019)."""
+    """Return a Manifold with one ball around each point.
+
+    The radius of a ball is the distance to the k-th nearest point (Kynkäänniemi et al. 2019).
+    """
     distances, _ = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
     return Manifold(points, distances[:, -1])
 
 
 def pruned(around):
-    """Return the balls of a Manifold whose radii are at most the median radius.
+    """Return a Manifold without the balls that are larger than the median ball.
 
-    Larger balls, around outliers, contain noise and blurred images. With them, noise can have a
-    higher precision than real images. Kynkäänniemi et al. (2019) prune for their realism score.
+    The larger balls surround outliers, and they also contain noise and blurred images. With these
+    balls, noise can have a higher precision than real images. Kynkäänniemi et al. (2019) also
+    prune the balls for their realism score.
     """
     kept = around.radii <= np.median(around.radii)
     return Manifold(around.points[kept], around.radii[kept])
 
 
 def precision(points, around):
-    """Return the share of the points that are in a ball (Kynkäänniemi et al. 2019)."""
+    """Return the share of points that lie in at least one ball (Kynkäänniemi et al. 2019)."""
     chunks = pairwise_distances_chunked(points, around.points)
     return float(np.concatenate([(c <= around.radii).any(axis=1) for c in chunks]).mean())
 
 
 def coverage(points, around):
-    """Return the share of the balls that contain a point (Naeem et al. 2020)."""
+    """Return the share of balls that contain at least one of the points (Naeem et al. 2020)."""
     distances, _ = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(around.points)
     return float((distances[:, 0] <= around.radii).mean())
 
 
 def frechet_distance(x, y):
-    """Return |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) (Dowson & Landau 1982)."""
+    """Return the squared Fréchet distance between Gaussians that are fitted to x and y.
+
+    For means m and covariances C, the formula is |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2))
+    (Dowson & Landau 1982).
+    """
     mean_x, mean_y = (points.mean(axis=0, dtype=float) for points in (x, y))
     c_x, c_y = (np.atleast_2d(np.cov(p, rowvar=False, dtype=float)) for p in (x, y))
     variances, axes = np.linalg.eigh(c_x)
     root = (axes * np.sqrt(variances.clip(0))) @ axes.T  # C_x^(1/2)
-    # The trace of (C_x C_y)^(1/2) is that of the symmetric matrix (C_x^(1/2) C_y C_x^(1/2))^(1/2)
+    # The symmetric matrix (C_x^(1/2) C_y C_x^(1/2))^(1/2) has the same trace as (C_x C_y)^(1/2)
     cross = np.sqrt(np.linalg.eigvalsh(root @ c_y @ root).clip(0)).sum()
     return float(((mean_x - mean_y) ** 2).sum() + np.trace(c_x) + np.trace(c_y) - 2 * cross)
 
 
 def sure_classes(p, least):
-    """Return the effective number of classes, and the share of images of which a judge is sure.
+    """Return the effective number of classes, and the share of images about which a judge is sure.
 
-    The judge is sure of an image if one of its probabilities `p` (n, classes) is at least `least`.
+    The judge is sure about an image if one class has at least the probability `least`. `p` (n,
+    classes) contains the probabilities.
     """
     labels = p[p.max(axis=1) >= least].argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

@@ -19,11 +19,11 @@ from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
-MOST_PLAIN = 3  # With more columns, titles get letters, and baselines get their own table
+MOST_PLAIN = 3  # With more columns, each title gets a letter and the baselines get a separate table
 
 
 def summarize(name, group):
-    """Return the mean and standard deviation (n - 1) of a metric, or None if no Result has it."""
+    """Return the mean and sample standard deviation of a metric, or None if no Result has it."""
     if not (values := [result.values[name] for result in group if name in result.values]):
         return None
     with_sd = len(values) > 1 and np.isfinite(values).all()
@@ -31,7 +31,10 @@ def summarize(name, group):
 
 
 def uninformative(columns, baselines):
-    """Return the metrics of decoded images in which a baseline or a column beats real images."""
+    """Return the names of metrics in which a baseline or a column is better than real images.
+
+    Only metrics of decoded images are checked.
+    """
     found, signs = set(), {"higher": 1, "lower": -1}
     for real in [group[0] for title, group in baselines.items() if title.startswith("real")]:
         groups = [*columns.values(), *baselines.values()]
@@ -45,12 +48,12 @@ def uninformative(columns, baselines):
 
 
 def of_several(columns):
-    """Return whether the columns are of several data sets, so that they cannot be compared."""
+    """Return whether the runs of the columns were trained on different data sets."""
     return len({group[0].run.title for group in columns.values()}) > 1
 
 
 def tested(columns, baselines):
-    """Return the `differences` of the table's rows, or {} if columns cannot be compared."""
+    """Return the differences between the columns of a table, or {} for different data sets."""
     if of_several(columns):
         return {}
     ignored = uninformative(columns, baselines)
@@ -59,10 +62,11 @@ def tested(columns, baselines):
 
 
 def summary(columns, baselines):
-    """Return up to three lines: the metrics that differ most in the three most different groups.
+    """Return up to three lines. Each line states the metric that differs most in its group.
 
-    A single column is compared with the real images, except for its reconstructions. Differences
-    that are not significant are left out. Columns of one run cannot be tested.
+    If there is only one column, it is compared with the real images, and its reconstructions are
+    ignored. Differences that are not significant are left out. Columns of one run cannot be
+    tested.
     """
     if of_several(columns):
         return ""
@@ -88,9 +92,10 @@ def summary(columns, baselines):
 
 
 def changes(columns, baselines):
-    """Return a dict from pairs of adjacent titles to the significant `Difference` of each metric.
+    """Return a dict {(title, title): {metric: Difference}} of the significant differences.
 
-    If there are none between any columns, the dict is empty.
+    Each pair of titles belongs to two adjacent columns. If no difference is significant, the dict
+    is empty.
     """
     found = tested(columns, baselines)
     steps = {pair: found[pair] for pair in itertools.pairwise(columns) if pair in found}
@@ -102,12 +107,12 @@ def changes(columns, baselines):
 
 
 def heading(title):
-    """Return the heading of a column in the table: its letter, if its title begins with one."""
+    """Return the letter of a title such as "A: CVAE". Return other titles unchanged."""
     return re.sub(r"^([A-Z]): .*", r"\1", title)
 
 
 def tables(columns, baselines):
-    """Return aligned Markdown tables of the columns, their `changes`, and the baselines."""
+    """Return Markdown tables of the columns, of the changes between them, and of the baselines."""
     of_columns, of_changes, of_baselines = {}, {}, {}
     for title, group in (columns | baselines).items():
         cells = of_baselines if title in baselines and len(columns) > MOST_PLAIN else of_columns
@@ -136,7 +141,10 @@ def _change(name, difference):
 
 
 def _aligned(cells, ignored):
-    """Return a Markdown table of cells[heading][metric], without `ignored` and empty rows."""
+    """Return a Markdown table, without empty rows and the rows in `ignored`.
+
+    `cells` is a dict {heading: {metric: text}}.
+    """
     longest, rows = max(map(len, METRICS)), [["", *cells]]
     for name in [name for name in METRICS if name not in ignored]:
         rows.append([name.ljust(longest), *(of.get(name) or "-" for of in cells.values())])
@@ -147,7 +155,7 @@ def _aligned(cells, ignored):
 
 
 def remarks(columns, baselines, judges):
-    """Return lines about the judges and about the rows that are left out."""
+    """Return lines of text about the judges and about the omitted rows."""
     shares = {title: share for title, share in judges.items() if not isinstance(share, str)}
     found, lines = ", ".join(f"{share:.1%} on {title}" for title, share in shares.items()), []
     if shares:
@@ -166,7 +174,7 @@ def remarks(columns, baselines, judges):
 
 
 def to_markdown(columns, baselines, judges, args, figure):
-    """Return the text of comparison.md. `figure` is the name of the PNG file, if there is one."""
+    """Return the text of comparison.md. `figure` is the name of the PNG file, or empty."""
     lines = [f"# {' and '.join(columns)}", ""]
     if figure:
         lines += [f"![The first run of each column that has models]({figure})", ""]
@@ -196,7 +204,7 @@ def to_markdown(columns, baselines, judges, args, figure):
 
 
 def _flags(run):
-    """Return the epochs, the seed, and the flags of a run that do not have their default value."""
+    """Return a text with the epochs, the seed and the non-default flags of a run."""
     usual, flags = vars(SCRIPTS[run.model].get_args([])), given(run.flags)
     more = {k: v for k, v in flags.items() if k not in FREE_FLAGS | {"seed"} and v != usual[k]}
     epochs, seed = f"{run.epochs} epoch{'s' * (run.epochs != 1)}", f"seed {run.flags['seed']}"
