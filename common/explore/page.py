@@ -1,4 +1,4 @@
-"""Write what the explorer shows of finished runs to one HTML file, which needs no network."""
+"""Write the latent spaces of finished runs to one HTML file, which works without a network."""
 
 import base64
 import contextlib
@@ -28,13 +28,13 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 MARK = b'<meta name="generator" content="common.explore">'  # Every page contains this tag
-# The page contains these scripts in this order. decoder.js is separate, because workers run it
+# The page contains these scripts in this order. decoder.js is separate, because web workers run it
 SCRIPTS = "elements state latent canvas plot names view buttons hover input morphing save draws"
 SCRIPTS += " panels legend table print finder address main"
-MOST_BYTES = 4_200_000  # The picture of all test images has about this size at most
-WEBP_SIDE = 16_383  # The WebP format allows this many pixels per side
-SLIDERS = 8  # The page has at most this many principal components beyond those of the plane
-# Runs with the same model, the same data set and the same values of these flags have one objective
+MOST_BYTES = 4_200_000  # The picture of all test images has at most about this many bytes
+WEBP_SIDE = 16_383  # The WebP format allows at most this many pixels per side
+SLIDERS = 8  # The page has at most this many sliders, one per principal component after the second
+# The losses of two runs can be compared if their model, data set and these flags are equal
 OBJECTIVE = "alpha", "batch_size", "beta", "cross_entropy", "kernel", "lambda", "vamp_prior"
 LOSSES = {
     "logpx_z_total": "log p(x|z), minus the sigmoid cross entropy. Nats per batch, or nats per "
@@ -51,11 +51,11 @@ LOSSES = {
 
 
 def to_html(content):
-    """Return the page with this content, as bytes."""
+    """Insert the content into the page, and return the page as bytes."""
     parts = {"style": read("style.css") + read("controls.css")}
     parts["decoder"] = read("scripts/decoder.js")
     parts["script"] = "\n".join(read(f"scripts/{name}.js") for name in SCRIPTS.split())
-    # The content security policy of the page allows only a style and a script with these hashes
+    # The page's content security policy allows only the style and the script with these hashes
     for name in ("style", "script"):
         digest = hashlib.sha256(parts[name].encode()).digest()
         parts[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode()}"
@@ -69,9 +69,9 @@ def read(name):
 
 
 def content(runs, data_dir=None):
-    """Return all that the page shows of finished runs, as a dict for JSON.
+    """Return all data of finished runs that the page shows, as a dict for JSON.
 
-    `runs` are of the class common.trained.Trained, and `data_dir` is as in its method `data`.
+    `runs` are common.trained.Trained objects, and `data_dir` is passed to their method `data`.
     """
     tell_apart(runs)
     data = {key: run.data(data_dir) for key, run in first_of_each(runs).items()}
@@ -88,10 +88,10 @@ def content(runs, data_dir=None):
 
 
 def dataset(data):
-    """Return what the page shows of a Dataset, and the positions of the images in the test set.
+    """Return a dict about a Dataset, and the positions of the shown images in the test set.
 
-    One picture contains the images, sorted by class. Its size limits the number of images. Classes
-    without images are left out.
+    One picture contains all shown images, sorted by class. Its size limits the number of images.
+    Classes without images are left out.
     """
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     sample = images[:500]
@@ -114,7 +114,10 @@ def dataset(data):
 
 
 def sprite(images):
-    """Return uint8 images (n, height, width, channels) as one WebP, and its number of columns."""
+    """Join uint8 images (n, height, width, channels) into one WebP picture.
+
+    Return the content of the WebP file, and the number of images per row.
+    """
     columns = math.isqrt(len(images) - 1) + 1
     canvas, file = tile(images, columns), io.BytesIO()
     picture = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)
@@ -123,7 +126,7 @@ def sprite(images):
 
 
 def of_run(run, data, numbers):
-    """Return what a panel shows of a run on a Dataset, and the range of its coordinates (2, 2).
+    """Return a dict of the data in a run's panel, and the range (2, 2) of the panel's coordinates.
 
     `numbers` are the positions of the shown images in the test set.
     """
@@ -155,22 +158,23 @@ def of_run(run, data, numbers):
 
 
 def layer(keras_layer):
-    """Return the weights of a layer. decoder.js needs kernels (3, 3, f, c) as (c, 3, 3, f)."""
+    """Return a layer's weights. Transpose kernels (3, 3, f, c) to (c, 3, 3, f) for decoder.js."""
     kernel = keras_layer.kernel.numpy()
     kernel = kernel.transpose(3, 0, 1, 2) if kernel.ndim == 4 else kernel
     return {"kernel": encode(kernel), "bias": encode(keras_layer.bias)}
 
 
 def objective(run):
-    """Return a text that is the same for all runs whose losses can be compared."""
+    """Return a text that is equal for two runs if their losses can be compared."""
     flags = {name: run.flags.get(name) for name in OBJECTIVE}
     return json.dumps([run.model, images_of(run), flags], default=str)
 
 
 def tables(run):
-    """Return the tables of a run's flags, last losses and metrics, as dicts with rows of text.
+    """Return tables of the flags, the last losses and the metrics of a run.
 
-    A table also has the arrow and the meaning of each name. The arrow shows the better direction.
+    Each table is a dict with rows of text, and with an arrow and a meaning per name. The arrow
+    shows the better direction.
     """
     # The user may share the page, so it does not contain the paths of folders
     flags = [
@@ -194,16 +198,19 @@ def tables(run):
 
 
 def arrow(name):
-    """Return an arrow in the better direction of a metric, or to its target, or ""."""
+    """Return "↑" if higher values of a metric are better, and "↓" if lower values are better.
+
+    For a metric with a target, return "→" and the target. For other names, return "".
+    """
     better = METRICS[name].better if name in METRICS else None
     return {"higher": "↑", "lower": "↓", None: ""}.get(better, f"→ {better}")
 
 
 def losses(run):
-    """Return the last row of a run's losses.csv as text, or [] if the file was changed."""
+    """Return the names and values in the last row of losses.csv, or [] if the file was changed."""
     with contextlib.suppress(OSError, ValueError, TypeError, csv.Error):
         with (run.folder / "losses.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))[: run.epochs]  # A run that is being extended has more
+            rows = list(csv.DictReader(file))[: run.epochs]  # A resumed run can have more rows
         if rows and fingerprint_of_losses(rows) == run.settings.get("losses"):
             names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
             return [[name, f"{float(rows[-1][name]):.5g}"] for name in names]
@@ -211,8 +218,8 @@ def losses(run):
 
 
 def measured(run):
-    """Return the rows of the metrics that a comparison stored for a run, and their definitions."""
-    with contextlib.suppress(OSError, UserError):  # The run may not have been compared
+    """Return the metrics that a comparison stored for a run: table rows and definitions."""
+    with contextlib.suppress(OSError, UserError):  # The run may not have been measured yet
         kept = read_json(run.folder / "metrics.json")
         basis, values = kept["basis"], kept["values"]
         if (basis.get("version"), basis["models"]) == (VERSION, run.settings.get("models")):
