@@ -5,7 +5,7 @@ import argparse
 from common.program.flags import make_parser, number, whole_number
 
 WEIGHT = 1e37  # Larger weights could overflow in float32
-ORIGINAL_SEES = 8  # In more latent dimensions, the original's kernel hardly measures the spread
+ORIGINAL_SEES = 8  # In more than 8 dimensions, the original's kernel hardly measures the spread
 
 
 def elbo_parser(*defaults):
@@ -47,12 +47,12 @@ def _add_kernel(flags):
 
 def _mmd(text):
     weight = number(0, WEIGHT)(text)
-    return None if weight == 1 else weight  # settings.json contains null for the default
+    return None if weight == 1 else weight  # settings.json stores the default as null
 
 
 def _kernel(text):
     if text in ("original", "imq"):
-        return None if text == "original" else text  # settings.json contains null for the default
+        return None if text == "original" else text  # settings.json stores the default as null
     raise argparse.ArgumentTypeError(f"{text!r} is not a kernel. Use original or imq")
 
 
@@ -83,16 +83,16 @@ def _check_elbo_flags(args):
 
 
 def mmd_weight(args):
-    """Return the weight of the MMD in the loss of either script."""
+    """Return the weight of the MMD in the loss, for the flags of either script."""
     lambda_ = vars(args)["lambda"]
     if "alpha" not in args:
         return 1.0 if lambda_ is None else lambda_
-    # Rounding makes -0.4 + 1.4 - 1 equal to 0
+    # Without rounding, -0.4 + 1.4 - 1 would not be exactly 0
     return 0.0 if args.alpha is None else round(args.alpha + lambda_ - 1, 9)
 
 
 def title(args):
-    """Return the name of a model with its objective for figures, such as "CVAE (ELBO)"."""
+    """Return the title of a model with its objective, such as "CVAE (ELBO)"."""
     lambda_ = vars(args)["lambda"]
     if "alpha" not in args:
         name, words = "MMD-VAE", ["cross entropy"] * args.cross_entropy
@@ -108,7 +108,7 @@ def title(args):
 
 
 def milder(args):
-    """Return advice for a training that diverged: smaller weights and a smaller learning rate."""
+    """Return advice for a diverged training, such as smaller weights or a smaller learning rate."""
     alpha, beta = vars(args).get("alpha"), vars(args).get("beta") or 0
     found = []
     if beta > 1:
@@ -121,7 +121,7 @@ def milder(args):
 
 
 def kernel_warning(args):
-    """Return a warning if the original's kernel is used in too many dimensions, else None."""
+    """Return a warning if there are too many dimensions for the original's kernel, else None."""
     if args.kernel or not mmd_weight(args) or args.latent_dim <= ORIGINAL_SEES:
         return None
     return (

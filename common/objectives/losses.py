@@ -1,6 +1,6 @@
 """Select the loss function for the flags of a script.
 
-Without flags for the loss, a script uses its own `compute_loss`, which is the original's.
+If no flag changes the loss, a script uses its own function `compute_loss`, the original's loss.
 """
 
 from common.devices.distribute import on_devices
@@ -13,7 +13,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def inverse_multiquadratics(x, y):
-    """Return a kernel (n, m) of the rows of x (n, dim) and y (m, dim) that suits many dimensions.
+    """Return a kernel matrix (n, m) for x (n, dim) and y (m, dim), which suits many dimensions.
 
     The kernel is the mean over s in `SCALES` of C / (C + |x_i - y_j|^2) with C = 2 dim s. The
     expected squared distance of two draws from N(0, I) is 2 dim. Source: Tolstikhin et al. (2018),
@@ -48,13 +48,13 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
         preds = decoder(z)
 
         crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-        # The copies made by tf.identity fix the order in which TensorFlow adds up gradients
+        # These copies fix the order in which TensorFlow adds up gradients
         codes, logvar = tf.identity(z), tf.identity(logvar)
         z = tf.identity(codes)
         distribution = prior.distribution(encoder)
         logpz = distribution.log_prob(z)  # (n,)
         logqz_x = normal_loglik(z, mean, logvar)  # (n,)
-        if kl is None:  # R: the sum is over all images of the batch
+        if kl is None:  # R: the original sums over all images of the batch
             logpx_z = -tf.reduce_sum(crossentropy_loss)
             loss = -tf.reduce_mean(logpx_z + logpz - logqz_x)
         else:
@@ -72,7 +72,7 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
 def mmd_loss(args, compute_loss):
     """Return the loss function for the flags of mmd_cvae.py.
 
-    Without --lambda, --cross-entropy and --kernel, the loss is the original's, `compute_loss`.
+    Without --lambda, --cross-entropy and --kernel, return the original's loss, `compute_loss`.
     `loss_nll_total` is the mean squared error, or the mean cross entropy in nats, per pixel.
     """
     weight, kernel = mmd_weight(args), KERNELS[args.kernel]
@@ -97,7 +97,7 @@ def mmd_loss(args, compute_loss):
 
 
 def _averaged(loss_function):
-    """Return a loss function whose terms are averaged over the batch and named as R prints them."""
+    """Wrap a loss function. Average its terms over the batch, and name them as R does."""
 
     def compute(x, encoder, decoder, rng):
         loss, terms = loss_function(x, *on_devices(encoder, decoder), rng)

@@ -12,12 +12,12 @@ import tensorflow as tf
 
 
 class StandardNormal:
-    """Represent N(0, I), the original's prior. The class is both a prior and a distribution."""
+    """Represent N(0, I), the original's prior. Its method `distribution` returns `self`."""
 
     trainable_variables: ClassVar[list] = []
 
     def distribution(self, encoder):
-        """Return the distribution of the prior: a StandardNormal or a Mixture."""
+        """Return the prior as a distribution, which is a StandardNormal or a Mixture."""
         return self
 
     def log_prob(self, z):
@@ -29,7 +29,7 @@ class StandardNormal:
         return rng.normal(tf.shape(like), dtype=like.dtype)
 
     def sample(self, n, latent_dim, seed, dtype="float32"):
-        """Return draws (n, latent_dim) that the seed determines."""
+        """Return draws (n, latent_dim), which are always the same for the same seed."""
         return tf.random.stateless_normal((n, latent_dim), seed=(seed, 0), dtype=dtype)
 
 
@@ -85,13 +85,15 @@ class VampPrior(keras.Model):
 def make_prior(number, images, seed):
     """Return a VampPrior with `number` pseudo-inputs, or a StandardNormal if `number` is None.
 
-    The pseudo-inputs are initially training images, which the seed chooses from uint8 `images` (n,
-    height, width, channels). Raises UserError if `number` is larger than n.
+    The initial pseudo-inputs are training images, which are chosen at random with the seed.
+    `images` are uint8 (n, height, width, channels). Raises UserError if `number` is larger than n.
     """
     if not number:
         return StandardNormal()
     if number > (n := len(images)):
-        raise UserError(f"--vamp-prior {number} exceeds the {n} training images. Use at most {n}.")
+        raise UserError(
+            f"--vamp-prior {number} exceeds the number of training images, {n}. Use at most {n}."
+        )
     prior = VampPrior(number, images.shape[1:])
     order = tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, 0))
     prior.images.assign(to_float(gather_images(images, order[:number]), prior.images.dtype))
