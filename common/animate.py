@@ -30,11 +30,17 @@ from common.training.folder import FIGURES, MODELS, PSEUDO_INPUTS
 
 from PIL import Image
 
-FRAME, LAST_FRAME = 200, 2000  # A frame is shown for this many milliseconds
+FRAME, LAST_FRAME = (
+    200,
+    2000,
+)  # These are the durations of most frames and of the last frame in milliseconds
 
 
 def find_figures(folder):
-    """Return the figures of a run: a dict from the kind to two or more PNGs in order of epochs."""
+    """Return a dict from each kind of figure to its PNG files in the order of the epochs.
+
+    Kinds with only one file are omitted.
+    """
     model, figures = folder.resolve().name, {}
     if model not in MODELS or not folder.is_dir():
         raise UserError(
@@ -56,14 +62,14 @@ def find_figures(folder):
 
 
 def read_frame(file):
-    """Return the image in a PNG file with at most 256 colours, as a GIF requires."""
+    """Read a PNG file and reduce its colours to at most 256, as a GIF requires."""
     try:
         with Image.open(file) as image:
             return image.convert("RGB").quantize(dither=Image.Dither.NONE)  # This keeps all greys
     except (OSError, SyntaxError, ValueError) as error:
-        if getattr(error, "errno", None):  # For example, the user may not read the file
+        if getattr(error, "errno", None):  # The user may lack the permission to read the file
             raise
-        raise UserError(f"{file} is damaged: {error}. Delete it to leave out its frame.") from error
+        raise UserError(f"{file} is damaged: {error}. Delete it to omit its frame.") from error
 
 
 def main(argv=None):

@@ -1,4 +1,4 @@
-"""Join many images to one array, the canvas, and show it in a matplotlib figure."""
+"""Join many images into one array, called the canvas, and show it in a matplotlib figure."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ LONGEST = 1000  # Figures enlarge a canvas to at most this many pixels per side
 
 
 def scale_each(images):
-    """Return images (n, ...), each scaled to [0, 1] from its darkest to its brightest pixel."""
+    """Scale each of the images (n, ...) so that its darkest pixel is 0 and its brightest is 1."""
     axes = tuple(range(1, images.ndim))
     low = images.min(axis=axes, keepdims=True)
     span = images.max(axis=axes, keepdims=True) - low
-    return (images - low) / np.where(span > 0, span, 1)  # An image of one intensity becomes black
+    return (images - low) / np.where(span > 0, span, 1)  # An image with one intensity becomes black
 
 
 def tile(images, columns, by_column=False, gutter=0):
-    """Return a canvas (height, width, channels) of images (n, height, width, channels) in [0, 1].
+    """Arrange images (n, height, width, channels) in [0, 1] on a canvas (height, width, channels).
 
     The canvas has `columns` images per row and `gutter` pixels between images. Gutters and places
     without an image are white. With `by_column`, the images fill one column after the other.
@@ -28,13 +28,13 @@ def tile(images, columns, by_column=False, gutter=0):
 
 
 def zoom(height, width):
-    """Return the number of figure pixels per canvas pixel, which is whole if possible."""
+    """Return the number of figure pixels per canvas pixel, as a whole number if possible."""
     longest = max(height, width)
     return max(1, LONGEST // longest) if longest <= 2 * LONGEST else 2 * LONGEST / longest
 
 
 def show(axes, canvas, extent=None):
-    """Show a canvas in matplotlib axes, whose left, right, bottom and top edge is `extent`."""
+    """Show a canvas in matplotlib axes. `extent` contains the coordinates of its four edges."""
     shrunk = len(canvas) > np.ceil(axes.get_window_extent().height)
     interpolation = "antialiased" if shrunk else "nearest"
     absolute = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": interpolation}

@@ -1,4 +1,4 @@
-"""Compute the plane in which a latent space is shown, and the points of the latent grid.
+"""Compute the plane that shows a latent space, and the points of the latent grid.
 
 With 2 latent dimensions, the plane is the latent space itself. With more, the first two principal
 components of the means span the plane. With 1, only the horizontal axis has a meaning.
@@ -11,11 +11,11 @@ from sklearn.decomposition import PCA
 
 GRID = np.linspace(-4, 4, 16)  # Each axis of the latent grid has these coordinates
 _EDGE = 4 + (GRID[1] - GRID[0]) / 2
-GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # The grid's left, right, bottom and top edge
+GRID_EXTENT = (-_EDGE, _EDGE, _EDGE, -_EDGE)  # The left, right, bottom and top edges of the grid
 
 
 def latent_grid():
-    """Return the points (256, 2) of the grid, row by row. V1 increases to the right, V2 down."""
+    """Return the points (256, 2) of the grid, row by row. V1 increases rightwards, V2 downwards."""
     return np.array([(v1, v2) for v2 in GRID for v1 in GRID])
 
 
@@ -30,7 +30,7 @@ def latent_plane(mean):
     """
     latent_dim = mean.shape[1]
     if latent_dim == 1:
-        # Each row of the grid continues where the row above ends, so V2 counts 16 times as much
+        # The rows of the grid form one long line, so one step in V2 equals 16 steps in V1
         weights = np.array([[1], [len(GRID)]]) / (len(GRID) + 1)
         labels = "V1, the only latent dimension", ""
         return np.pad(mean, ((0, 0), (0, 1))), lambda points: points @ weights, labels
@@ -43,7 +43,7 @@ def latent_plane(mean):
 
 
 def project(z, lift):
-    """Return the points (n, 2) that show latent vectors (n, latent_dim) in the plane of `lift`."""
+    """Project latent vectors (n, latent_dim) to points (n, 2) in the plane of `lift`."""
     if z.shape[1] == 1:
         return np.pad(z, ((0, 0), (0, 1)))  # (n, 1) to (n, 2)
     origin, *ends = lift(np.array([[0.0, 0], [1, 0], [0, 1]]))
@@ -51,10 +51,11 @@ def project(z, lift):
 
 
 def strips(points, labels, class_names, height=1):
-    """Return the points (n, 2) of one latent dimension in one horizontal strip per class.
+    """Spread points (n, 2) with one latent dimension over one horizontal strip per class.
 
-    The strips are in the order of legends from top to bottom, centred at 0. They fill 80 % of
-    `height` each. Within a strip, each point is higher than the last, so that few points overlap.
+    From top to bottom, the strips have the same order as the legend. They are centred at 0, and
+    each strip fills 80 % of `height`. Within a strip, each point is higher than the previous point,
+    so that few points overlap.
     Classes without points have no strip.
     """
     points = points.copy()
@@ -70,7 +71,7 @@ def strips(points, labels, class_names, height=1):
 
 
 def in_plane(mean, labels, class_names, centres=None):
-    """Return what a comparison of several latent spaces shows of one of them.
+    """Return the points, marks and limits that a comparison shows for one latent space.
 
     Returns:
         points: (n, 2) the means in the plane, in strips if there is one latent dimension.
@@ -89,6 +90,9 @@ def in_plane(mean, labels, class_names, centres=None):
 
 
 def square_around(ends):
-    """Return the centre (2,) and half the side of a square that contains k `ends` (k, 2, 2)."""
+    """Return the centre (2,) and half the side of a square that contains several panels.
+
+    `ends` (k, 2, 2) are the lowest and highest coordinates of k panels.
+    """
     low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
     return (low + high) / 2, 0.53 * (high - low).max()

@@ -1,4 +1,4 @@
-"""Compute the formulas of the original's two losses, from tensors of any float dtype."""
+"""Compute the formulas in the original's two losses. All functions accept any float dtype."""
 
 import math
 
@@ -21,7 +21,7 @@ def normal_loglik(sample, mean, logvar, reduce_axis=1):
 
 @tf.custom_gradient
 def _copy_gradient(x):
-    """Return x, and copy its gradient, so that TensorFlow always sums gradients in one order.
+    """Return x. Copy its gradient so that TensorFlow always adds gradients in the same order.
 
     A sum of three or more tensors starts with an input whose memory TensorFlow may overwrite.
     Without the copy, the order and the rounding depend on which operation has finished first.
@@ -36,7 +36,7 @@ def compute_kernel(x, y):
     by the dimension twice. The post's formula, exp(-|x - y| / (2 sigma^2)), is a misprint.
     """
     dim = x.shape[1]
-    # R: k_tile copies both tensors to the shape (n, m, dim). Broadcasting needs no copies
+    # R: k_tile copies both tensors to the shape (n, m, dim). Here, broadcasting avoids these copies
     squared = tf.math.squared_difference(x[:, tf.newaxis], y[tf.newaxis])  # (n, m, dim)
     return tf.exp(-tf.reduce_mean(squared, axis=2) / dim)
 
@@ -44,9 +44,10 @@ def compute_kernel(x, y):
 def compute_mmd(x, y, kernel=compute_kernel):
     """Return the squared maximum mean discrepancy between the samples x (n, dim) and y (m, dim).
 
-    The result is a scalar without a unit, the biased estimate (V-statistic) mean k(x, x) + mean
-    k(y, y) - 2 mean k(x, y) of Gretton et al. (2012), equation 5. It is 0 for equal samples, and
-    negative only through rounding. R: compute_mmd has a third argument, sigma_sqr, but ignores it.
+    The result is a scalar without a unit. It is the biased estimate (V-statistic) mean k(x, x) +
+    mean k(y, y) - 2 mean k(x, y) of Gretton et al. (2012), equation 5. It is 0 for equal samples,
+    and negative only through rounding. R: compute_mmd has a third argument, sigma_sqr, but ignores
+    it.
     """
     x_kernel = kernel(x, x)
     y_kernel = kernel(y, y)

@@ -1,4 +1,4 @@
-"""Prepare names for figures: their order, their length, and fonts that have their letters."""
+"""Prepare names for figures: sort and shorten them, and find fonts for their letters."""
 
 import contextlib
 import functools
@@ -15,22 +15,22 @@ from matplotlib.ft2font import LoadFlags
 
 
 def with_images(labels, class_names):
-    """Return the names of the classes to which `labels` (n,) refer, in natural order."""
+    """Return the names of the classes that occur in `labels` (n,), in natural order."""
     return sorted([class_names[label] for label in np.unique(labels)], key=natural)
 
 
 def one_line(name):
-    """Return a name in one line, with each accented letter as one character if that exists."""
+    """Return a name on one line. Combine each letter with its accent if Unicode allows it."""
     return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
 def width(text):
-    """Return the width of a text in columns of a terminal, where Chinese letters have two."""
+    """Return the width of a text in terminal columns. Chinese letters are two columns wide."""
     return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 def shorten(name, longest):
-    """Return a name in one line that is at most `longest` columns wide."""
+    """Return a name on one line, shortened to at most `longest` columns."""
     name = one_line(name)
     if width(name) <= longest:
         return name
@@ -40,10 +40,10 @@ def shorten(name, longest):
 
 
 def texts_of(class_names):
-    """Return what figures call each class, as a dict in natural order.
+    """Return a dict from class names to their labels in figures, in natural order.
 
-    That is its name. If no installed font has the letters of the name, it is a number, such as
-    "class 2" for the second class in the dict.
+    The label is the name itself if installed fonts have all its letters. Otherwise, the label is a
+    number, such as "class 2" for the second class in the dict.
     """
     _, missing = _search(class_names)
     return {
@@ -53,9 +53,9 @@ def texts_of(class_names):
 
 
 def numbers_note(class_names):
-    """Return a line with the name of each class whose number is in figures, or "" for no number.
+    """Return a line with the names of all classes that figures show as numbers, or "".
 
-    The line also says what the user can do.
+    The line also tells the user how to see the names in figures.
     """
     texts = texts_of(class_names).items()
     numbers = [f"{text} is {one_line(name)}" for name, text in texts if text != name]
@@ -66,14 +66,14 @@ def numbers_note(class_names):
 
 
 def drawable(text):
-    """Return a text with "?" instead of words with letters that no installed font has."""
+    """Return a text in which "?" replaces each word that no installed font can draw."""
     _, missing = _search([text])
     letters = re.escape("".join(missing))
     return re.sub(rf"\w*[{letters}][\w{letters}]*", "?", one_line(text)) if missing else text
 
 
 def add_fonts(*texts):
-    """Add installed fonts to matplotlib's settings, for letters that its default font lacks."""
+    """Add installed fonts to matplotlib's settings for letters that its default font lacks."""
     fonts, _ = _search(texts)
     known = matplotlib.rcParams["font.family"]
     if more := [font for font in fonts if font not in known]:
@@ -81,7 +81,7 @@ def add_fonts(*texts):
 
 
 def _letters(text):
-    """Return the letters in a text that a font must have. Others are invisible."""
+    """Return the visible letters in a text, which a font must contain."""
     return {
         letter
         for letter in one_line(text)
@@ -91,14 +91,17 @@ def _letters(text):
 
 
 def _search(texts):
-    """Return the names of the fonts that the texts need in addition, and letters of no font."""
+    """Return the names of the fonts that the texts need besides matplotlib's default font.
+
+    Also return the letters that no installed font has.
+    """
     texts = [text for text in texts if not (text.isascii() and text.isprintable())]
     return _fonts_for(frozenset().union(*map(_letters, texts))) if texts else ((), frozenset())
 
 
 @functools.cache  # The first search opens all font files, which can take a second
 def _fonts_for(letters):
-    """Return names of installed fonts that have letters, and the letters that no font has."""
+    """Return the names of installed fonts for these letters, and the letters that no font has."""
     if not (missing := letters - _drawn(_file("DejaVu Sans"), letters)):
         return (), missing
     _add_new_fonts()
@@ -111,7 +114,7 @@ def _fonts_for(letters):
         best = max(sorted(found), key=lambda name: (len(found[name] & missing), "Sans" in name))
         if not found.pop(best) & missing:
             break
-        # Of the files of a font, matplotlib may choose one with fewer letters
+        # A font can have several files, and matplotlib may choose one with fewer letters
         if drawn := _drawn(_file(best), missing):
             chosen.append(best)
             missing -= drawn
@@ -119,7 +122,7 @@ def _fonts_for(letters):
 
 
 def _file(font):
-    """Return the file from which matplotlib draws a font with this name."""
+    """Return the path of the file that matplotlib uses for a font with this name."""
     properties = FontProperties(family=[font])
     return font_manager.fontManager.findfont(properties, fallback_to_default=False)
 
@@ -127,18 +130,20 @@ def _file(font):
 def _drawn(file, letters):
     """Return the letters that matplotlib can draw with a font file."""
     found = set()
-    with contextlib.suppress(OSError, RuntimeError):  # The file is damaged or has only bitmaps
+    with contextlib.suppress(
+        OSError, RuntimeError
+    ):  # The file may be damaged or contain only bitmaps
         font = font_manager.get_font(file)
         for letter in letters:
             if index := font.get_char_index(ord(letter)):
                 font.load_glyph(index, LoadFlags.NO_SCALE)
-                if len(font.get_path()[0]):  # Some fonts of emoji have colours but no outlines
+                if len(font.get_path()[0]):  # Some emoji fonts have no outlines, only colours
                     found.add(letter)
     return found
 
 
 def _add_new_fonts():
-    """Add fonts to matplotlib's list, which matplotlib stored when it was first used."""
+    """Add fonts that were installed after matplotlib had stored its list of fonts."""
     known = {font.fname for font in font_manager.fontManager.ttflist}
     for file in sorted({*font_manager.findSystemFonts()} - known):
         with contextlib.suppress(Exception):  # Damaged files raise many kinds of exceptions

@@ -1,7 +1,8 @@
-"""Draw the figures of a run: the original's three, reconstructions, and pseudo-inputs.
+"""Draw the figures of a run: the original's three figures, reconstructions, and pseudo-inputs.
 
-Figures of the same kind have the same size for all runs on one data set, except those of fewer than
-64 pseudo-inputs. They are matplotlib Figures. The functions share these arguments:
+For all runs on one data set, figures of the same kind have the same size. The only exception is a
+figure with fewer than 64 pseudo-inputs. Each is a matplotlib Figure. The functions share these
+arguments:
 
     decode: function from latent vectors (n, latent_dim) to images (n, height, width, channels) with
         intensities in [0, 1].
@@ -33,11 +34,11 @@ NARROWEST = 620  # A figure is at least this many pixels wide, so that its title
 
 @contextlib.contextmanager
 def matplotlib_defaults():
-    """Use matplotlib's defaults instead of the user's settings, in a block or as a decorator."""
+    """Replace the user's matplotlib settings with the defaults in a block or a function."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False  # The name of a class may contain "$"
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # Bold fonts can have fewer letters
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # Bold fonts may lack some letters
         yield
 
 
@@ -52,16 +53,16 @@ def save_figure(figure, file):
 
 @matplotlib_defaults()
 def generate_random_clothes(decode, random_vector, title):
-    """Return the figure of 64 images decoded from draws of the prior, each in full contrast."""
+    """Return a figure of 64 images decoded from draws of the prior, each in full contrast."""
     return _image_figure(title, clothes_canvas(decode, random_vector))[0]
 
 
 @matplotlib_defaults()
 def show_latent_space(mean, labels, class_names, title, centres=None):
-    """Return the figure of the means, with one colour per class and the same scale on both axes.
+    """Return a scatter plot of the means, with one colour per class and equal scales on both axes.
 
-    With one latent dimension, there is one strip per class. Crosses mark `centres`, the means (K,
-    latent_dim) of the Gaussians of a VampPrior.
+    With one latent dimension, the plot has one strip per class. Crosses mark `centres`, the means
+    (K, latent_dim) of the Gaussians of a VampPrior.
     """
     latent_dim = mean.shape[1]
     points, lift, axis_labels = latent_plane(mean)
@@ -90,21 +91,21 @@ def show_latent_space(mean, labels, class_names, title, centres=None):
     axes.set(xlim=xlim, ylim=ylim)
     if latent_dim == 1:
         axes.set_yticks([])
-    if latent_dim > 2:  # Long numbers must not push the long label out of the figure
+    if latent_dim > 2:  # Long tick labels must not push the axis label out of the figure
         axes.yaxis.set_label_coords(-0.086, 0.5)
     return figure
 
 
 @matplotlib_defaults()
 def show_grid(decode, mean, title):
-    """Return the figure of the images that are decoded from the 16 x 16 points of the latent grid.
+    """Return a figure of the images decoded from the 16 x 16 points of the latent grid.
 
-    V1 increases from left to right, and V2 from top to bottom, from -4 to 4.
+    Both coordinates range from -4 to 4. V1 increases from left to right, and V2 from top to bottom.
     """
     _, lift, axis_labels = latent_plane(mean)
     canvas = grid_canvas(decode, lift)
     figure, axes = _image_figure(title, canvas, GRID_EXTENT, left=60, bottom=60, labels=axis_labels)
-    axes.locator_params("y", integer=True)  # Long numbers would push the label out of the figure
+    axes.locator_params("y", integer=True)  # Long tick labels would hide the axis label
     if mean.shape[1] == 1:
         axes.set_xticks([])
         axes.set_yticks(GRID, [f"{v:.1f}" for v in lift(latent_grid()[:: len(GRID)])[:, 0]])
@@ -116,13 +117,13 @@ def show_grid(decode, mean, title):
 
 @matplotlib_defaults()
 def show_reconstructions(decode, mean, images, labels, class_names, title):
-    """Return the figure of the first 8 test images per class, each above its reconstruction.
+    """Return a figure of the first 8 test images per class, each above its reconstruction.
 
     The first ten classes with test images are shown, two per row, in the order of `class_names`.
     Without classes, the first 80 images are shown. `images` are uint8 (n, height, width, channels).
     """
     if not class_names:
-        labels = np.arange(len(images)) // 8  # (n,) Each row of 8 images counts as a class
+        labels = np.arange(len(images)) // 8  # (n,) Each group of 8 images is treated as a class
     shown = np.unique(labels)[:MOST_BLOCKS]
     n, found = len(shown), [np.flatnonzero(labels == label)[:8] for label in shown]
     present = np.arange(8) < np.array([[len(of_class)] for of_class in found])  # (n, 8)
@@ -131,13 +132,13 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
     rows[:, 0][present] = images[chosen] / 255
     rows[:, 1][present] = decode(mean[chosen])
     gutter, blocks = 6, [tile(np.concatenate(row), columns=8) for row in rows]
-    # One pixel of the figure has this size in pixels of the canvas
+    # This is the size of a figure pixel in canvas pixels
     pixel = 1 / zoom(*tile(np.array(blocks), columns=2, gutter=gutter).shape[:2])
     heading = math.ceil(24 * pixel) if class_names else 0
     blocks = np.pad(blocks, ((0, 0), (heading, 0), (0, 0), (0, 0)), constant_values=1)
     canvas = tile(blocks, columns=2, gutter=gutter)
     figure, axes = _image_figure(title, canvas, bottom=44)
-    down, across = np.add(blocks.shape[1:3], gutter)  # The distance from one block to the next
+    down, across = np.add(blocks.shape[1:3], gutter)  # These are the distances between blocks
     add_fonts(*class_names)
     texts = texts_of(class_names)
     for i, label in enumerate(shown if class_names else ()):
@@ -152,12 +153,12 @@ def show_reconstructions(decode, mean, images, labels, class_names, title):
 
 @matplotlib_defaults()
 def show_pseudo_inputs(pseudo_inputs, title):
-    """Return the figure of the first 64 pseudo-inputs (K, height, width, channels)."""
+    """Return a figure of the first 64 pseudo-inputs (K, height, width, channels)."""
     return _image_figure(title, tile(np.asarray(pseudo_inputs)[:64], columns=8, gutter=6))[0]
 
 
 def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_inputs=None):
-    """Return the figures of an epoch on a Dataset, as a dict from kind to figure."""
+    """Draw all figures of an epoch, and return a dict from the kind to the figure."""
     images, labels, class_names = data.test_images, data.test_labels, data.class_names
     figures = {
         "clothes": generate_random_clothes(decode, random_vector, title),
@@ -174,17 +175,17 @@ def draw_figures(decode, mean, random_vector, data, title, centres=None, pseudo_
 
 
 def clothes_canvas(decode, random_vector):
-    """Return the canvas of `generate_random_clothes`."""
+    """Return the image array that `generate_random_clothes` shows."""
     return tile(scale_each(decode(random_vector)), columns=8, by_column=True, gutter=6)
 
 
 def grid_canvas(decode, lift):
-    """Return the canvas of `show_grid`."""
+    """Return the image array that `show_grid` shows."""
     return tile(decode(lift(latent_grid())), columns=len(GRID))
 
 
 def class_colors(class_names):
-    """Return one colour per class, as a dict in alphabetical and numeric order."""
+    """Return a dict from class names to colours, in alphabetical and numeric order."""
     n, maps = len(class_names), matplotlib.colormaps
     few = maps["tab10" if n <= 10 else "tab20"].colors
     colors = few[:n] if n <= 20 else maps["turbo"](np.linspace(0, 1, n))
@@ -192,9 +193,10 @@ def class_colors(class_names):
 
 
 def class_handles(class_names, shown, longest):
-    """Return the dots and names of a legend, for at most MOST_NAMES of the classes `shown`.
+    """Return the legend entries for at most MOST_NAMES of the classes in `shown`.
 
-    The classes are evenly spaced in the order of `shown`. Names have at most `longest` characters.
+    If `shown` is longer, the chosen classes are evenly spaced in `shown`. Names have at most
+    `longest` characters.
     """
     add_fonts(*class_names)
     colors, texts, n = class_colors(class_names), texts_of(class_names), len(shown)
@@ -209,12 +211,12 @@ def class_handles(class_names, shown, longest):
 
 
 def mark(axes, marks, zoom=1):
-    """Draw crosses at the means (K, 2) of the Gaussians of a VampPrior."""
+    """Draw a cross at each of the means (K, 2) of a VampPrior's Gaussians."""
     axes.scatter(*marks.T, s=40 * zoom, c="black", marker="x", linewidths=zoom)
 
 
 def scatter(axes, points, labels, class_names, s):
-    """Draw points (n, 2) of area `s` in the colours of their classes, on a light grid."""
+    """Draw points (n, 2) with the area `s` in the colours of their classes, on a light grid."""
     colors = class_colors(class_names)
     c = [colors[class_names[i]] for i in labels] if class_names else "tab:blue"
     axes.scatter(*points.T, s=s, c=c, linewidths=0)
@@ -223,7 +225,7 @@ def scatter(axes, points, labels, class_names, s):
 
 
 def _image_figure(title, canvas, extent=None, **around):
-    """Return a figure of one canvas, and its axes, which are hidden if there is no `extent`."""
+    """Return a figure that shows one canvas, and its axes. Without `extent`, hide the axes."""
     size = [round(zoom(*canvas.shape[:2]) * side) for side in canvas.shape[1::-1]]
     figure, axes = _new_figure(title, *size, **around)
     show(axes, canvas, extent)
@@ -233,7 +235,7 @@ def _image_figure(title, canvas, extent=None, **around):
 
 
 def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, labels=("", "")):
-    """Return a figure with a title and one panel, and its axes. All sizes are in whole pixels."""
+    """Return a figure with a title and one panel, and the panel's axes. All sizes are in pixels."""
     top, aside = 48, max(0, NARROWEST - left - panel_width - right) // 2
     left, right = left + aside, right + aside
     width, height = left + panel_width + right, bottom + panel_height + top
@@ -245,6 +247,6 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
     add_fonts(title)
     title = drawable(title)
     text = figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
-    FigureCanvasAgg(figure)  # A title can only be measured on a canvas
+    FigureCanvasAgg(figure)  # matplotlib can measure a title only if the figure has a canvas
     text.set_size(14 * min(1, (width - 20) / max(1, text.get_window_extent().width)))
     return figure, axes

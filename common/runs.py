@@ -1,4 +1,4 @@
-"""Find finished runs, give them titles, and check the place of a program's output."""
+"""Find finished runs, choose their titles, and check the folder of an output file."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from common.program.files import check_writable
 from common.program.flags import dashed, given
 from common.training.folder import MODELS
 
-NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}  # Titles contain these names of the models
+NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}  # Titles contain these model names
 
 
 def find_runs(folders):
-    """Return the folders of all runs in the given folders. By default, use the folder outputs."""
+    """Return the folders of all runs in the given folders. By default, search outputs."""
     if not folders:
         files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
         found = sorted({file.parents[1].name for file in files})
@@ -36,7 +36,7 @@ def images_of(run):
 
 
 def first_of_each(runs):
-    """Return a dict from each data set, as `images_of` describes it, to the first run on it."""
+    """Return a dict with the first run on each data set. The keys are results of `images_of`."""
     firsts = {}
     for run in runs:
         firsts.setdefault(images_of(run), run)
@@ -44,7 +44,7 @@ def first_of_each(runs):
 
 
 def tell_apart(runs):
-    """Add the image shape, and a number if necessary, to equal titles of different data sets."""
+    """Make data set titles unique by adding the image shape and, if necessary, a number."""
     images = {}
     for run in runs:
         images.setdefault(run.title, {})[images_of(run)] = None
@@ -56,13 +56,14 @@ def tell_apart(runs):
 
 
 def words(flags):
-    """Return flags as the user types them, such as `vamp-prior 500`, without "--" in front."""
+    """Return a list of flags as text without the leading "--", such as `vamp-prior 500`."""
     return [dashed(k) + ("" if v is True else f" {v}".removesuffix(".0")) for k, v in flags.items()]
 
 
 def titles(runs, ignored):
-    """Return one title per run, with its model, and with its data set and flags if they differ.
+    """Return one title per run, such as "CVAE, beta 1".
 
+    A title contains the model, and also the data set and the flags if they differ between the runs.
     The titles do not contain the flags in `ignored`.
     """
     found = []

@@ -13,11 +13,11 @@ from common.program.errors import UserError
 import numpy as np
 import tensorflow as tf
 
-LARGEST_CODE = 1e15  # float32 loses precision when it sums millions of squares of larger numbers
+LARGEST_CODE = 1e15  # float32 sums of millions of squares are inaccurate for larger values
 
 
 class Trained:
-    """A finished run: its settings, models and data.
+    """Represent a finished run with its settings, models and data.
 
     Attributes:
         folder: pathlib.Path, OUTPUT_DIR/DATASET/cvae or OUTPUT_DIR/DATASET/mmd.
@@ -30,7 +30,7 @@ class Trained:
     """
 
     def __init__(self, folder, settings, models=None, encode=None, decode=None):
-        """Store the settings of a run, its models by name, and two functions of its script."""
+        """Store the settings and models of a run, and its functions encode and decode."""
         self.folder, self.settings = Path(folder), settings
         self.model, self.flags = settings["model"], settings["flags"]
         self.dataset, self.title = settings["dataset"]["name"], settings["dataset"]["title"]
@@ -47,7 +47,7 @@ class Trained:
     @property
     def epochs(self):
         """Return the number of epochs for which the models were trained."""
-        # Earlier versions stored this number as the flag
+        # Earlier versions stored this number as the flag --epochs
         return self.settings.get("trained_epochs", self.flags["epochs"])
 
     def encode(self, images):
@@ -77,7 +77,7 @@ class Trained:
         return in_batches(lambda batch: self._decode(tf.cast(batch, self.flags["dtype"])), z)
 
     def mixture(self):
-        """Return the distribution of the prior: a StandardNormal, or the Mixture of a VampPrior."""
+        """Return the prior as a distribution: a StandardNormal, or a Mixture for a VampPrior."""
         return self.prior.distribution(self.encoder)
 
     def centres(self):
@@ -98,7 +98,7 @@ class Trained:
         return z, self.decode(z)
 
     def data(self, data_dir=None):
-        """Return the data set of the run, a common.data.sources.Dataset.
+        """Return the data set of the run as a common.data.sources.Dataset object.
 
         If the folder of TFDS or of the pictures was moved, `data_dir` is its new path. Raises
         UserError if the images are not found or have changed since the training.
@@ -130,7 +130,7 @@ class Trained:
 
 def check_codes(run, z):
     """Raise UserError if latent vectors (n, latent_dim) of a run are too large for the metrics."""
-    if not (largest := np.abs(z).max()) < LARGEST_CODE:  # This is also true for NaN
+    if not (largest := np.abs(z).max()) < LARGEST_CODE:  # The condition is also true for NaN
         raise UserError(
             f"The latent vectors of the run in {run.folder} are as large as {largest:.1g}, because "
             "its training diverged. Leave out this run."
@@ -146,11 +146,11 @@ def active_dimensions(mean):
 
 
 def fingerprint(weights):
-    """Return a hexadecimal digest of Keras variables."""
+    """Return a hexadecimal digest of the values of Keras variables."""
     return hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()
 
 
 def fingerprint_of_losses(rows):
-    """Return a hexadecimal digest of the losses, one dict per epoch, without training times."""
+    """Return a hexadecimal digest of the losses. Training times do not change the digest."""
     numbers = [[float(v) for name, v in row.items() if name != "seconds"] for row in rows]
     return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
