@@ -18,7 +18,7 @@ BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2
 
 
 def get_args(argv=None):
-    """Return the flags, which override the original's settings above."""
+    """Return the flags. Their defaults are the original's settings above."""
     return elbo_parser(BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM).parse_args(argv)
 
 
@@ -54,7 +54,7 @@ class Encoder(keras.Model):
         self.dense = layers.Dense(2 * latent_dim, name="dense")
 
     def call(self, x):
-        x = self.conv1(x)  # (n, 13, 13, 32) for images of 28 x 28
+        x = self.conv1(x)  # (n, 13, 13, 32) for images of 28 x 28 pixels
         x = self.conv2(x)  # (n, 6, 6, 64)
         x = self.flatten(x)  # (n, 2304)
         x = self.dense(x)  # (n, 2 * latent_dim)
@@ -81,7 +81,7 @@ class Decoder(keras.Model):
         self.deconv3 = Conv2DTransposeToImage(channels, 3, 1, "same", name="deconv3")
 
     def call(self, z):
-        x = self.dense(z)  # (n, 1568) for images of 28 x 28
+        x = self.dense(z)  # (n, 1568) for images of 28 x 28 pixels
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
@@ -102,7 +102,7 @@ def reparameterize(mean, logvar, rng):
 
 
 def compute_loss(x, encoder, decoder, rng):
-    """Return the loss of a batch, the original's variant of the negative ELBO, and its terms.
+    """Return the loss, which is the original's variant of the negative ELBO, and the loss terms.
 
     `loss` and `logpx_z` are in nats per batch. `logpz` and `logqz_x` (n,) are in nats per image.
     """
@@ -111,7 +111,7 @@ def compute_loss(x, encoder, decoder, rng):
     preds = decoder(z)
 
     crossentropy_loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=preds)
-    # R: the sum is over all images of the batch, so the KL divergence has the weight 1 / batch_size
+    # R: the original sums over the batch, so the KL divergence has the weight 1 / batch_size
     logpx_z = -tf.reduce_sum(crossentropy_loss)
     logpz = normal_loglik(z, 0.0, 0.0)
     logqz_x = normal_loglik(z, mean, logvar)
@@ -142,7 +142,7 @@ def decode(decoder, z):
 @on_replicas
 @tf.function(autograph=False)
 def train_step(x, loss_function, encoder, decoder, prior, optimizer, rng):
-    """Update the models on one batch of images x, and return the terms of its loss."""
+    """Update the models on one batch of images x, and return the terms of the loss."""
     variables = encoder.trainable_variables + decoder.trainable_variables
     variables += prior.trainable_variables
     with tf.GradientTape() as tape:
@@ -154,7 +154,7 @@ def train_step(x, loss_function, encoder, decoder, prior, optimizer, rng):
 
 
 def main(argv=None):
-    """Train the models and draw the figures. Return the trained run, as `load_run` does."""
+    """Train the models, draw the figures, and return the run in the same form as `load_run`."""
     args = get_args(argv)
     strategy = make_strategy(args)
     data = load_data(args)

@@ -18,7 +18,7 @@ BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2
 
 
 def get_args(argv=None):
-    """Return the flags, which override the original's settings above."""
+    """Return the flags. Their defaults are the original's settings above."""
     return mmd_parser(BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM).parse_args(argv)
 
 
@@ -53,7 +53,7 @@ class Encoder(keras.Model):
         self.dense = layers.Dense(latent_dim, name="dense")
 
     def call(self, x):
-        x = self.conv1(x)  # (n, 13, 13, 32) for images of 28 x 28
+        x = self.conv1(x)  # (n, 13, 13, 32) for images of 28 x 28 pixels
         x = self.conv2(x)  # (n, 6, 6, 64)
         x = self.flatten(x)  # (n, 2304)
         return self.dense(x)  # (n, latent_dim)
@@ -78,7 +78,7 @@ class Decoder(keras.Model):
         self.deconv3 = Conv2DTransposeToImage(channels, 3, 1, "same", name="deconv3")
 
     def call(self, z, logits=False):
-        x = self.dense(z)  # (n, 1568) for images of 28 x 28
+        x = self.dense(z)  # (n, 1568) for images of 28 x 28 pixels
         x = self.reshape(x)  # (n, 7, 7, 32)
         x = self.deconv1(x)  # (n, 14, 14, 64)
         x = self.deconv2(x)  # (n, 28, 28, 32)
@@ -94,7 +94,7 @@ class Decoder(keras.Model):
 
 
 def compute_loss(x, encoder, decoder, rng):
-    """Return the loss of a batch, the MMD-VAE loss of Zhao, Song & Ermon (2017), and its terms.
+    """Return the loss, which is the MMD-VAE loss of Zhao, Song & Ermon (2017), and the loss terms.
 
     `loss_nll` is the mean squared error per pixel. `loss_mmd` is a squared MMD without a unit.
     """
@@ -130,7 +130,7 @@ def decode(decoder, z):
 @on_replicas
 @tf.function(autograph=False)
 def train_step(x, loss_function, encoder, decoder, optimizer, rng):
-    """Update the models on one batch of images x, and return the terms of its loss."""
+    """Update the models on one batch of images x, and return the terms of the loss."""
     variables = encoder.trainable_variables + decoder.trainable_variables
     with tf.GradientTape() as tape:
         loss, losses = loss_function(x, encoder, decoder, rng)
@@ -141,7 +141,7 @@ def train_step(x, loss_function, encoder, decoder, optimizer, rng):
 
 
 def main(argv=None):
-    """Train the models and draw the figures. Return the trained run, as `load_run` does."""
+    """Train the models, draw the figures, and return the run in the same form as `load_run`."""
     args = get_args(argv)
     strategy = make_strategy(args)
     data = load_data(args)
