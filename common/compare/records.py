@@ -44,8 +44,8 @@ RECORDS = (  # The tables list the metrics in this order
     Metric("ELBO", "likelihood", 1, "higher", lambda m: m.bounds.elbo.mean(dtype=float),
         "Evidence lower bound of log p(x) in nats per test image (Kingma & Welling 2013, equation "
         "7). For one z drawn from q(z|x), it is log p(x|z) minus the KL divergence of q(z|x) from "
-        "the prior. In this row, the KL divergence always has the weight 1. For grey pixels, p(x|z) "
-        "lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019)."),
+        "the prior. In this row, the KL divergence always has the weight 1. For grey pixels, "
+        "p(x|z) lacks its normalizing constant (Loaiza-Ganem & Cunningham 2019)."),
     Metric("KL part of the ELBO", "likelihood", 2, None, lambda m: m.bounds.kl.mean(dtype=float),
         "KL divergence of q(z|x) from the prior in nats per test image. It is exact for N(0, I) "
         "(Kingma & Welling 2013, appendix B), and estimated from one z per image for a VampPrior."),
