@@ -2,7 +2,7 @@
 
 import numpy as np
 
-LONGEST = 1000  # Figures enlarge a canvas to at most this many pixels per side
+LONGEST = 1000  # Figures enlarge small images, but no side gets more pixels than this
 
 
 def scale_each(images):

@@ -94,7 +94,7 @@ def read_run(folder):
         raise UserError(f"There is no run in {folder}. To train one:\n{command}") from None
     if settings["model"] != model:
         raise UserError(f"{file} belongs to a run of the model {settings['model']!r}. {again}")
-    # A run can be older than some flags, which then have their defaults
+    # Flags that are newer than the run have their default values
     settings["flags"] = vars(script.get_args([])) | settings["flags"]
     return Trained(folder, settings)
 

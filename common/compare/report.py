@@ -19,7 +19,7 @@ from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
-MOST_PLAIN = 3  # With more columns, each title gets a letter and the baselines get a separate table
+MOST_PLAIN = 3  # If there are more columns, titles get letters and the baselines get their own table
 
 
 def summarize(name, group):

@@ -103,7 +103,7 @@ def _parts(name):
 def _find(name, folder):
     """Return the folder that contains a prepared data set, or None if there is no such folder."""
     plain, config, version = _parts(name)
-    # Some file systems ignore upper and lower case, so the exact name must be in the list
+    # The list is searched because some file systems ignore the case of names
     if plain not in _subfolders(folder):
         return None
     place = folder / plain

@@ -88,7 +88,7 @@ def content(runs, data_dir=None):
 
 
 def dataset(data):
-    """Return a dict about a Dataset, and the positions of the shown images in the test set.
+    """Return what the page needs of a Dataset as a dict, and the indices of the shown test images.
 
     One picture contains all shown images, sorted by class. Its size limits the number of images.
     Classes without images are left out.

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 class StandardNormal:
-    """Represent N(0, I), the original's prior. Its method `distribution` returns `self`."""
+    """Represent the standard normal distribution, the prior of the original scripts. Its method `distribution` returns `self`."""
 
     trainable_variables: ClassVar[list] = []
 
