@@ -19,7 +19,8 @@ from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
-MOST_PLAIN = 3  # If there are more columns, titles get letters and the baselines get their own table
+# With more columns than this, titles get letters, and the baselines get a table of their own
+MOST_PLAIN = 3
 
 
 def summarize(name, group):

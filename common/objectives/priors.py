@@ -12,7 +12,10 @@ import tensorflow as tf
 
 
 class StandardNormal:
-    """Represent the standard normal distribution, the prior of the original scripts. Its method `distribution` returns `self`."""
+    """The standard normal distribution N(0, I), which is the prior in the original scripts.
+
+    Its method `distribution` returns `self`.
+    """
 
     trainable_variables: ClassVar[list] = []
 
