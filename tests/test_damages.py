@@ -215,11 +215,13 @@ def attack(rng, clean, place, capsys):
     outside = place / "outside"
     shutil.copytree(clean / "others" / "digits" / "mmd", outside)
     (outside / "precious").write_text("mine")
-    before, done = snapshot(outside), []
+    before, done, damaged = snapshot(outside), [], set()
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         files = [p for p in run.rglob("*") if p.is_file() and not p.is_symlink()]
         files += [p for p in run.parent.glob("comparison.*") if p.is_file()]
-        path, damage = rng.choice(sorted(files)), rng.choice(DAMAGES)
+        # A file that is already damaged can no longer be edited
+        path, damage = rng.choice(sorted({*files} - damaged)), rng.choice(DAMAGES)
+        damaged.add(path)
         if path.stat().st_size or damage not in (change_bytes, cut):
             done.append(f"{damage.__name__} {path.name}")
             damage(rng, path, outside)
