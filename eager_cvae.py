@@ -93,7 +93,7 @@ class Decoder(keras.Model):
 
 
 def reparameterize(mean, logvar, rng):
-    """Return draws (n, latent_dim) from N(mean, exp(logvar)) (Kingma & Welling 2013)."""
+    """Return draws (n, latent_dim) from N(mean, exp(logvar)) (Kingma & Welling 2013, 2.4)."""
     eps = rng.normal(tf.shape(mean), dtype=mean.dtype)
     return eps * tf.exp(logvar * 0.5) + mean
 
