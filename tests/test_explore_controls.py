@@ -56,12 +56,16 @@ def test_a_swipe_on_a_plot_scrolls_the_page(phone):
     np.testing.assert_array_equal(view(phone, 0), views)
 
 
-def test_a_sideways_swipe_and_a_tap_decode(phone):
+def test_a_sideways_swipe_decodes_and_sets_no_end(phone):
     before, top = position(phone), phone.evaluate("scrollY")
     swipe(phone, 0, 100, 0)
-    assert position(phone) != before
-    assert state(phone, "ends.next") == 0  # only taps set ends
-    x, y = middle(phone, 0)
+    wait_until(phone, lambda: position(phone) != before)
+    assert state(phone, "ends.next") == 0
+    assert phone.evaluate("scrollY") == top
+
+
+def test_a_tap_decodes_and_sets_an_end(phone):
+    top, (x, y) = phone.evaluate("scrollY"), middle(phone, 0)
     phone.touchscreen.tap(x - 60, y + 60)
     on_plot = phone.evaluate("explorer.toScreen(explorer.panels[0], explorer.cursor)")
     box = plot(phone, 0).bounding_box()
