@@ -130,9 +130,8 @@ def _file(font):
 def _drawn(file, letters):
     """Return the letters that matplotlib can draw with a font file."""
     found = set()
-    with contextlib.suppress(
-        OSError, RuntimeError
-    ):  # The file may be damaged or contain only bitmaps
+    # The file may be damaged, or may contain only bitmaps
+    with contextlib.suppress(OSError, RuntimeError):
         font = font_manager.get_font(file)
         for letter in letters:
             if index := font.get_char_index(ord(letter)):

@@ -1,4 +1,4 @@
-"""The programs in tests/benchmarks/, as far as they require no other framework."""
+"""Tests of the programs in tests/benchmarks/ that require no other framework."""
 
 import math
 import subprocess

@@ -103,6 +103,10 @@ def test_files_of_other_runs_are_refused(run, copied, tmp_path):
 def test_an_error_names_a_folder_without_a_run(run):
     error_of(run.parent, str(run.parent), str(run))
     error_of(run.parent.parent, str(run.parent.parent), "OUTPUT_DIR/DATASET/cvae")
+    shutil.copytree(run, run.parent / "kept" / run.name, ignore=shutil.ignore_patterns("*coder*"))
+    kept = run.parent / "kept" / run.name
+    shutil.rmtree(kept / "checkpoints", ignore_errors=True)
+    error_of(kept, str(kept), "--output-dir")
     (run / "settings.json").unlink()
     error_of(run, str(run / "settings.json"), "missing")
     shutil.rmtree(run)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from unittest.mock import Mock
 
 from common.data import picture_files, pictures
 from common.data.picture_files import opened, read_header
@@ -293,6 +294,17 @@ def test_files_that_are_no_pictures_are_skipped_unless_their_name_says_so(tmp_pa
         (tmp_path / name).write_bytes(content)
         check_error(tmp_path, f"1 picture in {tmp_path}", tmp_path / name)
         (tmp_path / name).unlink()
+
+
+def test_a_file_that_cannot_be_opened_is_unreadable_only_if_its_name_is_a_picture(
+    tmp_path, monkeypatch
+):
+    for name in ("a.txt", "a.png"):
+        (tmp_path / name).write_bytes(b"content")
+    error = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(picture_files, "open", Mock(side_effect=error), raising=False)
+    assert opened(tmp_path / "a.txt", read_header) is None
+    assert opened(tmp_path / "a.png", read_header) == "Permission denied"
 
 
 def test_random_bytes_and_text_are_no_pictures(tmp_path):

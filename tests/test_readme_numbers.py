@@ -15,7 +15,7 @@ TOP, STUDY = ((f / "README.md").read_text(encoding="utf-8") for f in (ROOT, REFE
 KEPT = [json.loads(file.read_text(encoding="utf-8")) for file in REFERENCE.glob("*/*.json")]
 COLUMNS = [column for kept in KEPT for column in kept["columns"]]
 DIFFERENCES = [one for kept in KEPT for one in kept["differences"]]
-WORDS = {  # A number must belong to a metric of which a word is in the same paragraph
+WORDS = {  # A number must belong to a metric that the same paragraph names by a word
     "Fréchet": ["Fréchet distance"],
     "[Pp]recision": ["precision", "precision, grid"],
     "share of grid images": ["precision, grid"],

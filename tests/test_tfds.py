@@ -265,6 +265,7 @@ def test_a_version_that_is_not_offered_is_an_error(name, prepared, monkeypatch):
     plain = name.partition(":")[0]
     offered = "3.1.0" if plain == "emnist/letters" else "3.0.1"
     assert all(part in str(error.value) for part in (name, f"{plain}:{offered}"))
+    assert str(error.value).count(f"{plain}:{offered}") == 1
     assert len(str(error.value).splitlines()) == 2
 
 

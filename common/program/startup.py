@@ -105,7 +105,7 @@ def _outcome(function):
             return f"{lost} {_notes(error, 'See the output of the other workers.')}", 1
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        advice = "Close other programs. In a training, use a smaller --batch-size with --fresh."
+        advice = "Close other programs, or use a smaller --batch-size and another --output-dir."
         return f"error: There is not enough memory. {advice}\n{_notes(error, '')}".strip(), 2
 
 

@@ -7,8 +7,8 @@ function setPrinted(isPrinted) {
   document.documentElement.classList.toggle("light", isPrinted);
   if (isPrinted) opened = [...document.querySelectorAll("#tables details:not([open])")];
   for (const definition of opened) definition.open = isPrinted;
-  // A canvas of another size is made anew. Browsers print the drawing commands of a canvas, and the
-  // command that clears the upper canvas would also clear the points below it.
+  // Setting its size empties a canvas. Browsers print the drawing commands of a canvas, and the command
+  // that clears the upper canvas would also clear the points below it.
   for (const { pointsCanvas, overlay } of panels) pointsCanvas.width = overlay.width = 0;
   redrawColors();
   draw(); // the browser does not wait for the next frame
