@@ -177,7 +177,7 @@ def _known(name, folder):
         copies += [f"{name.partition(':')[0]}:{one}" for one in offered.get(config, [])]
         raise UserError(
             f"There is no copy of {name} in {folder}, and TFDS cannot download it.\n"
-            f"Choose one of: {', '.join(copies)}."
+            f"Choose one of: {', '.join(dict.fromkeys(copies))}."
         )
     return kind
 
@@ -193,7 +193,7 @@ def _offered(kind):
         for one in kind.BUILDER_CONFIGS
     }
     configs[None] = configs[kind.default_builder_config.name] if configs else versions
-    return {config: [*dict.fromkeys(map(str, all))] for config, all in configs.items()}
+    return {config: [*map(str, versions)] for config, versions in configs.items()}
 
 
 def _unknown(name, names):
