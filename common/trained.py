@@ -37,8 +37,8 @@ class Trained:
         models = models or {}
         self.encoder, self.decoder = encoder, decoder = models.get("encoder"), models.get("decoder")
         self.prior = models.get("prior", StandardNormal())
-        self._encode = compiled(lambda x: encode(in_parts(encoder), x))
-        self._decode = compiled(lambda z: decode(in_parts(decoder), z))
+        self._encode = compiled(lambda x: encode(in_parts(encoder, 4), x))
+        self._decode = compiled(lambda z: decode(in_parts(decoder, 4), z))
 
     def __repr__(self):
         flags = ", ".join(f"{name} {self.flags[name]}" for name in ("seed", "latent_dim"))

@@ -47,8 +47,21 @@ def test_the_last_layer_has_the_name_weights_and_config_of_keras():
 
 
 @pytest.mark.parametrize("device", ["CPU", "GPU"])
-@pytest.mark.parametrize(("n", "sizes"), [(100, [25] * 4), (42, [11, 11, 10, 10]), (39, [39])])
-def test_rows_are_split_into_four_parts_on_a_cpu(n, sizes, device, monkeypatch):
+@pytest.mark.parametrize(
+    ("n", "image_shape", "sizes"),
+    [
+        (100, (28, 28, 1), [25] * 4),
+        (42, (28, 28, 1), [11, 11, 10, 10]),
+        (10, (28, 28, 1), [5] * 2),  # never on one thread
+        (1, (28, 28, 1), [1]),
+        (1000, (28, 28, 1), [28] * 28 + [27] * 8),
+        (100, (32, 32, 3), [13] * 4 + [12] * 4),
+        (100, (64, 64, 3), [5] * 20),
+        (12, (64, 64, 3), [3] * 4),
+        (60, (256, 256, 3), [2] * 12 + [1] * 36),
+    ],
+)
+def test_rows_are_split_into_parts_on_a_cpu(n, image_shape, sizes, device, monkeypatch):
     monkeypatch.setattr(parts, "on_gpu", lambda: device == "GPU")
     x = tf.reshape(tf.range(2.0 * n), (n, 2))
     seen = []
@@ -56,6 +69,8 @@ def test_rows_are_split_into_four_parts_on_a_cpu(n, sizes, device, monkeypatch):
     def model(part):
         seen.append(part.shape[0])
         return part * 2, part[:, 0]
+
+    model.image_shape = image_shape
 
     double, first = tf.function(parts.in_parts(model), autograph=False)(x)
     assert seen == (sizes if device == "CPU" else [n])

@@ -1,6 +1,7 @@
 """Compute models faster on a CPU: process parts of a batch in parallel, and use a faster layer."""
 
 import itertools
+import math
 
 from common.devices.determinism import on_gpu
 
@@ -8,28 +9,40 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-# On two cores, four parts are faster than two, because small parts fit better into the caches
-PARTS = 4
+MOST_PARTS = 48  # With more parts, TensorFlow needs too much time to trace the graph
 
 
-def in_parts(model):
+def in_parts(model, most=MOST_PARTS):
     """Return a function that splits a batch and computes the parts in parallel on a CPU.
 
     `model` must treat each row separately. It takes a tensor (n, ...) and returns a tensor (n, ...)
-    or a tuple of such tensors. The results are equal within rounding. The function runs the whole
-    batch at once on a GPU, outside a graph, with fewer than 10 rows per part, and with an unknown
+    or a tuple of such tensors. The results are equal within rounding. There are at most `most`
+    parts. The function runs the whole batch at once on a GPU, outside a graph, and with an unknown
     number of rows.
     """
 
     def call(x, **kwargs):
         n = x.shape[0]
-        if tf.executing_eagerly() or on_gpu() or n is None or n < 10 * PARTS:
+        if tf.executing_eagerly() or on_gpu() or n is None:
             return model(x, **kwargs)
-        sizes = [len(range(part, n, PARTS)) for part in range(PARTS)]
+        image_shape = getattr(model, "image_shape", x.shape[1:])  # Decoders have this attribute
+        parts = min(most, number_of_parts(n, math.prod(image_shape[:2])))
+        sizes = [len(range(part, n, parts)) for part in range(parts)]
         outputs = [model(part, **kwargs) for part in tf.split(x, sizes)]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
 
     return call
+
+
+def number_of_parts(n, pixels):
+    """Return the number of parts for a batch of `n` images with a number of `pixels` each.
+
+    The largest activation of both scripts contains 32 float32 values per pixel. A part is fastest
+    if this activation fits into the caches (at most 3 MB). Multiples of four keep two or four cores
+    equally busy. Two parts suffice for very small batches, because each part causes overhead.
+    """
+    megabytes = n * pixels * 32 * 4 / 1e6
+    return min(n, 2 if megabytes < 1.6 else 4 * math.ceil(megabytes / 12))
 
 
 def slices(rows, size=1000):

@@ -1,8 +1,9 @@
 """The scripts' training steps as shipped, and two other ways to write them in TensorFlow.
 
-The `make` functions return a function that trains on a given number of batches of 100 images, at
-most 60, and returns when the training is done. Their arguments are "cvae" or "mmd", and uint8
-images (n, height, width, channels). Call them inside `common.devices.determinism.set_up`.
+The `make` functions return a function that trains on a given number of batches. It returns how many
+batches the optimizer has processed since the start. The arguments of the `make` functions are
+"cvae" or "mmd", uint8 images (n, height, width, channels), and the number of images per batch. The
+images must suffice for one call. Call the functions inside `common.devices.determinism.set_up`.
 """
 
 from unittest import mock
@@ -11,7 +12,6 @@ import eager_cvae
 import mmd_cvae
 from common.data.batches import reader, shuffled_batches, to_float
 from common.devices.distribute import read_shares
-from common.devices.parts import PARTS
 from common.objectives.losses import elbo_loss, mmd_loss
 from common.objectives.priors import make_prior
 
@@ -19,7 +19,6 @@ import keras
 import tensorflow as tf
 
 SCRIPTS = {"cvae": eager_cvae, "mmd": mmd_cvae}
-BATCH_SIZE = 100
 
 
 def make_parts(model, images, *flags):
@@ -42,16 +41,17 @@ def make_parts(model, images, *flags):
     return script, loss_function, state
 
 
-def make_shipped(model, images, *flags):
+def make_shipped(model, images, batch_size, *flags):
     """Return a function that trains as the script does."""
     script, loss_function, state = make_parts(model, images, *flags)
     read = reader(tf.constant(images), "float32")
-    batches = shuffled_batches(len(images), BATCH_SIZE, seed=0, epoch=1).numpy()
+    batches = shuffled_batches(len(images), batch_size, seed=0, epoch=1).numpy()
 
     def run(steps):
         for x in read_shares(read, batches[:steps], per_call=10):
             losses = script.train_step(x, loss_function, **state)
             [float(term) for term in losses.values()]  # as Run.add does
+        return int(state["optimizer"].iterations)
 
     return run
 
@@ -59,15 +59,15 @@ def make_shipped(model, images, *flags):
 def make_product():
     """Return a function that computes float32 products of two 2048 x 2048 matrices.
 
-    Its argument is the number of products, a multiple of PARTS. PARTS products run side by side.
+    Its argument is the number of products, a multiple of 4. Four products run side by side.
     """
     a = tf.random.normal((2048, 2048))
 
     @tf.function
     def products(a):
-        return [tf.matmul(a * (1 + part), a)[0, 0] for part in range(PARTS)]
+        return [tf.matmul(a * (1 + part), a)[0, 0] for part in range(4)]
 
-    return lambda times: [products(a)[0].numpy() for _ in range(times // PARTS)]
+    return lambda times: [products(a)[0].numpy() for _ in range(times // 4)]
 
 
 def make_plain_parts(model, images):
@@ -78,7 +78,7 @@ def make_plain_parts(model, images):
     return script.compute_loss, state
 
 
-def make_eager(model, images):
+def make_eager(model, images, batch_size):
     """Return a function that trains as the original does.
 
     Nothing is compiled, a tf.data pipeline shuffles, and a persistent tape gives two gradients.
@@ -86,7 +86,7 @@ def make_eager(model, images):
     compute_loss, state = make_plain_parts(model, images)
     encoder, decoder = state["encoder"], state["decoder"]
     stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
-    stream = iter(stream.batch(BATCH_SIZE).map(lambda x: to_float(x, "float32")))
+    stream = iter(stream.batch(batch_size).map(lambda x: to_float(x, "float32")))
 
     def run(steps):
         for _ in range(steps):
@@ -95,11 +95,12 @@ def make_eager(model, images):
             for variables in (encoder.trainable_variables, decoder.trainable_variables):
                 state["optimizer"].apply(tape.gradient(loss, variables), variables)
         loss.numpy()
+        return int(state["optimizer"].iterations) // 2  # two gradients per batch
 
     return run
 
 
-def make_fit(model, images):
+def make_fit(model, images, batch_size):
     """Return a function that trains with Keras's `fit` and its default settings."""
     compute_loss, state = make_plain_parts(model, images)
     images = to_float(images, "float32").numpy()
@@ -118,4 +119,9 @@ def make_fit(model, images):
 
     vae = VAE()
     vae.compile(keras.optimizers.Adam(1e-4, epsilon=1e-8))
-    return lambda steps: vae.fit(images[: steps * BATCH_SIZE], batch_size=BATCH_SIZE, verbose=0)
+
+    def run(steps):
+        vae.fit(images[: steps * batch_size], batch_size=batch_size, verbose=0)
+        return int(vae.optimizer.iterations)
+
+    return run
