@@ -30,14 +30,15 @@ def test_contestants_train_and_only_ours_has_the_faster_layer(make, monkeypatch)
     monkeypatch.setattr(
         tensorflow_vae, "make_parts", lambda *args: parts.append(make_parts(*args)) or parts[0]
     )
-    run = getattr(tensorflow_vae, make)("mmd", IMAGES)
+    run = getattr(tensorflow_vae, make)("mmd", IMAGES, 50)
     state = parts[0][-1]
     encoder, decoder = state["encoder"], state["decoder"]
     assert (type(decoder.deconv3) is keras.layers.Conv2DTranspose) == (make != "make_shipped")
     before = [weight.numpy() for weight in encoder.weights + decoder.weights]
-    run(10)
+    assert run(7) == 7  # exactly the steps that were asked for
+    assert run(4) == 11
     for weight, old in zip(encoder.weights + decoder.weights, before, strict=True):
-        assert 0 < np.abs(weight.numpy() - old).max() < 11 * 1e-4  # ten steps of Adam
+        assert 0 < np.abs(weight.numpy() - old).max() < 12 * 1e-4  # eleven steps of Adam
 
 
 def test_the_table_has_quartiles_of_times_and_ratios(capsys):
@@ -72,9 +73,18 @@ def test_multiply_adds_are_those_of_the_layers(shape):
         assert benchmark.gflop(shape) == pytest.approx(3.27, rel=0.005)
 
 
+def test_a_contestant_must_run_the_steps_that_it_is_asked_for(monkeypatch):
+    steps = iter([20, 26, 36])  # the second call runs ten steps instead of six
+    monkeypatch.setattr(benchmark, "make", lambda *_: (lambda _: next(steps), None))
+    pipe = Mock(recv=Mock(return_value=6))
+    with pytest.raises(AssertionError, match="10 instead of 6"):
+        benchmark.contestant(pipe, "ours", "cvae", (28, 28, 1), 100, 20)
+    assert pipe.send.call_count == 2
+
+
 def test_a_contestant_that_cannot_start_sends_the_reason(monkeypatch):
     error = ModuleNotFoundError("No module named 'torch'")
     monkeypatch.setattr(benchmark, "make", Mock(side_effect=error))
     pipe = Mock()
-    benchmark.contestant(pipe, "PyTorch", "cvae", (28, 28, 1))
+    benchmark.contestant(pipe, "PyTorch", "cvae", (28, 28, 1), 100, 20)
     pipe.send.assert_called_once_with("ModuleNotFoundError: No module named 'torch'")

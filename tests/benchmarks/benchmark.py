@@ -3,6 +3,7 @@
     pip install -r tests/benchmarks/requirements.txt
     python -m tests.benchmarks.benchmark --json benchmark.json
     python -m tests.benchmarks.benchmark --image-shape 64x64x3
+    python -m tests.benchmarks.benchmark --sizes
 
 It takes 15 minutes on two CPU cores, and longer for larger images, for which it leaves out the time
 of the start. README.md in this folder explains the measurements and lists results.
@@ -10,7 +11,9 @@ of the start. README.md in this folder explains the measurements and lists resul
 
 import argparse
 import contextlib
+import datetime
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -23,13 +26,26 @@ from pathlib import Path
 from tests.benchmarks.commands import (
     measure_commands,
     measure_growth,
+    measure_whole,
     print_commands,
     print_growth,
+    print_whole,
 )
 
 from tqdm import tqdm
 
-IMAGE_SHAPE = (28, 28, 1)
+IMAGE_SHAPE, BATCH_SIZE = (28, 28, 1), 100
+SIZES = (
+    (8, 8, 1),
+    (16, 16, 1),
+    (28, 28, 1),
+    (32, 32, 3),
+    (64, 64, 3),
+    (128, 128, 3),
+    (256, 256, 3),
+)
+BATCH_SIZES = (10, 100, 1000)
+MOST_PIXELS = 2**23  # Larger batches need more than 20 GB of memory with Keras's `fit`
 PRODUCT = 2 * 2048**3 / 1e9  # GFLOP
 TORCH = {  # arguments of torch_vae.make, by the name in the table
     f"PyTorch {mode}, channels {order}": (order == "last", mode == "compiled")
@@ -38,10 +54,11 @@ TORCH = {  # arguments of torch_vae.make, by the name in the table
 }
 VAMP_PRIOR = 500
 VAMP_PRIOR_NAME = f"with --vamp-prior {VAMP_PRIOR}"
-CONTESTANTS = ["as shipped", VAMP_PRIOR_NAME, "TensorFlow eager", "Keras model.fit"]
+FIT = "Keras model.fit"
+CONTESTANTS = ["as shipped", VAMP_PRIOR_NAME, "TensorFlow eager", FIT]
 CONTESTANTS += [*TORCH, "JAX jit", "JAX jit, in phases"]
 # Factors for the number of steps per turn: `fit` has a start of its own, and JAX is slow
-FACTORS = {"Keras model.fit": 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}
+FACTORS = {FIT: 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}
 
 
 def macs(image_shape):
@@ -70,24 +87,29 @@ def gflop(image_shape):
     return 2 * 100 * (3 * sum(layers.values()) - layers["conv1"]) / 1000
 
 
-def contestant(pipe, name, model, image_shape):
-    """Receive numbers of batches from a pipe, and send the seconds per batch. Runs in a process."""
+def contestant(pipe, name, model, image_shape, batch_size, warm_up):
+    """Receive numbers of batches from a pipe, and send the seconds per batch. Runs in a process.
+
+    Before that, train on `warm_up` batches.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            run, product = make(name, model, image_shape, stack)
-            run(20)
+            run, product = make(name, model, image_shape, batch_size, stack)
+            done = run(warm_up)
             pipe.send("ready")
         except Exception as error:  # a missing package raises ImportError, a broken one anything
             pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
             return
         while steps := pipe.recv():
-            answer = [seconds(run, steps) / steps]
+            took, now = seconds(run, steps)
+            assert now - done == steps, f"{name} trained {now - done} instead of {steps} steps"
+            answer, done = [took / steps], now
             if product:
-                answer.append(seconds(product, 8) / 8)
+                answer.append(seconds(product, 8)[0] / 8)
             pipe.send(answer)
 
 
-def make(name, model, image_shape, stack):
+def make(name, model, image_shape, batch_size, stack):
     """Return a contestant's training, and for the shipped step also the matrix products, or None.
 
     Both are functions of a number of repetitions. `stack` is a contextlib.ExitStack for contexts in
@@ -95,15 +117,17 @@ def make(name, model, image_shape, stack):
     """
     import numpy as np
 
-    images = np.random.default_rng(0).integers(0, 256, (6000, *image_shape), dtype=np.uint8)
+    number = batch_size * steps_per_turn(image_shape, batch_size) * FACTORS[FIT]
+    images = np.random.default_rng(0).integers(0, 256, (number, *image_shape), dtype=np.uint8)
+    arguments = model, images, batch_size
     if "JAX" in name:
         from tests.benchmarks import jax_vae
 
-        return jax_vae.make(model, images, phases="phases" in name), None
+        return jax_vae.make(*arguments, phases="phases" in name), None
     if "PyTorch" in name:
         from tests.benchmarks import torch_vae
 
-        return torch_vae.make(model, images, *TORCH[name]), None
+        return torch_vae.make(*arguments, *TORCH[name]), None
     from common.program.startup import start
 
     if name == VAMP_PRIOR_NAME and model != "cvae":
@@ -116,31 +140,36 @@ def make(name, model, image_shape, stack):
 
     stack.enter_context(set_up(0, "float32"))
     if name == "as shipped":
-        return tensorflow_vae.make_shipped(model, images), tensorflow_vae.make_product()
+        return tensorflow_vae.make_shipped(*arguments), tensorflow_vae.make_product()
     if name == VAMP_PRIOR_NAME:
-        return tensorflow_vae.make_shipped(model, images, f"--vamp-prior={VAMP_PRIOR}"), None
+        return tensorflow_vae.make_shipped(*arguments, f"--vamp-prior={VAMP_PRIOR}"), None
     make_rival = tensorflow_vae.make_eager if "eager" in name else tensorflow_vae.make_fit
-    return make_rival(model, images), None
+    return make_rival(*arguments), None
 
 
 def seconds(run, times):
-    """Return how long `run(times)` takes."""
+    """Return how long `run(times)` takes, and its result."""
     start = time.perf_counter()
-    run(times)
-    return time.perf_counter() - start
+    result = run(times)
+    return time.perf_counter() - start, result
 
 
-def measure_steps(model, image_shape, turns, steps):
+def steps_per_turn(image_shape, batch_size):
+    """Return a number of steps that takes about half a second, at most 20."""
+    return min(20, max(2, 2_000_000 // (batch_size * math.prod(image_shape[:2]))))
+
+
+def measure_steps(model, image_shape, turns, batch_size=BATCH_SIZE, contestants=CONTESTANTS):
     """Return a dict from each contestant to its seconds per batch in each turn.
 
     The key "product" has the seconds per matrix product. A contestant that cannot start is left out
     with a message.
     """
     context = multiprocessing.get_context("spawn")
-    pipes = {}
-    for name in tqdm(CONTESTANTS, desc=f"{model}: compiling", leave=False):
+    pipes, steps = {}, steps_per_turn(image_shape, batch_size)
+    for name in tqdm(contestants, desc=f"{model}: compiling", leave=False):
         pipes[name], other = context.Pipe()
-        args = other, name, model, image_shape
+        args = other, name, model, image_shape, batch_size, steps
         context.Process(target=contestant, args=args, daemon=True).start()
         other.close()
         if (answer := pipes[name].recv()) != "ready":
@@ -149,7 +178,7 @@ def measure_steps(model, image_shape, turns, steps):
     found = {name: [] for name in [*pipes, "product"]}
     for _ in tqdm(range(turns), desc=f"{model}: taking turns", leave=False):
         for name, pipe in pipes.items():
-            pipe.send(round(steps * FACTORS.get(name, 1)))
+            pipe.send(math.ceil(steps * FACTORS.get(name, 1)))
             answer = pipe.recv()
             found[name].append(answer[0])
             found["product"] += answer[1:]
@@ -181,6 +210,30 @@ def print_steps(model, found, image_shape):
     print("fraction of this rate: {1:.0%} ({0:.0%} to {2:.0%})".format(*quartiles(fractions)))
 
 
+def measure_sizes(turns):
+    """Return the seconds per batch of both scripts and of `fit`, for several sizes of images."""
+    cases = [(shape, n) for shape in SIZES for n in BATCH_SIZES]
+    cases = [(shape, n) for shape, n in cases if n * math.prod(shape[:2]) <= MOST_PIXELS]
+    return [
+        {"model": model, "image_shape": shape, "batch_size": n,
+         "seconds": measure_steps(model, shape, turns, n, ["as shipped", FIT])}
+        for shape, n in tqdm(cases, desc="sizes") for model in ("cvae", "mmd")
+    ]  # fmt: skip
+
+
+def print_sizes(found):
+    """Print the table of sizes: milliseconds per batch, and the median ratio of `fit`."""
+    print("| images | batch size | `eager_cvae.py` | `fit` | `mmd_cvae.py` | `fit` |")
+    print("|---|---|---|---|---|---|")
+    for cvae, mmd in zip(found[::2], found[1::2], strict=True):
+        cells = ["x".join(map(str, cvae["image_shape"])), f"{cvae['batch_size']:,}"]
+        for one in (cvae, mmd):
+            ours, rival = one["seconds"]["as shipped"], one["seconds"][FIT]
+            ratios = [theirs / own for theirs, own in zip(rival, ours, strict=True)]
+            cells += [f"{1000 * statistics.median(ours):.3g}", f"{statistics.median(ratios):.2f}"]
+        print(f"| {' | '.join(cells)} |")
+
+
 def image_shape(text):
     """Return height, width and channels, from "HxWxC" (an argparse type)."""
     height, width, channels = map(int, text.split("x"))
@@ -194,13 +247,15 @@ def main():
     parser.add_argument("--turns", type=int, default=15, help="(default: %(default)s)")
     shape = {"metavar": "HxWxC", "default": IMAGE_SHAPE, "type": image_shape}
     parser.add_argument("--image-shape", help="(default: 28x28x1)", **shape)
+    help = "compare both scripts only with `fit`, for several sizes of images and batches"
+    parser.add_argument("--sizes", help=help, action="store_true")
     args = parser.parse_args()
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else []
     processor = (names or [platform.processor()])[0]
     record = {"processor": processor, "cores": os.cpu_count(), "python": platform.python_version(),
-              "image_shape": args.image_shape}  # fmt: skip
-    print(f"{processor}, {os.cpu_count()} cores")
+              "date": str(datetime.date.today())}  # fmt: skip
+    print(f"{processor}, {os.cpu_count()} cores, {record['date']}")
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5:
         print(f"Other programs are running: the load is {os.getloadavg()[0]:.1f}.", file=sys.stderr)
 
@@ -210,12 +265,17 @@ def main():
             args.json.write_text(json.dumps(record, indent=1) + "\n")
         return measured
 
+    if args.sizes:
+        print_sizes(keep("sizes", measure_sizes(args.turns)))
+        return
+    record["image_shape"] = args.image_shape
     for model in ("cvae", "mmd"):
-        found = measure_steps(model, args.image_shape, args.turns, steps=20)
+        found = measure_steps(model, args.image_shape, args.turns)
         print_steps(model, keep(model, found), args.image_shape)
     if hasattr(os, "wait4"):
         if args.image_shape == IMAGE_SHAPE:
             print_commands(keep("commands", measure_commands(turns=3)))
+            print_whole(keep("whole", measure_whole()))
         print_growth(keep("growth", measure_growth(args.image_shape)), args.image_shape)
     else:
         print("Start-up and memory are not measured on Windows.", file=sys.stderr)

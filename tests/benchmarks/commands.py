@@ -68,14 +68,14 @@ def command(*words):
     return time.perf_counter() - start, usage.ru_maxrss * unit / 2**20, output
 
 
-def launch(script, *flags, images=0, image_shape=(28, 28, 1), first_batch=False):
-    """Run a script for an epoch or a batch.
+def launch(script, *flags, images=0, image_shape=(28, 28, 1), first_batch=False, epochs=1):
+    """Run a script for some epochs, or only for a batch.
 
     Returns:
         Its seconds, its peak megabytes, the seconds of the figures and of the training steps.
     """
     with tempfile.TemporaryDirectory() as folder:
-        flags = (*flags, "--epochs", 1, "--output-dir", folder)
+        flags = (*flags, "--epochs", epochs, "--output-dir", folder)
         shape = "x".join(map(str, image_shape))
         words = "-c", LAUNCHER, script, images, shape, int(first_batch), *flags
         took, memory, output = command(*words)
@@ -101,6 +101,17 @@ def measure_commands(turns):
     return {"import": bare, "start": start, "epoch": whole, "dataset": datasets[-1]}
 
 
+def measure_whole():
+    """Return the seconds and peak megabytes of 50 epochs on Fashion-MNIST, or None without it."""
+    if not os.environ.get("TFDS_DATA_DIR"):
+        return None
+    runs = {}
+    for script in tqdm(("eager_cvae", "mmd_cvae"), desc="50 epochs", leave=False):
+        took, memory, *_ = launch(script, "--dataset", "fashion_mnist", epochs=50)
+        runs[script] = {"seconds": took, "megabytes": memory}
+    return runs
+
+
 def measure_growth(image_shape):
     """Return the seconds of an epoch's steps and the peak megabytes, by the number of images."""
     growth = {}
@@ -124,6 +135,13 @@ def print_commands(found):
             f"{script}, one epoch of {found['dataset']}: peak memory {one['megabytes']:.0f} MB, "
             f"{one['figures']:.1f} s for the figures of an epoch"
         )
+
+
+def print_whole(found):
+    """Print the time and the memory of whole runs."""
+    for script, one in (found or {}).items():
+        minutes = one["seconds"] / 60
+        print(f"{script}, 50 epochs: {minutes:.1f} minutes, peak memory {one['megabytes']:.0f} MB")
 
 
 def print_growth(found, image_shape):

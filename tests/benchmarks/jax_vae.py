@@ -7,11 +7,10 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-BATCH_SIZE = 100
 SAME, VALID = "SAME", "VALID"
 
 
-def make(model, images, phases):
+def make(model, images, batch_size, phases):
     """Return a function that trains on a number of batches, as in tensorflow_vae.py.
 
     `phases` says whether deconv1 and deconv2 are computed by `in_phases`.
@@ -58,9 +57,10 @@ def make(model, images, phases):
     def run(steps):
         key = jax.random.key(1)
         for batch in range(steps):
-            rows = order[batch * BATCH_SIZE :][:BATCH_SIZE]
+            rows = order[batch * batch_size :][:batch_size]
             state[0], loss = train_step(state[0], images, rows, key)
         loss.block_until_ready()
+        return int(state[0][3])
 
     return run
 

@@ -32,7 +32,7 @@ STEPS = 20
 def profile(model, shape):
     """Return the milliseconds per batch of each operation, by its name and its type."""
     images = np.random.default_rng(0).integers(0, 256, (6000, *shape), dtype=np.uint8)
-    run = make_shipped(model, images)
+    run = make_shipped(model, images, 100)
     run(STEPS)
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)

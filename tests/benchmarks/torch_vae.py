@@ -4,10 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-BATCH_SIZE = 100
 
-
-def make(model, images, channels_last, compiled):
+def make(model, images, batch_size, channels_last, compiled):
     """Return a function that trains on a number of batches, as in tensorflow_vae.py.
 
     Args:
@@ -55,13 +53,14 @@ def make(model, images, channels_last, compiled):
     def run(steps):
         total = torch.zeros(())
         for batch in range(steps):
-            x = images[order[batch * BATCH_SIZE :][:BATCH_SIZE]].float() / 255
+            x = images[order[batch * batch_size :][:batch_size]].float() / 255
             loss = compute_loss(x)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.detach()
         total.item()
+        return int(optimizer.state[weights[0]]["step"])
 
     return run
 
