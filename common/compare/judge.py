@@ -55,15 +55,15 @@ class Reference(NamedTuple):
     no_judge: str  # The reason why there is no judge, or ""
 
 
-def read_reference(data, folder):
-    """Return the Reference of a Dataset, with the judge from `folder`.
+def read_reference(data, folder, seed=0):
+    """Return the Reference of a Dataset, with the judge of a seed from `folder`.
 
     If the judge is missing, train one and write it to `folder`. If the classes have too few images,
     there is no judge.
     """
     images = data.test_images[:MOST_IMAGES]
     reason = why_no_judge(data)
-    judge = None if reason else read_judge(data, folder)
+    judge = None if reason else read_judge(data, folder, seed)
     look_at = judge.look if judge else principal_components(images)
 
     def look(batches):
