@@ -14,12 +14,13 @@ from common.program.startup import run_script, start
 
 # Setup and preprocessing ------------------------------------------------------
 
-BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM = 100, 50, 1e-4, 2
+BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM, FILTERS = 100, 50, 1e-4, 2, (32, 64)
 
 
 def get_args(argv=None):
     """Return the flags. Their defaults are the original's settings above."""
-    return elbo_parser(BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM).parse_args(argv)
+    settings = BATCH_SIZE, EPOCHS, LEARNING_RATE, LATENT_DIM, FILTERS
+    return elbo_parser(*settings).parse_args(argv)
 
 
 if __name__ == "__main__":
@@ -43,53 +44,65 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="eager_cvae")
 class Encoder(keras.Model):
-    """Map images (n, height, width, channels) in [0, 1] to the mean and logvar of q(z|x)."""
+    """Map images (n, height, width, channels) in [0, 1] to the mean and logvar of q(z|x).
 
-    def __init__(self, latent_dim, **kwargs):
+    Each number in `filters` adds a convolution. As in the original, convolutions have no padding.
+    """
+
+    def __init__(self, latent_dim, filters=FILTERS, **kwargs):
         super().__init__(**kwargs)
-        self.latent_dim = latent_dim
-        self.conv1 = layers.Conv2D(32, 3, 2, activation="relu", name="conv1")
-        self.conv2 = layers.Conv2D(64, 3, 2, activation="relu", name="conv2")
+        self.latent_dim, self.filters = latent_dim, tuple(filters)
+        for i, n in enumerate(filters, start=1):  # by default, conv1 and conv2
+            conv = layers.Conv2D(n, 3, 2, activation="relu", name=f"conv{i}")
+            setattr(self, conv.name, conv)
         self.flatten = layers.Flatten(name="flatten")
         self.dense = layers.Dense(2 * latent_dim, name="dense")
 
     def call(self, x):
-        x = self.conv1(x)  # (n, 13, 13, 32) for images of 28 x 28 pixels
-        x = self.conv2(x)  # (n, 6, 6, 64)
+        for conv in self.layers[:-2]:  # conv1 and conv2, for images of 28 x 28 pixels:
+            x = conv(x)  # (n, 13, 13, 32) and (n, 6, 6, 64)
         x = self.flatten(x)  # (n, 2304)
         x = self.dense(x)  # (n, 2 * latent_dim)
         mean, logvar = tf.split(x, num_or_size_splits=2, axis=1)  # (n, latent_dim) each
         return mean, logvar
 
     def get_config(self):
-        return {**super().get_config(), "latent_dim": self.latent_dim}
+        sizes = {"latent_dim": self.latent_dim, "filters": self.filters}
+        return {**super().get_config(), **sizes}
 
 
 @keras.saving.register_keras_serializable(package="eager_cvae")
 class Decoder(keras.Model):
-    """Map latent vectors (n, latent_dim) to the logits (n, height, width, channels) of images."""
+    """Map latent vectors (n, latent_dim) to the logits (n, height, width, channels) of images.
 
-    def __init__(self, latent_dim, image_shape, **kwargs):
+    The layers mirror the encoder's. As in the original, `reshape` has as many channels as conv1.
+    """
+
+    def __init__(self, latent_dim, image_shape, filters=FILTERS, **kwargs):
         super().__init__(**kwargs)
         self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
+        self.filters = tuple(filters)
         height, width, channels = image_shape
-        shape = (height // 4, width // 4, 32)
+        scale = 2 ** len(filters)
+        shape = (height // scale, width // scale, filters[0])
         self.dense = layers.Dense(math.prod(shape), activation="relu", name="dense")
         self.reshape = layers.Reshape(shape, name="reshape")
-        self.deconv1 = layers.Conv2DTranspose(64, 3, 2, "same", activation="relu", name="deconv1")
-        self.deconv2 = layers.Conv2DTranspose(32, 3, 2, "same", activation="relu", name="deconv2")
-        self.deconv3 = Conv2DTransposeToImage(channels, 3, 1, "same", name="deconv3")
+        for i, n in enumerate(filters[::-1], start=1):  # by default, deconv1 and deconv2
+            deconv = layers.Conv2DTranspose(n, 3, 2, "same", activation="relu", name=f"deconv{i}")
+            setattr(self, deconv.name, deconv)
+        last = Conv2DTransposeToImage(channels, 3, 1, "same", name=f"deconv{i + 1}")
+        setattr(self, last.name, last)  # by default, deconv3
 
     def call(self, z):
         x = self.dense(z)  # (n, 1568) for images of 28 x 28 pixels
         x = self.reshape(x)  # (n, 7, 7, 32)
-        x = self.deconv1(x)  # (n, 14, 14, 64)
-        x = self.deconv2(x)  # (n, 28, 28, 32)
-        return self.deconv3(x)  # (n, 28, 28, 1)
+        for deconv in self.layers[2:]:  # deconv1, deconv2 and deconv3
+            x = deconv(x)  # (n, 14, 14, 64), (n, 28, 28, 32) and (n, 28, 28, 1)
+        return x
 
     def get_config(self):
-        shapes = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
-        return {**super().get_config(), **shapes}
+        sizes = {"latent_dim": self.latent_dim, "image_shape": self.image_shape}
+        return {**super().get_config(), **sizes, "filters": self.filters}
 
 
 def reparameterize(mean, logvar, rng):
@@ -160,7 +173,8 @@ def main(argv=None):
     data = load_data(args)
     rng = tf.random.Generator.from_seed(args.seed)
     with set_up(args.seed, args.dtype, strategy):
-        encoder, decoder = Encoder(args.latent_dim), Decoder(args.latent_dim, data.image_shape)
+        encoder = Encoder(args.latent_dim, args.filters)
+        decoder = Decoder(args.latent_dim, data.image_shape, args.filters)
         encoder(tf.zeros((1, *data.image_shape), args.dtype))  # The first call creates the weights
         decoder(tf.zeros((1, args.latent_dim), args.dtype))
         prior = make_prior(args.vamp_prior, data.train_images, args.seed)

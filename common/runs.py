@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common.program.errors import UserError
 from common.program.files import check_writable
-from common.program.flags import dashed, given
+from common.program.flags import as_text, dashed, given
 from common.training.folder import MODELS
 
 NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}  # Titles contain these model names
@@ -57,7 +57,8 @@ def tell_apart(runs):
 
 def words(flags):
     """Return a list of flags as text without the leading "--", such as `vamp-prior 500`."""
-    return [dashed(k) + ("" if v is True else f" {v}".removesuffix(".0")) for k, v in flags.items()]
+    texts = {k: "" if v is True else f" {as_text(v)}".removesuffix(".0") for k, v in flags.items()}
+    return [dashed(name) + text for name, text in texts.items()]
 
 
 def titles(runs, ignored):

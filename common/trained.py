@@ -112,7 +112,7 @@ class Trained:
         data = load_dataset(
             flags["dataset"] or self.dataset, data_dir or flags["data_dir"],
             images and (data_dir or images), flags["image_size"],
-            flags["skip_unreadable"],
+            flags["skip_unreadable"], len(flags["filters"]),
         )  # fmt: skip
         if data.fingerprint != self.settings["dataset"]["fingerprint"]:
             raise UserError(

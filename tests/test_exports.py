@@ -39,6 +39,7 @@ def test_settings_have_all_flags_the_data_set_and_the_environment(model, whole):
         "dataset": "digits", "data_dir": None, "output_dir": str(whole), "seed": 0,
         "plot_every": 2, "dtype": "float32", "tensorboard": True, "fresh": False,
         "images": None, "image_size": None, "skip_unreadable": False, "replicas": 1,
+        "filters": [32, 64],
     }  # fmt: skip
     assert settings["trained_epochs"] == EPOCHS
     assert settings["dataset"] == {

@@ -2,9 +2,10 @@
 
 import time
 
+import eager_cvae
 from common.data import sources
 from common.data.images import choose_size, fit, read_split, scale_binary, warn_of_little_signal
-from common.program.flags import image_size
+from common.program.errors import UserError
 
 import numpy as np
 import pytest
@@ -28,11 +29,14 @@ def test_images_keep_their_size_or_get_the_nearest_valid_one():
 
 
 def test_the_flag_image_size_accepts_multiples_of_4():
-    assert image_size("64") == image_size("64X64") == "64x64"
-    assert image_size("8x256") == "8x256"
-    for bad in ("", "x", "28x", "x28", "30", "4", "260", "64x64x3", "-8", "8.0", "²x8"):
-        with pytest.raises(Exception, match="multiples of 4"):
-            image_size(bad)
+    for good, size in {"64": "64x64", "64X64": "64x64", "8x256": "8x256"}.items():
+        assert eager_cvae.get_args(["--image-size", good]).image_size == size
+    for bad in ("30", "4", "260", "8x0"):
+        with pytest.raises(UserError, match=f"--image-size {bad}.*multiples of 4 from 8 to 256"):
+            eager_cvae.get_args(["--image-size", bad])
+    for bad in ("", "x", "28x", "x28", "64x64x3", "-8", "8.0", "²x8"):
+        with pytest.raises(UserError, match=r"--image-size.*HxW"):
+            eager_cvae.get_args([f"--image-size={bad}"])
 
 
 def test_images_are_scaled_without_aliasing_and_cropped_to_the_centre():

@@ -5,12 +5,12 @@ import sys
 
 from common.data.memory import free_memory
 from common.program.errors import UserError
+from common.program.flags import image_sides
 
 import numpy as np
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-SMALLEST, LARGEST = 8, 256  # pixels per side
 MIXED_SIZE = (64, 64)  # If the images have several sizes, they are resized to this size
 HELD_OUT = 7  # Without a test set, every 7th image is held out for testing
 LEAST_RANGE = 32  # The script warns if the values of the training images have a smaller range
@@ -20,24 +20,25 @@ ALIGNMENT = 64  # TensorFlow need not copy an array whose address is a multiple 
 BYTES = 1.2  # number of bytes of memory per pixel and channel that loading images requires
 
 
-def choose_size(sizes, image_size):
+def choose_size(sizes, image_size, convolutions=2):
     """Choose one size (height, width) for images that have the sizes in the set `sizes`.
 
-    Return the size and a list of notes for the user. Height and width are multiples of 4, because
-    the encoder halves them twice. `image_size` is "HxW" or None.
+    Return the size and a list of notes for the user. The size is valid for an encoder with this
+    number of convolutions. `image_size` is "HxW" or None.
     """
     (height, width), *others = sorted(sizes)
+    valid = image_sides(convolutions)
     if image_size:
         size = tuple(map(int, image_size.split("x")))
-    elif others:
-        size = MIXED_SIZE
     else:
-        shrink = min(1, LARGEST / max(height, width))
-        size = tuple(max(SMALLEST, 4 * round(side * shrink / 4)) for side in (height, width))
+        sides = MIXED_SIZE if others else (height, width)
+        shrink = min(1, valid[-1] / max(sides))
+        size = tuple(max(valid[0], valid.step * round(s * shrink / valid.step)) for s in sides)
     if sizes == {size}:
         return size, []
     what = "images of several sizes" if others else f"images of {height} x {width}"
-    return size, [f"{what} are scaled and cropped to {size[0]} x {size[1]}"]
+    why = "" if image_size or convolutions == 2 else f", multiples of {valid.step}"
+    return size, [f"{what} are scaled and cropped to {size[0]} x {size[1]}{why}"]
 
 
 def fit(image, size, channels):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.data.folders import arrange, find_split, list_files, natural, some
-from common.data.images import HELD_OUT, check_memory, choose_size, progress, read_split
+from common.data.images import HELD_OUT, check_memory, progress, read_split
 from common.data.picture_files import decode, find_whites, opened, read_header, tolerant
 from common.devices.parts import slices
 from common.program.errors import UserError
@@ -19,13 +19,13 @@ BATCH = 256  # Pictures are read in batches of this size
 LISTED = 10  # An error message lists at most this number of unreadable pictures
 
 
-def load(folder, image_size=None, skip_unreadable=False):
+def load(folder, choose_size, skip_unreadable=False):
     """Return the training set, test set, class names, notes and the number of unreadable pictures.
 
     Each set is a pair (images, labels). The images are uint8 (n, height, width, channels). The
-    labels are int64 (n,), or None without classes. `image_size` is "HxW" or None. Pictures that
-    cannot be read raise UserError, or are skipped with `skip_unreadable`. common/data/README.md
-    describes the rules.
+    labels are int64 (n,), or None without classes. The function `choose_size` chooses a size for a
+    set of sizes. Pictures that cannot be read raise UserError, or are skipped with
+    `skip_unreadable`. common/data/README.md describes the rules.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -45,7 +45,7 @@ def load(folder, image_size=None, skip_unreadable=False):
                 "or one sub-folder of pictures per class."
             )
         parts, class_names = arrange(folder, split, [*headers])
-        sets, more = _read(folder, parts, class_names, headers, image_size, pool, unreadable)
+        sets, more = _read(folder, parts, class_names, headers, choose_size, pool, unreadable)
     if unreadable and not (skip_unreadable and all(len(images) for images, _ in sets)):
         raise _unreadable_error(folder, unreadable, skip_unreadable)
     sets, class_names, about_classes = _use_classes(sets, class_names)
@@ -75,13 +75,13 @@ def _read_headers(folder, files, pool):
     return headers, unreadable
 
 
-def _read(folder, parts, class_names, headers, image_size, pool, unreadable):
+def _read(folder, parts, class_names, headers, choose_size, pool, unreadable):
     """Return the training set and the test set in a list, and notes for the user.
 
     Pictures that cannot be decoded are added to the dict `unreadable`. `parts` is from
     `folders.arrange`. If it contains only one part, this part is split into two sets.
     """
-    size, notes = choose_size({header.size for header in headers.values()}, image_size)
+    size, notes = choose_size({header.size for header in headers.values()})
     shape = (*size, 1 if all(header.grey for header in headers.values()) else 3)
     check_memory(len(headers), shape, str(folder))
     whites, scaled = find_whites(headers.values())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.data import TITLES, digits, pictures, tfds
-from common.data.images import ALIGNMENT, scale_binary, warn_of_little_signal
+from common.data.images import ALIGNMENT, choose_size, scale_binary, warn_of_little_signal
 from common.devices.determinism import on_gpu
 from common.devices.parts import slices
 
@@ -63,16 +63,20 @@ def load_data(args):
     digits instead. Raises the same exceptions as `load_dataset`.
     """
     name = args.dataset or "fashion_mnist"
+    sizes = {"image_size": args.image_size, "convolutions": len(args.filters)}
+    more = {"skip_unreadable": args.skip_unreadable}
     try:
-        return load_dataset(name, args.data_dir, args.images, args.image_size, args.skip_unreadable)
+        return load_dataset(name, args.data_dir, args.images, **sizes, **more)
     except tfds.UnavailableError as error:
         if args.dataset or args.data_dir or os.environ.get("TFDS_DATA_DIR"):
             raise
         print(f"{error}\nTraining on the digits instead of Fashion-MNIST.", file=sys.stderr)
-        return load_dataset("digits", image_size=args.image_size)
+        return load_dataset("digits", **sizes)
 
 
-def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreadable=False):
+def load_dataset(
+    name, data_dir=None, images=None, image_size=None, skip_unreadable=False, convolutions=2
+):
     """Load the data set called `name`, or the folder of pictures `images` if it is given.
 
     Args:
@@ -84,6 +88,7 @@ def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreada
         image_size: "HxW", the size to resize images to. If it is None, images keep their size or
             get the nearest valid one, and images of several sizes get 64 x 64.
         skip_unreadable: leave out pictures that cannot be read, instead of raising UserError.
+        convolutions: the number of convolutions of the encoder, on which the valid sizes depend.
 
     Raises:
         UserError: the folder or the data set does not exist, cannot be downloaded, is damaged,
@@ -91,13 +96,14 @@ def load_dataset(name, data_dir=None, images=None, image_size=None, skip_unreada
         OSError: a folder or a file cannot be read.
     """
     unreadable = 0
+    choose = functools.partial(choose_size, image_size=image_size, convolutions=convolutions)
     if images:
         title = Path(images).resolve().name
-        *loaded, unreadable = pictures.load(images, image_size, skip_unreadable)
+        *loaded, unreadable = pictures.load(images, choose, skip_unreadable)
     elif name == "digits":
-        title, loaded = TITLES[name], digits.load(image_size)
+        title, loaded = TITLES[name], digits.load(choose)
     else:
-        title, loaded = TITLES.get(name, name), tfds.load(name, data_dir, image_size)
+        title, loaded = TITLES.get(name, name), tfds.load(name, data_dir, choose)
     (train_images, train_labels), test, class_names, notes = loaded
     notes = *notes, *scale_binary([train_images, test[0]])
     warn_of_little_signal(train_images, title)

@@ -29,11 +29,11 @@ class UnavailableError(UserError):
     """A data set is not on this machine and cannot be downloaded."""
 
 
-def load(name, data_dir=None, image_size=None):
+def load(name, data_dir, choose_size):
     """Load a data set of TFDS: return the training set, the test set, the class names and notes.
 
     `name` is NAME[/CONFIG][:VERSION]. If `name` contains no version, the newest version in the data
-    folder is used.
+    folder is used. The function `choose_size` chooses a size for a set of sizes.
     """
     named = data_dir or os.environ.get("TFDS_DATA_DIR")
     folder = Path(os.path.expanduser(named or DEFAULT_FOLDER))
@@ -46,8 +46,8 @@ def load(name, data_dir=None, image_size=None):
             "the folder to download data sets to it."
         )
     try:
-        prepared = _find(name, folder) or _download(name, folder, image_size)
-        return _read_copy(name, prepared, image_size)
+        prepared = _find(name, folder) or _download(name, folder, choose_size)
+        return _read_copy(name, prepared, choose_size)
     except ImportError as error:
         what = f"The data set {name} requires a missing package: {reason(error)}."
         raise UserError(f"{what}\nTry: pip install {error.name or reason(error)}") from error
@@ -56,13 +56,13 @@ def load(name, data_dir=None, image_size=None):
         raise
 
 
-def _read_copy(name, prepared, image_size):
+def _read_copy(name, prepared, choose_size):
     """Read the data set in the folder `prepared`. Raise UserError if its files are damaged."""
     try:
         builder = tfds.builder_from_directory(prepared)  # tfds.builder might use the network
         _check_name(name, builder.info, prepared)
         check_files(builder)
-        return read(builder, name, image_size)
+        return read(builder, name, choose_size)
     except (UserError, ImportError, MemoryError):
         raise
     except Exception as error:  # Damaged files raise many kinds of exceptions
@@ -205,7 +205,7 @@ def _unknown(name, names):
     )
 
 
-def _download(name, folder, image_size):
+def _download(name, folder, choose_size):
     """Download a data set to the data folder, and return the folder of the prepared copy."""
     kind = _known(name, folder)
     instructions = kind.MANUAL_DOWNLOAD_INSTRUCTIONS
@@ -222,7 +222,7 @@ def _download(name, folder, image_size):
         # Without the lock, two scripts could download the data set at the same time
         with FileLock(folder / f".{'_'.join(filter(None, _parts(name)))}.lock"):
             builder = tfds.builder(name, data_dir=folder)
-            check_usable(builder.info, name, image_size)
+            check_usable(builder.info, name, choose_size)
             builder.download_and_prepare()
             return Path(builder.data_dir)
     except (UserError, ImportError):

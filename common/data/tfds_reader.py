@@ -4,7 +4,7 @@ import string
 from pathlib import Path
 
 from common.data import TITLES
-from common.data.images import HELD_OUT, MIXED_SIZE, check_memory, choose_size, fit, read_split
+from common.data.images import HELD_OUT, MIXED_SIZE, check_memory, fit, read_split
 from common.devices.parts import slices
 from common.program.errors import UserError
 
@@ -41,7 +41,7 @@ def check_files(builder):
             raise ValueError(f"the files of the split `{split.name}` have the wrong size")
 
 
-def check_usable(info, name, image_size):
+def check_usable(info, name, choose_size):
     """Raise UserError if a data set has no 8-bit images, or if its images do not fit in memory.
 
     `info` is the DatasetInfo of the data set, which may not be downloaded yet. If the sizes of the
@@ -51,19 +51,19 @@ def check_usable(info, name, image_size):
     (height, width, channels), _ = _stored(info, name)
     if splits := info.splits:
         size = (height or MIXED_SIZE[0], width or MIXED_SIZE[1])
-        size, _ = choose_size({size}, image_size)
+        size, _ = choose_size({size})
         n = sum(splits[split].num_examples for split in _used(splits, name))
         check_memory(n, (*size, 1 if channels == 1 else 3), TITLES.get(name, name))
 
 
-def read(builder, name, image_size):
+def read(builder, name, choose_size):
     """Read a prepared data set: return its training set, test set, class names and notes."""
     info, splits = builder.info, builder.info.splits
     stored, label = _stored(info, name)
     used = _used(splits, name)
     height, width, channels = stored
     sizes = {(height, width)} if height and width else _sizes(builder, used)
-    size, notes = choose_size(sizes, image_size)
+    size, notes = choose_size(sizes)
     shape, n = (*size, 1 if channels == 1 else 3), [splits[split].num_examples for split in used]
     check_memory(sum(n), shape, TITLES.get(name, name))
     sets = []

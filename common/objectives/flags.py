@@ -2,14 +2,14 @@
 
 import argparse
 
-from common.program.flags import make_parser, number, whole_number
+from common.program.flags import check_filters, make_parser, number, whole_number
 
 WEIGHT = 1e37  # Larger weights could overflow in float32
 ORIGINAL_SEES = 8  # In more than 8 dimensions, the original's kernel hardly measures the spread
 
 
 def elbo_parser(*defaults):
-    """Return the parser of eager_cvae.py. `defaults` are the last four arguments of make_parser."""
+    """Return the parser of eager_cvae.py. `defaults` are the last five arguments of make_parser."""
     parser = make_parser("eager_cvae.py", "Train a VAE on the ELBO, as in eager_cvae.R.", *defaults)
     flags = parser.add_argument_group("other objectives than the original's")
     weight = number(-WEIGHT, WEIGHT)
@@ -23,20 +23,19 @@ def elbo_parser(*defaults):
     help += "prior (default: N(0, I))"
     flags.add_argument("--vamp-prior", help=help, type=whole_number(1, 10_000), metavar="K")
     _add_kernel(flags)
-    parser.check = _check_elbo_flags
+    parser.check = lambda args: check_filters(args) or _check_elbo_flags(args)
     return parser
 
 
 def mmd_parser(*defaults):
-    """Return the parser of mmd_cvae.py. `defaults` are the last four arguments of make_parser."""
+    """Return the parser of mmd_cvae.py. `defaults` are the last five arguments of make_parser."""
     parser = make_parser("mmd_cvae.py", "Train an MMD-VAE, as in mmd_cvae.R.", *defaults)
     flags = parser.add_argument_group("other objectives than the original's")
     flags.add_argument("--lambda", help="weight of the MMD (default: 1)", type=_mmd, metavar="L")
     help = "use the mean cross entropy per pixel instead of the squared error"
     flags.add_argument("--cross-entropy", help=help, action="store_true")
     _add_kernel(flags)
-    no_mmd = "--kernel requires an MMD, but --lambda 0 gives it the weight 0"
-    parser.check = lambda args: no_mmd if args.kernel and not mmd_weight(args) else None
+    parser.check = lambda args: check_filters(args) or _check_mmd_flags(args)
     return parser
 
 
@@ -80,6 +79,12 @@ def _check_elbo_flags(args):
     if args.vamp_prior and alpha == 1 and not mmd:
         return f"{both} {untrained}"
     return None
+
+
+def _check_mmd_flags(args):
+    """Return an error message if the flags of mmd_cvae.py contradict each other, else None."""
+    no_mmd = args.kernel and not mmd_weight(args)
+    return "--kernel requires an MMD, but --lambda 0 gives it the weight 0" if no_mmd else None
 
 
 def mmd_weight(args):

@@ -54,7 +54,10 @@ class Parser(argparse.ArgumentParser):
         return f"unknown flag: {word}" + "".join(f". Did you mean --{flag}?" for flag in near)
 
 
-def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim):
+MOST_CONVOLUTIONS = 6  # Seven would allow only sides of 256 pixels
+
+
+def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim, filters):
     """Return a Parser with the flags that both scripts have.
 
     The arguments are the name of the script, its description, and the defaults of its flags.
@@ -74,8 +77,8 @@ def make_parser(script, description, batch_size, epochs, learning_rate, latent_d
         ("--images", "DIR", path, None, "train on a folder of pictures; its sub-folders are the "
          "classes"),
         ("--image-size", "HxW", image_size, None, "resize images to this size, multiples of 4 from "
-         "8 to 256 (default: their own size, or the nearest valid one; 64x64 if their sizes "
-         "differ)"),
+         "8 to 256, or as --filters requires (default: their own size, or the nearest valid one; "
+         "64x64 if their sizes differ)"),
         ("--data-dir", "DIR", path, None, "folder of TFDS data sets; a missing data set is "
          "downloaded there (default: the environment variable TFDS_DATA_DIR, else "
          "~/tensorflow_datasets)"),
@@ -87,6 +90,11 @@ def make_parser(script, description, batch_size, epochs, learning_rate, latent_d
         help += " (default: %(default)s)" * (default is not None)
         place = group if name in ("--dataset", "--images") else parser
         place.add_argument(name, metavar=metavar, default=default, help=help, **kind)
+    help = f"number of filters of each convolution in the encoder, for 1 to {MOST_CONVOLUTIONS} "
+    help += "convolutions; the decoder mirrors them; K convolutions require image sides that are "
+    help += f"multiples of 2^K (default: {as_text([*filters])})"
+    kind = {"type": whole_number(1, 1024), "nargs": "+", "metavar": "F"}
+    parser.add_argument("--filters", help=help, default=[*filters], **kind)
     help = "also write losses and figures for TensorBoard"
     parser.add_argument("--tensorboard", help=help, action="store_true")
     help = "train without the pictures of --images that cannot be read, instead of stopping"
@@ -142,12 +150,34 @@ def dataset(text):
 def image_size(text):
     """Convert an image size, "HxW" or one number for both sides, to "HxW" (an argparse type)."""
     height, x, width = text.lower().partition("x")
-    sides = [int(side) if side.isdecimal() else 0 for side in (height, width if x else height)]
-    if all(side in range(8, 257, 4) for side in sides):
-        return "{}x{}".format(*sides)
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is not HxW. H and W must be multiples of 4 from 8 to 256"
-    )
+    sides = height, width if x else height
+    if all(side.isdecimal() for side in sides):
+        return "{}x{}".format(*map(int, sides))
+    raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 64x48")
+
+
+def image_sides(convolutions):
+    """Return the valid heights and widths of images, for a number of convolutions, as a range.
+
+    Each convolution without padding halves a side. For multiples of 2^convolutions, the last output
+    has side / 2^convolutions - 1 rows or columns, which must be at least 1.
+    """
+    multiple = 2**convolutions
+    return range(max(8, 2 * multiple), 257, multiple)
+
+
+def check_filters(args):
+    """Return an error message if --filters has too many numbers or does not fit --image-size."""
+    filters = f"--filters {as_text(args.filters)}"
+    if (n := len(args.filters)) > MOST_CONVOLUTIONS:
+        return f"{filters} has {n} numbers. Give at most {MOST_CONVOLUTIONS}"
+    sides = image_sides(n)
+    if args.image_size and not all(int(side) in sides for side in args.image_size.split("x")):
+        return (
+            f"--image-size {args.image_size} is not valid with {filters}. Height and width must be "
+            f"multiples of {sides.step} from {sides[0]} to {sides[-1]}"
+        )
+    return None
 
 
 def path(text):
@@ -186,8 +216,20 @@ def dashed(name):
 
 def to_words(flags, default):
     """Return command-line words such as --seed=1 for all flags that differ from `default`."""
-    flags = {k: v for k, v in given(flags).items() if v != default.get(k)}
-    return [f"--{dashed(k)}" + ("" if v is True else f"={v}") for k, v in flags.items()]
+    words = []
+    for name, value in given(flags).items():
+        if value != default.get(name):
+            words.append(f"--{dashed(name)}")
+            if isinstance(value, list):
+                words += map(str, value)
+            elif value is not True:
+                words[-1] += f"={value}"
+    return words
+
+
+def as_text(value):
+    """Return the value of a flag as text, as in the command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def command_line(words):

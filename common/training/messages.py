@@ -7,7 +7,9 @@ import sys
 from common.devices.workers import is_alone, is_chief
 from common.names import numbers_note
 from common.objectives.flags import kernel_warning, title
+from common.program.flags import as_text
 from common.program.startup import again
+from common.training.settings import ORIGINAL_FILTERS
 
 from tqdm.auto import tqdm
 
@@ -27,6 +29,8 @@ def announce(args, data, settings, folder):
     """Print the model, the data set, the most important flags, and the length of the training."""
     flags = f"seed {args.seed}, latent dimensions {args.latent_dim}"
     flags += f", learning rate {args.learning_rate:g}"
+    if args.filters != ORIGINAL_FILTERS:
+        flags += f", filters {as_text(args.filters)}"
     if args.dtype != "float32":
         flags += f", {args.dtype}"
     passes, batches = settings["epoch"]["passes"], settings["epoch"]["batches"]
@@ -36,7 +40,20 @@ def announce(args, data, settings, folder):
         f"Each epoch: {batches} batches of {args.batch_size}, {passes} pass{'es' * (passes > 1)} "
         f"over {len(data.train_images):,} images. Training up to epoch {args.epochs} in {folder}."
     )
-    print("\n".join(filter(None, [*lines, kernel_warning(args)])), flush=True)
+    lines += [kernel_warning(args), _larger_network(args, data)]
+    print("\n".join(filter(None, lines)), flush=True)
+
+
+def _larger_network(args, data):
+    """Return advice for large or coloured images if the network is the original's, else None."""
+    height, width, channels = data.image_shape
+    original = args.filters == ORIGINAL_FILTERS and args.latent_dim == 2
+    if not original or (max(height, width) <= 32 and channels == 1):
+        return None
+    return (
+        "Advice: For images that are in colour or larger than 32 x 32, use a larger network, such "
+        "as --filters 32 64 128 --latent-dim 64."
+    )
 
 
 def announce_rest(epoch, args):

@@ -8,7 +8,7 @@ import platform
 from common.data.batches import passes_per_epoch
 from common.devices.determinism import device_name, processor_name
 from common.program.errors import UserError
-from common.program.flags import dashed, given
+from common.program.flags import as_text, dashed, given
 from common.trained import fingerprint_of_losses
 
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
@@ -20,6 +20,7 @@ FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "skip_unreadable", "output_dir",
     "plot_every", "replicas", "tensorboard", "fresh",
 }  # fmt: skip
+ORIGINAL_FILTERS = [32, 64]  # Runs of earlier versions have these filters, but not the flag
 # These settings describe the exported models: their epoch, a fingerprint of the models, and a
 # fingerprint of the losses. They are missing if a run has not exported any models
 ENDED = ("trained_epochs", "models", "losses")
@@ -67,8 +68,9 @@ def mark_ended(settings, run, losses):
 def refuse_other(folder, there, now):
     """Raise UserError if the settings `there`, from a checkpoint, do not match those of `now`."""
     there, now = _decisive(there), _decisive(now)
+    was, is_now = ({k: as_text(value) for k, value in each.items()} for each in (there, now))
     differing = [
-        f"{name} was {there.get(name, 'not given')} and is now {now.get(name, 'not given')}"
+        f"{name} was {was.get(name, 'not given')} and is now {is_now.get(name, 'not given')}"
         for name in {**there, **now}
         if there.get(name) != now.get(name) and name != "fingerprint"
     ]
@@ -82,6 +84,6 @@ def refuse_other(folder, there, now):
 
 def _decisive(settings):
     """Return the settings that determine the result of a run."""
-    flags = {k: v for k, v in given(settings["flags"]).items() if k not in FREE_FLAGS}
-    flags = {f"--{dashed(name)}": value for name, value in flags.items()}
+    flags = {"filters": ORIGINAL_FILTERS} | given(settings["flags"])
+    flags = {f"--{dashed(k)}": value for k, value in flags.items() if k not in FREE_FLAGS}
     return flags | {"model": settings.get("model"), **settings["dataset"]}
