@@ -2,6 +2,7 @@
 
 import re
 
+from common.explore import page as pages
 from common.plotting import latent_plane
 
 import numpy as np
@@ -11,6 +12,7 @@ from explorer import (
     assert_shows,
     caption_of,
     choose_ends,
+    data_set,
     means,
     open_page,
     pixels,
@@ -20,6 +22,7 @@ from explorer import (
     settle,
     shown,
     state,
+    trained,
     view,
     wait_until,
 )
@@ -27,6 +30,22 @@ from PIL import Image
 
 
 def test_decoding_equals_keras(page, runs):
+    assert_decodes(page, runs)
+    assert len(page.evaluate("explorer.timed(2, 2)")) == 2
+
+
+def test_decoding_with_other_filters_equals_keras(chromium, tmp_path):
+    networks = [((10, 12, 1), [6]), ((24, 32, 3), [5, 9, 6]), ((48, 32, 3), [7, 3, 8, 5])]
+    runs = [trained("cvae", data_set(s), tmp_path, 3, filters=filters) for s, filters in networks]
+    (tmp_path / "page.html").write_bytes(pages.to_html(pages.content(runs)))
+    with open_page(chromium, tmp_path / "page.html") as page:
+        assert_decodes(page, runs)
+        assert ["--filters", "6", "5 9 6", "7 3 8 5"] in [
+            row.split("\t") for row in page.locator("#tables tr").all_inner_texts()
+        ]
+
+
+def assert_decodes(page, runs):
     js = "([i, z]) => explorer.decode(i, z).then(image => [...image])"
     for i, run in enumerate(runs):
         z = np.random.default_rng(i).normal(size=(20, run.flags["latent_dim"])) * 2
@@ -34,7 +53,6 @@ def test_decoding_equals_keras(page, runs):
         found = np.array([page.evaluate(js, [i, one]) for one in z.tolist()])
         assert np.ptp(expected, axis=0).max() > 0.1  # the images differ
         np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-4)
-    assert len(page.evaluate("explorer.timed(2, 2)")) == 2
 
 
 def test_pointing_decodes_the_same_place_in_all_panels(page, runs):

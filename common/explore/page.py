@@ -17,7 +17,7 @@ from common.compare.records import METRICS, MOST_IMAGES, definitions
 from common.latent_plane import in_plane, square_around
 from common.program.errors import UserError
 from common.program.files import read_json
-from common.program.flags import dashed, given
+from common.program.flags import as_text, dashed, given
 from common.runs import first_of_each, images_of, tell_apart, titles
 from common.trained import check_codes, fingerprint_of_losses
 from common.training.settings import FREE_FLAGS
@@ -140,7 +140,7 @@ def of_run(run, data, numbers):
         pca = PCA(min(2 + SLIDERS, *mean.shape), svd_solver="full").fit(mean)
         origin, axes, spread = pca.mean_, pca.components_, np.sqrt(pca.explained_variance_[2:])
     mixture = None if centres is None else run.mixture()._asdict()
-    layers = "dense", "deconv1", "deconv2", "deconv3"
+    layers = [one for one in run.decoder.layers if one.weights]  # dense, deconv1, deconv2, ...
     return {
         "about": f"{run.title}, epoch {run.epochs}, seed {run.flags['seed']}",
         "latentDim": dim,
@@ -151,7 +151,7 @@ def of_run(run, data, numbers):
         "axes": axes.tolist(),
         "spread": [float(max(sd, 1e-6)) for sd in spread],
         "mixture": mixture and {name: encode(value) for name, value in mixture.items()},
-        "decoder": {name: layer(getattr(run.decoder, name)) for name in layers},
+        "decoder": [layer(one) for one in layers],
         "objective": objective(run),
         "tables": tables(run),
     }, ends
@@ -178,7 +178,7 @@ def tables(run):
     """
     # The user may share the page, so it does not contain the paths of folders
     flags = [
-        [f"--{dashed(name)}", Path(value).name if name == "images" else str(value)]
+        [f"--{dashed(name)}", Path(value).name if name == "images" else as_text(value)]
         for name, value in given(run.flags).items()
         if name not in ("output_dir", "data_dir")
     ]

@@ -61,10 +61,8 @@ function unpackRun(packed, index) {
  */
 function makeDecoder(packed, shape) {
   const code = new Blob([find("decoder").textContent], { type: "text/javascript" });
-  const worker = new Worker(URL.createObjectURL(code)), waiting = new Map(), layers = {};
-  for (const [name, { kernel, bias }] of Object.entries(packed)) {
-    layers[name] = { kernel: floats(kernel), bias: floats(bias) };
-  }
+  const worker = new Worker(URL.createObjectURL(code)), waiting = new Map();
+  const layers = packed.map(({ kernel, bias }) => ({ kernel: floats(kernel), bias: floats(bias) }));
   worker.postMessage({ layers, shape });
   let current = null, last = null;
   // The two purposes of the cursor are served before those that have waited longest, but never
