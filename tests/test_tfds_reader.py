@@ -122,6 +122,19 @@ def test_emnist_is_upright_and_its_classes_are_characters(config, tmp_path):
     assert [note for note in left_out if "11" in note] == left_out * (config == "letters")
 
 
+def test_a_single_file_is_read_in_the_order_of_tfds(tmp_path):
+    prepare(tmp_path)
+    data = load_dataset("fashion_mnist", tmp_path)
+    builder = tfds.builder_from_directory(tmp_path / "fashion_mnist" / "3.0.1")
+    sets = (data.train_images, data.train_labels), (data.test_images, data.test_labels)
+    for split, (images, labels) in zip(("train", "test"), sets, strict=True):
+        assert len(builder.info.splits[split].filepaths) == 1
+        examples = [*tfds.as_numpy(builder.as_dataset(split))]
+        for one, label, example in zip(images, labels, examples, strict=True):
+            np.testing.assert_array_equal(one, example["image"])
+            assert label == example["label"]
+
+
 BINARY = {  # features and splits like those in the catalog of TFDS
     "binarized_mnist": ({}, ("train", "validation", "test")),
     "dsprites": ({"label_shape": tfds.features.ClassLabel(num_classes=3)}, ("train",)),

@@ -93,7 +93,8 @@ def read_split(batches, n, image_shape, hold_out=False, fewer=False):
     labels, read = [], 0
     for images, some in batches:
         for mask, array in zip(masks, arrays, strict=True):
-            chosen, first = images[mask[read : read + len(images)]], np.count_nonzero(mask[:read])
+            chosen = images[mask[read : read + len(images)]] if hold_out else images
+            first = np.count_nonzero(mask[:read])
             array[first : first + len(chosen)] = chosen
         labels.append(some)
         read += len(images)

