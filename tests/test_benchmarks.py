@@ -48,7 +48,7 @@ def test_the_table_has_quartiles_of_times_and_ratios(capsys):
         "JAX jit": [0.4, 1.0, 0.6],
         "product": [product] * 3,
     }
-    benchmark.print_steps("cvae", found, (28, 28, 1))
+    benchmark.print_steps("cvae", found, (28, 28, 1), (32, 64))
     out = capsys.readouterr().out
     assert "| as shipped | 50.0 (45.0 to 55.0) | 2,000 |  |" in out
     assert "| JAX jit | 600.0 (500.0 to 800.0) | 167 | 10.00 (10.00 to 15.00) |" in out
@@ -56,10 +56,13 @@ def test_the_table_has_quartiles_of_times_and_ratios(capsys):
     assert "65%" in out  # 3.27 GFLOP in 50 ms
 
 
+@pytest.mark.parametrize("filters", [(32, 64), (16, 32, 8)])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 64, 3), (28, 20, 1)])
-def test_multiply_adds_are_those_of_the_layers(shape):
+def test_multiply_adds_are_those_of_the_layers(shape, filters):
     expected = []
-    models = eager_cvae.Encoder(2), eager_cvae.Decoder(2, shape)
+    multiple = 2 ** len(filters)
+    shape = (*(side // multiple * multiple for side in shape[:2]), shape[2])
+    models = eager_cvae.Encoder(2, filters), eager_cvae.Decoder(2, shape, filters)
     for model, x in zip(models, [(1, *shape), (1, 2)], strict=True):
         model(np.zeros(x, np.float32))
         for layer in model.layers:
@@ -68,9 +71,9 @@ def test_multiply_adds_are_those_of_the_layers(shape):
                 pixels = x if isinstance(layer, keras.layers.Conv2DTranspose) else y
                 expected.append(math.prod((*pixels[1:-1], *layer.kernel.shape)) / 1e6)
             x = y
-    assert [*benchmark.macs(shape).values()] == pytest.approx(expected)
-    if shape == (28, 28, 1):
-        assert benchmark.gflop(shape) == pytest.approx(3.27, rel=0.005)
+    assert [*benchmark.macs(shape, filters).values()] == pytest.approx(expected)
+    if (shape, filters) == ((28, 28, 1), (32, 64)):
+        assert benchmark.gflop(shape, filters) == pytest.approx(3.27, rel=0.005)
 
 
 def test_a_contestant_must_run_the_steps_that_it_is_asked_for(monkeypatch):
@@ -78,7 +81,7 @@ def test_a_contestant_must_run_the_steps_that_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(benchmark, "make", lambda *_: (lambda _: next(steps), None))
     pipe = Mock(recv=Mock(return_value=6))
     with pytest.raises(AssertionError, match="10 instead of 6"):
-        benchmark.contestant(pipe, "ours", "cvae", (28, 28, 1), 100, 20)
+        benchmark.contestant(pipe, 20, "ours", "cvae", (28, 28, 1), (32, 64), 100)
     assert pipe.send.call_count == 2
 
 
@@ -86,5 +89,5 @@ def test_a_contestant_that_cannot_start_sends_the_reason(monkeypatch):
     error = ModuleNotFoundError("No module named 'torch'")
     monkeypatch.setattr(benchmark, "make", Mock(side_effect=error))
     pipe = Mock()
-    benchmark.contestant(pipe, "PyTorch", "cvae", (28, 28, 1), 100, 20)
+    benchmark.contestant(pipe, 20, "PyTorch", "cvae", (28, 28, 1), (32, 64), 100)
     pipe.send.assert_called_once_with("ModuleNotFoundError: No module named 'torch'")

@@ -4,6 +4,7 @@
     python -m tests.benchmarks.benchmark --json benchmark.json
     python -m tests.benchmarks.benchmark --image-shape 64x64x3
     python -m tests.benchmarks.benchmark --sizes
+    python -m tests.benchmarks.benchmark --whole
 
 It takes 15 minutes on two CPU cores, and longer for larger images, for which it leaves out the time
 of the start. README.md in this folder explains the measurements and lists results.
@@ -34,7 +35,7 @@ from tests.benchmarks.commands import (
 
 from tqdm import tqdm
 
-IMAGE_SHAPE, BATCH_SIZE = (28, 28, 1), 100
+IMAGE_SHAPE, FILTERS, BATCH_SIZE = (28, 28, 1), (32, 64), 100
 SIZES = (
     (8, 8, 1),
     (16, 16, 1),
@@ -61,40 +62,41 @@ CONTESTANTS += [*TORCH, "JAX jit", "JAX jit, in phases"]
 FACTORS = {FIT: 3, "JAX jit": 0.2, "JAX jit, in phases": 0.5}
 
 
-def macs(image_shape):
+def macs(image_shape, filters):
     """Return the millions of multiply-adds per image in the forward pass of each layer.
 
     The dense layer of the encoder has 4 outputs, as in eager_cvae.py.
     """
     height, width, channels = image_shape
-    (h1, w1), (h2, w2) = [((height - a) // b, (width - a) // b) for a, b in ((1, 2), (3, 4))]
-    taps, quarter = 9 * 32 * 64, height * width // 16
-    multiply_adds = {
-        "conv1": h1 * w1 * 9 * channels * 32,
-        "conv2": h2 * w2 * taps,
-        "dense1": h2 * w2 * 64 * 4,
-        "dense2": 2 * quarter * 32,
-        "deconv1": quarter * taps,
-        "deconv2": 4 * quarter * taps,
-        "deconv3": 16 * quarter * 9 * 32 * channels,
-    }
-    return {name: each / 1e6 for name, each in multiply_adds.items()}
+    h, w, last, found = height, width, channels, {}
+    for i, n in enumerate(filters, start=1):
+        h, w = (h - 1) // 2, (w - 1) // 2
+        found[f"conv{i}"] = h * w * 9 * last * n
+        last = n
+    found["dense1"] = h * w * last * 4
+    pixels, last = height * width // 4 ** len(filters), filters[0]
+    found["dense2"] = 2 * pixels * last
+    for i, n in enumerate(filters[::-1], start=1):
+        found[f"deconv{i}"] = pixels * 9 * last * n
+        pixels, last = 4 * pixels, n
+    found[f"deconv{i + 1}"] = pixels * 9 * last * channels
+    return {name: each / 1e6 for name, each in found.items()}
 
 
-def gflop(image_shape):
+def gflop(image_shape, filters):
     """Return the GFLOP per batch of 100: forward pass and gradients, except those of the images."""
-    layers = macs(image_shape)
+    layers = macs(image_shape, filters)
     return 2 * 100 * (3 * sum(layers.values()) - layers["conv1"]) / 1000
 
 
-def contestant(pipe, name, model, image_shape, batch_size, warm_up):
+def contestant(pipe, warm_up, *arguments):
     """Receive numbers of batches from a pipe, and send the seconds per batch. Runs in a process.
 
-    Before that, train on `warm_up` batches.
+    Before that, train on `warm_up` batches. `arguments` are those of `make`.
     """
     with contextlib.ExitStack() as stack:
         try:
-            run, product = make(name, model, image_shape, batch_size, stack)
+            run, product = make(*arguments, stack)
             done = run(warm_up)
             pipe.send("ready")
         except Exception as error:  # a missing package raises ImportError, a broken one anything
@@ -102,14 +104,14 @@ def contestant(pipe, name, model, image_shape, batch_size, warm_up):
             return
         while steps := pipe.recv():
             took, now = seconds(run, steps)
-            assert now - done == steps, f"{name} trained {now - done} instead of {steps} steps"
+            assert now - done == steps, f"trained {now - done} instead of {steps} steps"
             answer, done = [took / steps], now
             if product:
                 answer.append(seconds(product, 8)[0] / 8)
             pipe.send(answer)
 
 
-def make(name, model, image_shape, batch_size, stack):
+def make(name, model, image_shape, filters, batch_size, stack):
     """Return a contestant's training, and for the shipped step also the matrix products, or None.
 
     Both are functions of a number of repetitions. `stack` is a contextlib.ExitStack for contexts in
@@ -119,15 +121,17 @@ def make(name, model, image_shape, batch_size, stack):
 
     number = batch_size * steps_per_turn(image_shape, batch_size) * FACTORS[FIT]
     images = np.random.default_rng(0).integers(0, 256, (number, *image_shape), dtype=np.uint8)
-    arguments = model, images, batch_size
+    arguments, flags = (model, images, batch_size), ["--filters", *map(str, filters)]
     if "JAX" in name:
         from tests.benchmarks import jax_vae
 
+        if filters != FILTERS:
+            raise ValueError("this implementation has only the original's network")
         return jax_vae.make(*arguments, phases="phases" in name), None
     if "PyTorch" in name:
         from tests.benchmarks import torch_vae
 
-        return torch_vae.make(*arguments, *TORCH[name]), None
+        return torch_vae.make(*arguments, filters, *TORCH[name]), None
     from common.program.startup import start
 
     if name == VAMP_PRIOR_NAME and model != "cvae":
@@ -140,11 +144,12 @@ def make(name, model, image_shape, batch_size, stack):
 
     stack.enter_context(set_up(0, "float32"))
     if name == "as shipped":
-        return tensorflow_vae.make_shipped(*arguments), tensorflow_vae.make_product()
+        return tensorflow_vae.make_shipped(*arguments, *flags), tensorflow_vae.make_product()
     if name == VAMP_PRIOR_NAME:
-        return tensorflow_vae.make_shipped(*arguments, f"--vamp-prior={VAMP_PRIOR}"), None
+        flags.append(f"--vamp-prior={VAMP_PRIOR}")
+        return tensorflow_vae.make_shipped(*arguments, *flags), None
     make_rival = tensorflow_vae.make_eager if "eager" in name else tensorflow_vae.make_fit
-    return make_rival(*arguments), None
+    return make_rival(*arguments, *flags), None
 
 
 def seconds(run, times):
@@ -159,7 +164,9 @@ def steps_per_turn(image_shape, batch_size):
     return min(20, max(2, 2_000_000 // (batch_size * math.prod(image_shape[:2]))))
 
 
-def measure_steps(model, image_shape, turns, batch_size=BATCH_SIZE, contestants=CONTESTANTS):
+def measure_steps(
+    model, image_shape, filters, turns, batch_size=BATCH_SIZE, contestants=CONTESTANTS
+):
     """Return a dict from each contestant to its seconds per batch in each turn.
 
     The key "product" has the seconds per matrix product. A contestant that cannot start is left out
@@ -169,7 +176,7 @@ def measure_steps(model, image_shape, turns, batch_size=BATCH_SIZE, contestants=
     pipes, steps = {}, steps_per_turn(image_shape, batch_size)
     for name in tqdm(contestants, desc=f"{model}: compiling", leave=False):
         pipes[name], other = context.Pipe()
-        args = other, name, model, image_shape, batch_size, steps
+        args = other, steps, name, model, image_shape, filters, batch_size
         context.Process(target=contestant, args=args, daemon=True).start()
         other.close()
         if (answer := pipes[name].recv()) != "ready":
@@ -194,7 +201,7 @@ def quartiles(values):
     return statistics.quantiles(values, n=4, method="inclusive")
 
 
-def print_steps(model, found, image_shape):
+def print_steps(model, found, image_shape, filters):
     """Print the table of a model's contestants, and the rate of matrix products."""
     print(f"\n{model}: batches of 100\n")
     print("| | ms (quartiles) | images/s | relative to as shipped (quartiles) |\n|---|---|---|---|")
@@ -204,7 +211,7 @@ def print_steps(model, found, image_shape):
         ratios = quartiles([theirs / own for theirs, own in zip(found[name], ours, strict=True)])
         times = "" if name == "as shipped" else "{1:.2f} ({0:.2f} to {2:.2f})".format(*ratios)
         print(f"| {name} | {ms:.1f} ({low:.1f} to {high:.1f}) | {1e5 / ms:,.0f} | {times} |")
-    rates, work = [PRODUCT / t for t in found["product"]], gflop(image_shape)
+    rates, work = [PRODUCT / t for t in found["product"]], gflop(image_shape, filters)
     fractions = [work / t / rate for t, rate in zip(ours, rates, strict=True)]
     print("\nmatrix product: {1:.0f} GFLOP/s ({0:.0f} to {2:.0f})".format(*quartiles(rates)))
     print("fraction of this rate: {1:.0%} ({0:.0%} to {2:.0%})".format(*quartiles(fractions)))
@@ -216,7 +223,7 @@ def measure_sizes(turns):
     cases = [(shape, n) for shape, n in cases if n * math.prod(shape[:2]) <= MOST_PIXELS]
     return [
         {"model": model, "image_shape": shape, "batch_size": n,
-         "seconds": measure_steps(model, shape, turns, n, ["as shipped", FIT])}
+         "seconds": measure_steps(model, shape, FILTERS, turns, n, ["as shipped", FIT])}
         for shape, n in tqdm(cases, desc="sizes") for model in ("cvae", "mmd")
     ]  # fmt: skip
 
@@ -247,8 +254,12 @@ def main():
     parser.add_argument("--turns", type=int, default=15, help="(default: %(default)s)")
     shape = {"metavar": "HxWxC", "default": IMAGE_SHAPE, "type": image_shape}
     parser.add_argument("--image-shape", help="(default: 28x28x1)", **shape)
+    filters = {"nargs": "+", "metavar": "F", "default": FILTERS, "type": int}
+    parser.add_argument("--filters", help="(default: 32 64)", **filters)
     help = "compare both scripts only with `fit`, for several sizes of images and batches"
     parser.add_argument("--sizes", help=help, action="store_true")
+    help = "only train both scripts for 50 epochs on Fashion-MNIST"
+    parser.add_argument("--whole", help=help, action="store_true")
     args = parser.parse_args()
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else []
@@ -265,17 +276,19 @@ def main():
             args.json.write_text(json.dumps(record, indent=1) + "\n")
         return measured
 
+    if args.whole:
+        print_whole(keep("whole", measure_whole()))
+        return
     if args.sizes:
         print_sizes(keep("sizes", measure_sizes(args.turns)))
         return
-    record["image_shape"] = args.image_shape
+    record |= {"image_shape": args.image_shape, "filters": (filters := tuple(args.filters))}
     for model in ("cvae", "mmd"):
-        found = measure_steps(model, args.image_shape, args.turns)
-        print_steps(model, keep(model, found), args.image_shape)
+        found = measure_steps(model, args.image_shape, filters, args.turns)
+        print_steps(model, keep(model, found), args.image_shape, filters)
     if hasattr(os, "wait4"):
         if args.image_shape == IMAGE_SHAPE:
             print_commands(keep("commands", measure_commands(turns=3)))
-            print_whole(keep("whole", measure_whole()))
         print_growth(keep("growth", measure_growth(args.image_shape)), args.image_shape)
     else:
         print("Start-up and memory are not measured on Windows.", file=sys.stderr)

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     start(lambda: sys.argv[1:2] in (["cvae"], ["mmd"]) or sys.exit(__doc__))
 
 from common.devices.determinism import set_up
-from tests.benchmarks.benchmark import image_shape, macs
+from tests.benchmarks.benchmark import FILTERS, image_shape, macs
 from tests.benchmarks.tensorflow_vae import make_shipped
 
 import numpy as np
@@ -55,7 +55,7 @@ def main():
     shape = image_shape(*shape or ["28x28x1"])
     with set_up(0, "float32"):
         found = profile(model, shape)
-    layers, total = macs(shape), sum(found.values())
+    layers, total = macs(shape, FILTERS), sum(found.values())
     print(f"{model}: {total:.1f} ms per batch of 100, summed over threads\n")
     print("|    ms |    % | GFLOP/s | operation |\n|---|---|---|---|")
     for (name, kind), ms in found.most_common(30):

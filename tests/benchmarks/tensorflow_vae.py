@@ -2,8 +2,9 @@
 
 The `make` functions return a function that trains on a given number of batches. It returns how many
 batches the optimizer has processed since the start. The arguments of the `make` functions are
-"cvae" or "mmd", uint8 images (n, height, width, channels), and the number of images per batch. The
-images must suffice for one call. Call the functions inside `common.devices.determinism.set_up`.
+"cvae" or "mmd", uint8 images (n, height, width, channels), the number of images per batch, and
+flags of the script. The images must suffice for one call. Call the functions inside
+`common.devices.determinism.set_up`.
 """
 
 from unittest import mock
@@ -25,7 +26,8 @@ def make_parts(model, images, *flags):
     """Return the script, the loss function for its flags, and the state for its `train_step`."""
     script = SCRIPTS[model]
     args = script.get_args(flags)
-    encoder, decoder = script.Encoder(2), script.Decoder(2, images.shape[1:])
+    encoder = script.Encoder(2, args.filters)
+    decoder = script.Decoder(2, images.shape[1:], args.filters)
     encoder(tf.zeros((1, *images.shape[1:])))
     decoder(tf.zeros((1, 2)))
     state = {"encoder": encoder, "decoder": decoder, "rng": tf.random.Generator.from_seed(0)}
@@ -70,20 +72,20 @@ def make_product():
     return lambda times: [products(a)[0].numpy() for _ in range(times // 4)]
 
 
-def make_plain_parts(model, images):
+def make_plain_parts(model, images, *flags):
     """Return the script's `compute_loss` and the state of `make_parts`, with Keras's own layers."""
     keras_layer = keras.layers.Conv2DTranspose
     with mock.patch.object(SCRIPTS[model], "Conv2DTransposeToImage", keras_layer):
-        script, _, state = make_parts(model, images)
+        script, _, state = make_parts(model, images, *flags)
     return script.compute_loss, state
 
 
-def make_eager(model, images, batch_size):
+def make_eager(model, images, batch_size, *flags):
     """Return a function that trains as the original does.
 
     Nothing is compiled, a tf.data pipeline shuffles, and a persistent tape gives two gradients.
     """
-    compute_loss, state = make_plain_parts(model, images)
+    compute_loss, state = make_plain_parts(model, images, *flags)
     encoder, decoder = state["encoder"], state["decoder"]
     stream = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat()
     stream = iter(stream.batch(batch_size).map(lambda x: to_float(x, "float32")))
@@ -100,9 +102,9 @@ def make_eager(model, images, batch_size):
     return run
 
 
-def make_fit(model, images, batch_size):
+def make_fit(model, images, batch_size, *flags):
     """Return a function that trains with Keras's `fit` and its default settings."""
-    compute_loss, state = make_plain_parts(model, images)
+    compute_loss, state = make_plain_parts(model, images, *flags)
     images = to_float(images, "float32").numpy()
 
     class VAE(keras.Model):

@@ -1,11 +1,14 @@
 """The two models in PyTorch."""
 
+import itertools
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 
-def make(model, images, batch_size, channels_last, compiled):
+def make(model, images, batch_size, filters, channels_last, compiled):
     """Return a function that trains on a number of batches, as in tensorflow_vae.py.
 
     Args:
@@ -14,27 +17,21 @@ def make(model, images, batch_size, channels_last, compiled):
     """
     torch.manual_seed(0)
     height, width, channels = images.shape[1:]
-    quarter = height // 4, width // 4
-    flat = ((height - 3) // 4) * ((width - 3) // 4) * 64
+    sides = height, width
+    first = height // 2 ** len(filters), width // 2 ** len(filters)
+    encoder, decoder = nn.Sequential(), nn.Sequential()
+    for last, n in itertools.pairwise((channels, *filters)):
+        encoder.extend([nn.Conv2d(last, n, 3, 2), nn.ReLU()])
+        sides = [(side - 1) // 2 for side in sides]
+    outputs = 4 if model == "cvae" else 2
+    encoder.extend([nn.Flatten(), nn.Linear(filters[-1] * math.prod(sides), outputs)])
+    decoder.extend([nn.Linear(2, filters[0] * math.prod(first)), nn.ReLU()])
+    decoder.append(nn.Unflatten(1, (filters[0], *first)))
+    for last, n in itertools.pairwise((filters[0], *filters[::-1])):
+        layer = nn.ConvTranspose2d(last, n, 3, 2, padding=1, output_padding=1)
+        decoder.extend([layer, nn.ReLU()])
+    decoder.append(nn.ConvTranspose2d(filters[0], channels, 3, padding=1))
     images = torch.from_numpy(images).permute(0, 3, 1, 2)
-    encoder = nn.Sequential(
-        nn.Conv2d(channels, 32, 3, 2),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3, 2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(flat, 4 if model == "cvae" else 2),
-    )
-    decoder = nn.Sequential(
-        nn.Linear(2, 32 * quarter[0] * quarter[1]),
-        nn.ReLU(),
-        nn.Unflatten(1, (32, *quarter)),
-        nn.ConvTranspose2d(32, 64, 3, 2, padding=1, output_padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(64, 32, 3, 2, padding=1, output_padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(32, channels, 3, padding=1),
-    )
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
         encoder = encoder.to(memory_format=torch.channels_last)
