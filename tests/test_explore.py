@@ -110,8 +110,10 @@ def test_panels_zoom_and_move_together_and_alone(page):
     point_at(page, 0, 0.75, 0.25)
     place = position(page)
     page.wait_for_timeout(500)  # directly after scrolling the page, the wheel does not zoom
+    page.keyboard.down("Control")
     page.mouse.wheel(0, -300)
     wait_until(page, lambda: view(page, 0)[2] < home[2])
+    page.keyboard.up("Control")
     np.testing.assert_allclose(view(page, 1), view(page, 0))
     point_at(page, 0, 0.75, 0.25)
     np.testing.assert_allclose(position(page), place, rtol=1e-6)
@@ -236,6 +238,13 @@ def test_a_moving_cursor_does_not_block_other_images(page):
 
 def test_scrolling_the_page_and_the_right_button_leave_the_view(page):
     home = view(page, 0)
+    point_at(page, 0, 0.5, 0.5)
+    page.evaluate("document.activeElement.blur()")
+    top = page.evaluate("scrollY")
+    page.mouse.wheel(0, 40)
+    wait_until(page, lambda: page.evaluate("scrollY") > top)
+    np.testing.assert_array_equal(view(page, 0), home)
+    plot(page, 0).focus()
     point_at(page, 0, 0.5, 0.5)
     page.evaluate("performance.now = () => 0; dispatchEvent(new Event('scroll'))")
     page.mouse.wheel(0, -10)

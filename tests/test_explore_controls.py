@@ -78,9 +78,13 @@ def test_buttons_zoom_and_return_home(page):
     home = view(page, 0)
     point_at(page, 0, 0.3, 0.3)
     chosen = position(page)
+    place = page.evaluate("explorer.toScreen(explorer.panels[0], explorer.cursor)")
     for name, factor in (("in", 0.5), ("out", 1), ("out", 2)):
         page.locator(".panel").nth(0).get_by_role("button", name=f"Zoom {name}").click()
-        np.testing.assert_allclose(view(page, 1), (*home[:2], factor * home[2]))
+        assert view(page, 1)[2] == pytest.approx(factor * home[2])
+        assert position(page) == chosen  # The decoded place keeps its place on the plot
+        on_plot = page.evaluate("explorer.toScreen(explorer.panels[0], explorer.cursor)")
+        np.testing.assert_allclose(on_plot, place, atol=2)
     page.locator(".panel").nth(0).get_by_role("button", name="Home").click()
     np.testing.assert_allclose(view(page, 0), home)
     page.locator(".panel").nth(0).get_by_role("button", name="Zoom in").press("Enter")
@@ -148,7 +152,10 @@ def test_a_test_image_is_found_by_its_number_in_each_model(page, runs):
             assert 0 <= left <= box["width"]
             assert 0 <= top <= box["height"]
     label = runs[0].data().test_labels[37]
+    find_image(page, 37)
+    places = page.evaluate("panels.map((panel) => placeOf(panel))")
     page.locator(".legend").first.get_by_role("button", name=("left", "right")[label]).click()
+    assert page.evaluate("panels.map((panel) => placeOf(panel))") == places  # although it is hidden
     find_image(page, 37)
     assert page.evaluate("panels[0].data.hidden.size") == 0  # its class is shown again
     find_image(page, N)

@@ -2,7 +2,11 @@
 
 /** Add the buttons to the top of a panel. On the plot they would hide points. */
 function buildZoomButtons(panel) {
-  const zoomBy = (factor) => zoom(panel, factor, panel.size.width / 2, panel.size.height / 2);
+  const zoomBy = (factor) => { // about the decoded place, or about the middle if it is not visible
+    const { width, height } = panel.size, [left, top] = toScreen(panel, placeOf(panel));
+    const isVisible = left >= 0 && left <= width && top >= 0 && top <= height;
+    zoom(panel, factor, ...(isVisible ? [left, top] : [width / 2, height / 2]));
+  };
   panel.plot.closest(".panel").prepend(make("div", { className: "zoom" },
     makeZoomButton("+", "Zoom in", () => zoomBy(0.5)),
     makeZoomButton("−", "Zoom out", () => zoomBy(2)),

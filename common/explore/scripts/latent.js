@@ -63,10 +63,9 @@ function between(panel, along) {
   return a ? a.z.map((value, i) => value + along * (b.z[i] - value)) : null;
 }
 
-/** Return the test image that the cursor is on, or null if the panel does not show this image. */
+/** Return the test image that the cursor is on, or null if the panel has another data set. */
 function cursorImage({ data }) {
-  const isShown = cursor.image?.data === data && !data.hidden.has(data.labels[cursor.image.image]);
-  return isShown ? cursor.image.image : null;
+  return cursor.image?.data === data ? cursor.image.image : null;
 }
 
 /** Return the latent vector that a panel decodes. */

@@ -72,9 +72,8 @@ function drawNames(panel, context) {
     context.fillText(text, box.left, box.top);
   });
   panel.names = placed;
-  const lacks = "The plot has no room for the names";
-  const note = classes.length > MOST_NAMES ? `${lacks} of the classes.` :
-    missing.length ? `${lacks} ${missing.map(isolated).join(", ")}. Zoom in.` : "";
+  const note = classes.length > MOST_NAMES ? "The plot has no room for the names of the classes." :
+    missing.length ? `Names without room on the plot: ${missing.map(isolated).join(", ")}` : "";
   if (panel.namesNote.textContent !== note) panel.namesNote.textContent = note;
 }
 

@@ -9,7 +9,10 @@ function makeCell(name, textContent, scope) {
 /** Add a table with one column per run. Flags that differ between runs are bold. */
 function buildTable() {
   const titles = panels.map(({ title }) => makeCell("th", title, "col"));
-  const caption = make("caption", { textContent: "Flags, losses and metrics of each run" });
+  const hasMetrics = panels.some(({ tables }) => tables.some(({ about }) =>
+    Object.values(about ?? {}).some(({ arrow }) => arrow)));
+  const caption = make("caption", { textContent: "Flags and losses of each run. " + (hasMetrics ?
+    "The metrics are from a comparison." : "To add metrics, compare the runs first.") });
   const head = make("thead", {}, make("tr", {}, make("td"), ...titles));
   const table = make("table", {}, caption, head);
   for (const title of new Set(panels.flatMap(({ tables }) => tables.map((one) => one.title)))) {
