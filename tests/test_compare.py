@@ -323,9 +323,44 @@ def test_the_untrained_network_has_the_initial_weights_of_the_run(model, trained
         assert same, weight.path
 
 
+def colored(data, size):
+    """Return a Dataset with enlarged images in three shades."""
+    train, test = (
+        tf.cast(tf.image.resize(images, (size, size)) * [1.0, 0.8, 0.6], tf.uint8)
+        for images in (data.train_images, data.test_images)
+    )
+    return dataclasses.replace(data, train_images=train, test_images=test.numpy())
+
+
+@pytest.mark.parametrize("size", [8, 32, 100, 256])
+def test_the_judge_of_colour_images_is_small_for_all_sizes(size):
+    model = judge._make("judge", colored(some_digits(), size), 0)
+    assert model.count_params() * 4 < 2e6  # bytes
+    sides = [layer.output.shape[1] for layer in model.layers if "conv" in layer.name]
+    assert max(sides) == sides[0] == (size if size <= 32 else 25 if size == 100 else 32)
+    assert model.get_layer("features").output.shape == (None, 64)
+
+
+def test_the_judge_of_colour_images_has_one_more_class_for_spoilt_images(tmp_path):
+    data = colored(some_digits(), 8)
+    found = judge.read_judge(data, tmp_path)
+    features, p = found.look(data.test_images / np.float32(255))
+    assert p.shape == (80, 10)
+    assert (p.sum(axis=1) < 1).all()
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), judge.LENGTH, rtol=1e-5)
+    rng = tf.random.Generator.from_seed(0)
+    x = to_float(data.test_images[:60], "float32")
+    spoilt, p = judge.spoil_colour(x, rng)
+    changed = np.abs(spoilt - x).max(axis=(1, 2, 3)) > 0
+    np.testing.assert_array_equal(changed, p[:, 0] > 0)
+    np.testing.assert_array_equal(changed, np.arange(60) % 2 == 1)
+
+
 @pytest.mark.slow
-def test_the_judge_is_trained_once_per_data_set_and_always_the_same(monkeypatch, tmp_path):
-    data, trainings, file = some_digits(), [], tmp_path / "judge.keras"
+@pytest.mark.parametrize("color", [False, True])
+def test_the_judge_is_trained_once_per_data_set_and_always_the_same(color, monkeypatch, tmp_path):
+    data = colored(some_digits(), 16) if color else some_digits()
+    trainings, file = [], tmp_path / "judge.keras"
 
     def progress(total, text):
         trainings.append(total)

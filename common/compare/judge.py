@@ -27,13 +27,18 @@ import tensorflow as tf
 from keras import layers
 from sklearn.decomposition import PCA
 
-VERSION = 2  # Increase this number after a change to the judge, so that judges are retrained
+# Increase a number after a change to the judge of such images, so that judges are retrained. The
+# judge of greyscale images should stay the same, because it measured the study
+GREYSCALE, COLOUR = 2, 3
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
 MOST_BATCHES = 6_000  # This limits the training time. 6 epochs of 60,000 images have 5,625 batches
 MOST_PIXELS = 1_024  # Principal components of larger images are computed approximately
 # The judge needs this number of training images per class. With 10, 5 and 1 digits per class, it
 # classifies 89 %, 83 % and 57 % of the test digits correctly
 LEAST_IMAGES = 10
+# Features of colour images are scaled to this length. Without this, they are short and thus close
+# together if the judge is not sure. Then many blurred images lie in the balls of real images
+LENGTH = 20
 Seen = namedtuple("Seen", "points p edges")  # (n, dim), (n, classes), (n,)
 
 
@@ -118,7 +123,8 @@ def read_judge(data, folder, seed=0):
     If the file is missing, is damaged, or belongs to another data set or seed, train a judge and
     write the file. On one machine, the weights are always the same.
     """
-    digest = hashlib.sha256(repr((VERSION, seed, data.fingerprint)).encode())
+    version = COLOUR if is_colour(data) else GREYSCALE
+    digest = hashlib.sha256(repr((version, seed, data.fingerprint)).encode())
     file, name = folder / "judge.keras", f"judge_{digest.hexdigest()}"
     with keras_in("float32"):
         model = _load(file, _make(name, data, seed))
@@ -132,7 +138,9 @@ def read_judge(data, folder, seed=0):
     @compiled
     def features_and_p(images):
         features, logits = both(tf.cast(images, "float32"))
-        return features, tf.nn.softmax(logits)
+        if is_colour(data):
+            features = LENGTH * tf.math.l2_normalize(features, axis=1)
+        return features, tf.nn.softmax(logits)[:, : len(data.class_names)]
 
     look = functools.partial(in_batches, features_and_p)
     _, p = in_batches(lambda images: look(images / np.float32(255)), data.test_images)
@@ -153,17 +161,23 @@ def _load(file, untrained):
             return untrained
 
 
+def is_colour(data):
+    """Return whether the images of a Dataset have colours, which requires a larger judge."""
+    return data.image_shape[2] > 1
+
+
 def _train(model, data, seed):
     """Train a judge on the training images and labels of a Dataset, and return the judge.
 
-    Half of the images are blended with noise, which consists of their own shuffled pixels. The
-    share p of the noise is random. The labels of these images are blended with equal probabilities
-    for all classes, by the same share. Without this, the judge would be as sure about noise as
-    about images. The method combines mixup (Zhang et al. 2018) with
-    outlier exposure (Hendrycks et al. 2019).
+    Half of the images are spoilt: They are blended with something else, which has the random share
+    p. Their labels are blended by the same share: in greyscale with equal probabilities for all
+    classes, and in colour with a further class. Without this, the judge would be as sure about
+    noise as about images. The method combines mixup (Zhang et al. 2018) with outlier exposure
+    (Hendrycks et al. 2019).
     """
     images, labels = tf.convert_to_tensor(data.train_images), tf.constant(data.train_labels)
-    n, classes = min(BATCH, len(images)), len(data.class_names)
+    n, classes, colour = min(BATCH, len(images)), len(data.class_names), is_colour(data)
+    spoil = spoil_colour if colour else spoil_greyscale
     epochs = range(1, EPOCHS + 1)
     batches = [shuffled_batches(len(images), n, seed, epoch) for epoch in epochs]
     batches = tf.concat(batches, axis=0)[:MOST_BATCHES]
@@ -173,15 +187,12 @@ def _train(model, data, seed):
 
     @tf.function(autograph=False)
     def train_step(batch):
-        x = to_float(gather_images(images, batch), "float32")
-        order = tf.argsort(rng.uniform((math.prod(data.image_shape[:2]),)))
-        pixels = tf.reshape(x, (n, -1, data.image_shape[2]))
-        disorder = tf.reshape(tf.gather(pixels, order, axis=1), x.shape)
-        p = rng.uniform((n, 1)) * tf.cast(tf.range(n)[:, tf.newaxis] < n // 2, "float32")
-        x += p[:, :, tf.newaxis, tf.newaxis] * (disorder - x)
-        y = (1 - p) * tf.one_hot(tf.gather(labels, batch), classes) + p / classes
+        x, p = spoil(to_float(gather_images(images, batch), "float32"), rng)
+        y = (1 - p) * tf.one_hot(tf.gather(labels, batch), classes + colour)
+        y += p * tf.one_hot(classes, classes + 1) if colour else p / classes
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(y, in_parts(model)(x)))
+            logits = in_parts(model)(x, training=True)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(y, logits))
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
 
     with progress(len(batches), f"{data.title}: training the judge (once)") as bar:
@@ -191,19 +202,63 @@ def _train(model, data, seed):
     return model
 
 
-def _make(name, data, seed):
-    """Return an untrained judge, which is a Keras model that maps images to logits."""
+def spoil_greyscale(x, rng):
+    """Blend half of the images with their own shuffled pixels. Return all images and p (n, 1)."""
+    n = x.shape[0]
+    other = shuffled(x, rng)
+    p = rng.uniform((n, 1)) * tf.cast(tf.range(n)[:, tf.newaxis] < n // 2, "float32")
+    return x + p[:, :, tf.newaxis, tf.newaxis] * (other - x), p
 
-    def add(kind, *args, **kwargs):
+
+def spoil_colour(x, rng):
+    """Blend half of the images with their own shuffled pixels, a blurred copy, or another image.
+
+    Return all images and p (n, 1). If p is 1, another image has the same weight as the image.
+    """
+    n = x.shape[0]
+    blurred = tf.image.resize(tf.image.resize(x, (4, 4), "area"), x.shape[1:3])
+    average = (x + tf.reverse(x, [0])) / 2
+    kinds = tf.stack([shuffled(x, rng), blurred, average], axis=1)
+    other = tf.gather(kinds, tf.range(n) // 2 % 3, axis=1, batch_dims=1)
+    p = rng.uniform((n, 1)) * tf.cast(tf.range(n)[:, tf.newaxis] % 2, "float32")
+    return x + p[:, :, tf.newaxis, tf.newaxis] * (other - x), p
+
+
+def shuffled(x, rng):
+    """Return images with shuffled pixels. The order is the same in all images."""
+    order = tf.argsort(rng.uniform((math.prod(x.shape[1:3]),)))
+    pixels = tf.reshape(x, (x.shape[0], -1, x.shape[3]))
+    return tf.reshape(tf.gather(pixels, order, axis=1), x.shape)
+
+
+def _make(name, data, seed):
+    """Return an untrained judge, which is a Keras model that maps images to logits.
+
+    Colour images are often photographs, which require more layers and batch normalization. Their
+    judge has a further logit, for spoilt images.
+    """
+
+    def add(kind, *args, activation="relu", **kwargs):
         initial = keras.initializers.GlorotUniform(seed=seed + len(model.weights))
-        model.add(kind(*args, activation="relu", kernel_initializer=initial, **kwargs))
+        model.add(kind(*args, activation=activation, kernel_initializer=initial, **kwargs))
 
     model = keras.Sequential([keras.Input(data.image_shape)], name=name)
-    side, classes = max(data.image_shape[:2]), len(data.class_names)
-    add(layers.Conv2D, 16, 5, strides=2, padding="same")
-    for _ in range(max(0, math.ceil(math.log2(side / 16)))):  # sides of at most 8
-        add(layers.Conv2D, 64, 3, strides=2, padding="same")
+    side, logits = max(data.image_shape[:2]), len(data.class_names) + is_colour(data)
+    if is_colour(data):
+        stride = math.ceil(side / 32)  # sides of at most 32
+        for filters, pooled in ((32, True), (64, True), (128, False), (128, True)):
+            size = max(3, stride)
+            add(layers.Conv2D, filters, size, strides=stride, padding="same", activation=None)
+            if pooled:
+                model.add(layers.MaxPooling2D(padding="same"))
+            model.add(layers.BatchNormalization(momentum=0.9))
+            model.add(layers.ReLU())
+            stride = 1
+    else:
+        add(layers.Conv2D, 16, 5, strides=2, padding="same")
+        for _ in range(max(0, math.ceil(math.log2(side / 16)))):  # sides of at most 8
+            add(layers.Conv2D, 64, 3, strides=2, padding="same")
     model.add(layers.Flatten())
     add(layers.Dense, 64, name="features")
-    model.add(layers.Dense(classes, name="logits", kernel_initializer=keras.initializers.Zeros()))
+    model.add(layers.Dense(logits, name="logits", kernel_initializer=keras.initializers.Zeros()))
     return model
