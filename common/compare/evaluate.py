@@ -88,7 +88,7 @@ def bounds(run, images, args, mean, logvar, z, rng):
     @tf.function(autograph=False)
     def loglik(images, z):
         x = to_float(images, run.decoder.compute_dtype)
-        return metrics.bernoulli_loglik(x, in_parts(run.decoder)(z))
+        return metrics.bernoulli_loglik(x, in_parts(run.decoder, 4)(z))
 
     def draw():
         bar.update()

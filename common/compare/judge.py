@@ -133,7 +133,8 @@ def read_judge(data, folder, seed=0):
             with signals_wait(), contextlib.suppress(OSError), partial as path:  # only saves time
                 model.name = f"{name}_{fingerprint(model.weights)}"
                 model.save(path)
-    both = in_parts(keras.Model(model.inputs, [model.get_layer("features").output, *model.outputs]))
+    outputs = [model.get_layer("features").output, *model.outputs]
+    both = in_parts(keras.Model(model.inputs, outputs), 4)
 
     @compiled
     def features_and_p(images):
