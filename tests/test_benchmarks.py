@@ -1,5 +1,6 @@
 """Tests of the programs in tests/benchmarks/ that require no other framework."""
 
+import json
 import math
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from support import ROOT
 
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 IMAGES = np.random.default_rng(0).integers(0, 256, (2000, 28, 28, 1), dtype=np.uint8)
 
 
@@ -91,3 +94,41 @@ def test_a_contestant_that_cannot_start_sends_the_reason(monkeypatch):
     pipe = Mock()
     benchmark.contestant(pipe, 20, "PyTorch", "cvae", (28, 28, 1), (32, 64), 100)
     pipe.send.assert_called_once_with("ModuleNotFoundError: No module named 'torch'")
+
+
+def kept(name):
+    return json.loads((BENCHMARKS / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_readme_has_the_kept_times_of_steps():
+    rows = {}
+    for one in map(kept, ("28x28x1", "32x32x3", "64x64x3")):
+        assert f"{one['processor']}, {one['date']}" in README
+        for model in ("cvae", "mmd"):
+            ours = one[model]["as shipped"]
+            for name in benchmark.CONTESTANTS:
+                theirs = one[model].get(name)
+                cell = f"{np.median(np.divide(theirs, ours)):.2f}" if theirs else "–"
+                cell = f"{1000 * np.median(ours):.1f} ms" if theirs is ours else cell
+                rows.setdefault(name, [name]).append(cell)
+    for cells in rows.values():
+        assert f"| {' | '.join(cells)} |\n" in README
+
+
+def test_the_readme_has_the_kept_times_of_sizes():
+    ratios = {}  # of `fit`, for both scripts
+    for one in kept("sizes")["sizes"]:
+        times = one["seconds"]
+        ratio = np.median(np.divide(times[benchmark.FIT], times["as shipped"]))
+        ratios.setdefault((*one["image_shape"], one["batch_size"]), []).append(f"{ratio:.2f}")
+    for shape in benchmark.SIZES:
+        cells = ["/".join(ratios.get((*shape, n), ["–"])) for n in benchmark.BATCH_SIZES]
+        assert f"| {'x'.join(map(str, shape))} | {' | '.join(cells)} |\n" in README
+
+
+def test_the_readme_has_the_kept_times_of_commands():
+    found = kept("28x28x1")["commands"]
+    start = np.median(found["start"]["eager_cvae, fashion_mnist"]) - np.median(found["import"])
+    memory = found["epoch"]["eager_cvae"]["megabytes"] / 1000
+    for text in (f"{start:.1f} seconds", f"{memory:.1f} GB"):
+        assert text in README, text

@@ -38,7 +38,7 @@ function buildPlot(panel, heading) {
     make("figure", {}, panel.decoded, panel.decodedCaption),
     make("figure", {}, panel.testImage, panel.testCaption),
     make("figure", {}, panel.reconstruction,
-      make("figcaption", { textContent: "its reconstruction" })));
+      make("figcaption", { textContent: "reconstruction" })));
   panel.stage = make("div", { className: "stage" }, panel.plot, decoded);
   const head = make("header", {}, heading, makeNote(panel.about));
   const sliders = panel.spread.map((sd, k) => makeSlider(panel, sd, k));
