@@ -33,8 +33,8 @@ def load_run(folder):
     if not has_models(run):
         if not (folder / "checkpoints").is_dir():
             raise UserError(
-                f"{folder} contains neither models nor checkpoints. To train the run again, add "
-                f"another --output-dir to this command:\n{command}"
+                f"{folder} contains neither models nor checkpoints. To train the run again "
+                f"in a new folder, add --output-dir to this command:\n{command}"
             )
         raise UserError(f"The run in {folder} is not finished. To continue it:\n{command}")
     repair = f"To write it again:\n{command}"

@@ -1,4 +1,4 @@
-"""Compute the formulas in the original's two losses. All functions accept any float dtype."""
+"""Define the formulas of the original's two losses. All functions accept any float dtype."""
 
 import math
 

@@ -107,7 +107,7 @@ def _lines(text, columns):
 
 
 def _classes(columns):
-    """Return a dict from the class names of each data set to the classes with test images."""
+    """Return a dict. It maps the class names of a data set to its classes with test images."""
     found = {}
     for data in [column.data for column in columns if column.data.class_names]:
         found.setdefault(data.class_names, set()).update(data.test_labels)

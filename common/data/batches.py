@@ -6,7 +6,7 @@ EPOCH = 60_000  # The original trains on 60,000 images per epoch
 
 
 def passes_per_epoch(n):
-    """Return how often an epoch uses each of `n` images, so that it has about EPOCH images."""
+    """Return the number of passes over `n` images per epoch. Together they have about EPOCH images."""
     return max(1, round(EPOCH / n))
 
 

@@ -88,7 +88,7 @@ def content(runs, data_dir=None):
 
 
 def dataset(data):
-    """Return what the page needs of a Dataset as a dict, and the indices of the shown test images.
+    """Return a dict with the part of a Dataset for the page, and the indices of its test images.
 
     One picture contains all shown images, sorted by class. Its size limits the number of images.
     Classes without images are left out.

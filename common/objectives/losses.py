@@ -54,7 +54,7 @@ def elbo_loss(args, compute_loss, reparameterize, prior):
         distribution = prior.distribution(encoder)
         logpz = distribution.log_prob(z)  # (n,)
         logqz_x = normal_loglik(z, mean, logvar)  # (n,)
-        if kl is None:  # R: the original sums over all images of the batch
+        if kl is None:  # R: the original computes the sum over all images of the batch
             logpx_z = -tf.reduce_sum(crossentropy_loss)
             loss = -tf.reduce_mean(logpx_z + logpz - logqz_x)
         else:

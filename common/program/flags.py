@@ -153,7 +153,7 @@ def image_size(text):
     sides = height, width if x else height
     if all(side.isdecimal() for side in sides):
         return "{}x{}".format(*map(int, sides))
-    raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 64x48")
+    raise argparse.ArgumentTypeError(f"{text!r} is not an image size. Give HxW, such as 64x48")
 
 
 def image_sides(convolutions):
