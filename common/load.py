@@ -63,7 +63,7 @@ def load_run(folder):
 def untrained(script, flags, image_shape):
     """Return the models of a script before training, by name. Pseudo-inputs are zeros."""
     dim, number = flags["latent_dim"], flags.get("vamp_prior")
-    filters = flags.get("filters", script.FILTERS)
+    filters = flags["filters"]
     encoder, decoder = script.Encoder(dim, filters), script.Decoder(dim, image_shape, filters)
     encoder(tf.zeros((1, *image_shape), keras.config.floatx()))  # creates the weights
     decoder(tf.zeros((1, dim), keras.config.floatx()))

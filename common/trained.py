@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.data.batches import to_float
 from common.data.sources import load_dataset
-from common.devices.parts import compiled, in_batches, in_parts
+from common.devices.parts import FEW_PARTS, compiled, in_batches, in_parts
 from common.objectives.priors import StandardNormal
 from common.program.errors import UserError
 
@@ -37,8 +37,8 @@ class Trained:
         models = models or {}
         self.encoder, self.decoder = encoder, decoder = models.get("encoder"), models.get("decoder")
         self.prior = models.get("prior", StandardNormal())
-        self._encode = compiled(lambda x: encode(in_parts(encoder, 4), x))
-        self._decode = compiled(lambda z: decode(in_parts(decoder, 4), z))
+        self._encode = compiled(lambda x: encode(in_parts(encoder, FEW_PARTS), x))
+        self._decode = compiled(lambda z: decode(in_parts(decoder, FEW_PARTS), z))
 
     def __repr__(self):
         flags = ", ".join(f"{name} {self.flags[name]}" for name in ("seed", "latent_dim"))

@@ -108,7 +108,7 @@ def test_the_readme_has_the_kept_times_of_steps():
             ours = one[model]["as shipped"]
             for name in benchmark.CONTESTANTS:
                 theirs = one[model].get(name)
-                cell = f"{np.median(np.divide(theirs, ours)):.2f}" if theirs else "–"
+                cell = f"{np.median(np.divide(theirs, ours)):.2f}" if theirs else "-"
                 cell = f"{1000 * np.median(ours):.1f} ms" if theirs is ours else cell
                 rows.setdefault(name, [name]).append(cell)
     for cells in rows.values():
@@ -122,7 +122,7 @@ def test_the_readme_has_the_kept_times_of_sizes():
         ratio = np.median(np.divide(times[benchmark.FIT], times["as shipped"]))
         ratios.setdefault((*one["image_shape"], one["batch_size"]), []).append(f"{ratio:.2f}")
     for shape in benchmark.SIZES:
-        cells = ["/".join(ratios.get((*shape, n), ["–"])) for n in benchmark.BATCH_SIZES]
+        cells = ["/".join(ratios.get((*shape, n), ["-"])) for n in benchmark.BATCH_SIZES]
         assert f"| {'x'.join(map(str, shape))} | {' | '.join(cells)} |\n" in README
 
 

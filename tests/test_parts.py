@@ -57,6 +57,7 @@ def test_the_last_layer_has_the_name_weights_and_config_of_keras():
         (1000, (28, 28, 1), [28] * 28 + [27] * 8),
         (100, (32, 32, 3), [13] * 4 + [12] * 4),
         (100, (64, 64, 3), [5] * 20),
+        (100, (64, 64, 3, 256), [3] * 4 + [2] * 44),
         (12, (64, 64, 3), [3] * 4),
         (60, (256, 256, 3), [2] * 12 + [1] * 36),
     ],
@@ -70,7 +71,7 @@ def test_rows_are_split_into_parts_on_a_cpu(n, image_shape, sizes, device, monke
         seen.append(part.shape[0])
         return part * 2, part[:, 0]
 
-    model.image_shape = image_shape
+    model.image_shape, model.filters = image_shape[:3], image_shape[3:] or (32, 64)
 
     double, first = tf.function(parts.in_parts(model), autograph=False)(x)
     assert seen == (sizes if device == "CPU" else [n])

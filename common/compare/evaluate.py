@@ -8,7 +8,7 @@ from common.compare.records import DECODED, GROUPS, PRIOR_DRAWS, RECORDS
 from common.data.batches import to_float
 from common.data.images import progress
 from common.devices.determinism import set_up
-from common.devices.parts import in_batches, in_parts, slices
+from common.devices.parts import FEW_PARTS, in_batches, in_parts, slices
 from common.latent_plane import latent_grid, latent_plane
 from common.load import SCRIPTS, untrained
 from common.objectives.priors import StandardNormal, make_prior
@@ -88,7 +88,7 @@ def bounds(run, images, args, mean, logvar, z, rng):
     @tf.function(autograph=False)
     def loglik(images, z):
         x = to_float(images, run.decoder.compute_dtype)
-        return metrics.bernoulli_loglik(x, in_parts(run.decoder, 4)(z))
+        return metrics.bernoulli_loglik(x, in_parts(run.decoder, FEW_PARTS)(z))
 
     def draw():
         bar.update()

@@ -16,7 +16,7 @@ from common.data.batches import gather_images, shuffled_batches, to_float
 from common.data.images import progress
 from common.data.sources import Dataset
 from common.devices.determinism import keras_in
-from common.devices.parts import compiled, in_batches, in_parts, slices
+from common.devices.parts import FEW_PARTS, compiled, in_batches, in_parts, slices
 from common.program.files import replacing_unlocked
 from common.program.signals import signals_wait
 from common.trained import fingerprint
@@ -134,7 +134,7 @@ def read_judge(data, folder, seed=0):
                 model.name = f"{name}_{fingerprint(model.weights)}"
                 model.save(path)
     outputs = [model.get_layer("features").output, *model.outputs]
-    both = in_parts(keras.Model(model.inputs, outputs), 4)
+    both = in_parts(keras.Model(model.inputs, outputs), FEW_PARTS)
 
     @compiled
     def features_and_p(images):
@@ -192,7 +192,8 @@ def _train(model, data, seed):
         y = (1 - p) * tf.one_hot(tf.gather(labels, batch), classes + colour)
         y += p * tf.one_hot(classes, classes + 1) if colour else p / classes
         with tf.GradientTape() as tape:
-            logits = in_parts(model)(x, training=True)
+            # On a CPU, the batch normalization in colour is computed for each part by itself
+            logits = in_parts(model, FEW_PARTS)(x, training=True)
             loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(y, logits))
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
 
@@ -218,7 +219,7 @@ def spoil_colour(x, rng):
     """
     n = x.shape[0]
     blurred = tf.image.resize(tf.image.resize(x, (4, 4), "area"), x.shape[1:3])
-    average = (x + tf.reverse(x, [0])) / 2
+    average = (x + tf.roll(x, 1, axis=0)) / 2
     kinds = tf.stack([shuffled(x, rng), blurred, average], axis=1)
     other = tf.gather(kinds, tf.range(n) // 2 % 3, axis=1, batch_dims=1)
     p = rng.uniform((n, 1)) * tf.cast(tf.range(n)[:, tf.newaxis] % 2, "float32")
@@ -246,15 +247,15 @@ def _make(name, data, seed):
     model = keras.Sequential([keras.Input(data.image_shape)], name=name)
     side, logits = max(data.image_shape[:2]), len(data.class_names) + is_colour(data)
     if is_colour(data):
-        stride = math.ceil(side / 32)  # sides of at most 32
+        stride = [math.ceil(side / 32) for side in data.image_shape[:2]]  # sides of at most 32
         for filters, pooled in ((32, True), (64, True), (128, False), (128, True)):
-            size = max(3, stride)
+            size = [max(3, each) for each in stride]
             add(layers.Conv2D, filters, size, strides=stride, padding="same", activation=None)
             if pooled:
                 model.add(layers.MaxPooling2D(padding="same"))
             model.add(layers.BatchNormalization(momentum=0.9))
             model.add(layers.ReLU())
-            stride = 1
+            stride = 1, 1
     else:
         add(layers.Conv2D, 16, 5, strides=2, padding="same")
         for _ in range(max(0, math.ceil(math.log2(side / 16)))):  # sides of at most 8

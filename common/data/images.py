@@ -37,7 +37,7 @@ def choose_size(sizes, image_size, convolutions=2):
     if sizes == {size}:
         return size, []
     what = "images of several sizes" if others else f"images of {height} x {width}"
-    why = "" if image_size or convolutions == 2 else f", multiples of {valid.step}"
+    why = "" if image_size or convolutions == 2 else ", a valid size for --filters"
     return size, [f"{what} are scaled and cropped to {size[0]} x {size[1]}{why}"]
 
 

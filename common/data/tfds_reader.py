@@ -1,5 +1,6 @@
 """Read a prepared data set of TensorFlow Datasets (TFDS)."""
 
+import math
 import string
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 FORMATS = tfds.core.FileFormat
 RECORD_FRAME = 16  # number of bytes that a TFRecord file adds to each record
 BATCH = 1000  # Images are read in batches of this size
+MOST_VALUES = 2**26  # number of pixels times channels in a batch, which limits the memory
 ALPHANUMERIC = string.digits + string.ascii_uppercase + string.ascii_lowercase
 MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"
 EMNIST = {  # For each configuration, its first label and the characters of its labels
@@ -148,7 +150,8 @@ def _parse_batches(builder, file, label):
         batch = tf.io.parse_example(records, kinds)
         return batch | {"image": tf.map_fn(decode, batch["image"], fn_output_signature=tf.uint8)}
 
-    records = tf.data.TFRecordDataset(file).batch(BATCH)
+    pixels = math.prod(builder.info.features["image"].shape)
+    records = tf.data.TFRecordDataset(file).batch(max(1, min(BATCH, MOST_VALUES // pixels)))
     return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator()
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 MOST_PARTS = 48  # With more parts, TensorFlow needs too much time to trace the graph
+FEW_PARTS = 4  # for a short start, where speed matters less than in training
 
 
 def in_parts(model, most=MOST_PARTS):
@@ -26,7 +27,8 @@ def in_parts(model, most=MOST_PARTS):
         if tf.executing_eagerly() or on_gpu() or n is None:
             return model(x, **kwargs)
         image_shape = getattr(model, "image_shape", x.shape[1:])  # Decoders have this attribute
-        parts = min(most, number_of_parts(n, math.prod(image_shape[:2])))
+        filters, *_ = getattr(model, "filters", (32,))
+        parts = min(most, number_of_parts(n, math.prod(image_shape[:2]), filters))
         sizes = [len(range(part, n, parts)) for part in range(parts)]
         outputs = [model(part, **kwargs) for part in tf.split(x, sizes)]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
@@ -34,14 +36,15 @@ def in_parts(model, most=MOST_PARTS):
     return call
 
 
-def number_of_parts(n, pixels):
+def number_of_parts(n, pixels, filters):
     """Return the number of parts for a batch of `n` images with a number of `pixels` each.
 
-    The largest activation of both scripts contains 32 float32 values per pixel. A part is fastest
-    if this activation fits into the caches (at most 3 MB). Multiples of four keep two or four cores
-    equally busy. Two parts suffice for very small batches, because each part causes overhead.
+    The largest activation of both scripts contains `filters` float32 values per pixel. A part is
+    fastest if this activation fits into the caches (at most 3 MB). Multiples of four keep two or
+    four cores equally busy. Two parts suffice for very small batches, because each part causes
+    overhead.
     """
-    megabytes = n * pixels * 32 * 4 / 1e6
+    megabytes = n * pixels * filters * 4 / 1e6
     return min(n, 2 if megabytes < 1.6 else 4 * math.ceil(megabytes / 12))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.program.errors import UserError
 
+MOST_CONVOLUTIONS = 6  # Seven would allow only sides of 256 pixels
 OF_ONE_SCRIPT = dict.fromkeys(("--beta", "--alpha", "--vamp-prior"), "eager_cvae.py")
 OF_ONE_SCRIPT["--cross-entropy"] = "mmd_cvae.py"
 
@@ -52,9 +53,6 @@ class Parser(argparse.ArgumentParser):
         name = word.lstrip("-")  # lr means learning-rate
         near = initials.get(name) or difflib.get_close_matches(name, flags, 1)
         return f"unknown flag: {word}" + "".join(f". Did you mean --{flag}?" for flag in near)
-
-
-MOST_CONVOLUTIONS = 6  # Seven would allow only sides of 256 pixels
 
 
 def make_parser(script, description, batch_size, epochs, learning_rate, latent_dim, filters):
@@ -160,9 +158,10 @@ def image_sides(convolutions):
     """Return the valid heights and widths of images, for a number of convolutions, as a range.
 
     Each convolution without padding halves a side. For multiples of 2^convolutions, the last output
-    has side / 2^convolutions - 1 rows or columns, which must be at least 1.
+    has side / 2^convolutions - 1 rows or columns, which must be at least 1. The smallest multiple
+    is 4, because `gather_images` requires images whose number of bytes is a multiple of 8.
     """
-    multiple = 2**convolutions
+    multiple = 2 ** max(2, convolutions)
     return range(max(8, 2 * multiple), 257, multiple)
 
 

@@ -7,7 +7,7 @@ import sys
 from common.devices.workers import is_alone, is_chief
 from common.names import numbers_note
 from common.objectives.flags import kernel_warning, title
-from common.program.flags import as_text
+from common.program.flags import as_text, image_sides
 from common.program.startup import again
 from common.training.settings import ORIGINAL_FILTERS
 
@@ -40,20 +40,23 @@ def announce(args, data, settings, folder):
         f"Each epoch: {batches} batches of {args.batch_size}, {passes} pass{'es' * (passes > 1)} "
         f"over {len(data.train_images):,} images. Training up to epoch {args.epochs} in {folder}."
     )
-    lines += [kernel_warning(args), _larger_network(args, data)]
-    print("\n".join(filter(None, lines)), flush=True)
+    print("\n".join(filter(None, [*lines, kernel_warning(args)])), flush=True)
 
 
-def _larger_network(args, data):
-    """Return advice for large or coloured images if the network is the original's, else None."""
+def suggest_larger_network(args, data):
+    """Suggest other flags if the network is the original's, but the images are large or coloured.
+
+    The suggested flags must be valid for the given --image-size.
+    """
     height, width, channels = data.image_shape
     original = args.filters == ORIGINAL_FILTERS and args.latent_dim == 2
-    if not original or (max(height, width) <= 32 and channels == 1):
-        return None
-    return (
-        "Advice: For images that are in colour or larger than 32 x 32, use a larger network, such "
-        "as --filters 32 64 128 --latent-dim 64."
-    )
+    simple = max(height, width) <= 32 and channels == 1
+    if original and not simple and (not args.image_size or {height, width} <= {*image_sides(3)}):
+        print(
+            "Advice: For images that are in colour or larger than 32 x 32, use a larger network, "
+            "such as --filters 32 64 128 --latent-dim 64.",
+            flush=True,
+        )
 
 
 def announce_rest(epoch, args):

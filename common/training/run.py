@@ -87,6 +87,7 @@ class Run:
             self._losses = found["losses"]
             self.settings |= settings.of_exported_models(found["settings"])
         else:
+            messages.suggest_larger_network(self.args, self.data)
             self._checkpoints.save(self.settings, self._losses)
         if is_chief():
             self._checkpoints.copy_from_chief(self.epoch)

@@ -160,8 +160,8 @@ def seconds(run, times):
 
 
 def steps_per_turn(image_shape, batch_size):
-    """Return a number of steps that takes about half a second, at most 20."""
-    return min(20, max(2, 2_000_000 // (batch_size * math.prod(image_shape[:2]))))
+    """Return a number of steps that takes about half a second, at most 200."""
+    return min(200, max(2, 2_000_000 // (batch_size * math.prod(image_shape[:2]))))
 
 
 def measure_steps(

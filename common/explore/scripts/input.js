@@ -1,8 +1,9 @@
 // Mouse, touch and keyboard on a plot.
 //
 // A mouse moves the cursor when it hovers, and moves the view when it drags. Its wheel zooms with
-// Ctrl, or after a click on the plot. Otherwise, it scrolls the page. A finger sets the cursor with a tap, and moves it when it starts to move sideways. Other movements
-// of one finger scroll the page. Two fingers move the view and zoom.
+// Ctrl, or after a click on the plot. Otherwise, it scrolls the page. A finger sets the cursor with
+// a tap, and moves it when it starts to move sideways. Other movements of one finger scroll the
+// page. Two fingers move the view and zoom.
 
 const SIDEWAYS = 10; // pixels
 
@@ -46,8 +47,8 @@ function listen(panel) {
     plot.addEventListener(name, (event) => pointers.delete(event.pointerId));
   }
   plot.addEventListener("wheel", (event) => {
-    const isMeant = event.ctrlKey || document.activeElement === plot;
-    if (!isMeant || performance.now() - scrolledAt < 400) return; // the user scrolls the page
+    const isScrolling = document.activeElement !== plot || performance.now() - scrolledAt < 400;
+    if (isScrolling && !event.ctrlKey) return; // the user scrolls the page
     event.preventDefault();
     const distance = event.deltaY * (event.deltaMode ? 20 : 1); // from lines to pixels
     zoom(panel, Math.exp(Math.max(-1, Math.min(1, distance * 0.002))), ...pixelsOf(event));
