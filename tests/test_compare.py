@@ -346,8 +346,7 @@ def test_the_judge_of_colour_images_has_one_more_class_for_spoilt_images(tmp_pat
     found = judge.read_judge(data, tmp_path)
     features, p = found.look(data.test_images / np.float32(255))
     assert p.shape == (80, 10)
-    spoilt = found.look(np.random.default_rng(0).random(data.test_images.shape, "float32"))[1]
-    assert spoilt.sum(axis=1).mean() < p.sum(axis=1).mean() <= 1  # noise belongs to the last class
+    assert p.sum(axis=1).mean() < 0.99  # After few steps, the further class still has about 1/11
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), judge.LENGTH, rtol=1e-5)
     rng = tf.random.Generator.from_seed(0)
     x = to_float(data.test_images[:60], "float32")
