@@ -30,10 +30,7 @@ from common.training.folder import FIGURES, MODELS, PSEUDO_INPUTS
 
 from PIL import Image
 
-FRAME, LAST_FRAME = (
-    200,
-    2000,
-)  # These are the durations of most frames and of the last frame in milliseconds
+FRAME, LAST_FRAME = 200, 2000  # durations of most frames and of the last frame in milliseconds
 
 
 def find_figures(folder):
