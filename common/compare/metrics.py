@@ -6,13 +6,15 @@ Images `x` and reconstructions `preds` are tensors (n, height, width, channels) 
 
 import math
 from collections import namedtuple
+from functools import partial
 
-from common.losses import compute_kernel, normal_loglik
+from common.losses import normal_loglik
 
 import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.metrics import pairwise_distances_chunked, silhouette_score
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 KERNEL_ELEMENTS = 2**21  # at most, 16 MB
@@ -85,21 +87,21 @@ def unbiased_mmd(x, y):
     """Return an unbiased estimate of the squared MMD of x and y (n, dim), and its standard error.
 
     The estimate is the mean over i != j of h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) -
-    k(x_j, y_i), where k is `compute_kernel` (Gretton et al. 2012, Lemma 6, equation 4). The
-    variance of the estimate is (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the
-    variance of the mean of h_ij given i, and zeta_2 is the variance of h_ij (Hoeffding 1948).
+    k(x_j, y_i), where k(x, y) = exp(-|x - y|^2 / dim^2) is the kernel of mmd_cvae.R (Gretton et
+    al. 2012, Lemma 6, equation 4). The variance of the estimate is
+    (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)), where zeta_1 is the variance of the mean of h_ij
+    given i, and zeta_2 is the variance of h_ij (Hoeffding 1948).
     """
-    x, y = tf.cast(x, tf.float64), tf.cast(y, tf.float64)
-    n, dim = x.shape
-    rows = max(1, KERNEL_ELEMENTS // (n * dim))
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    n, k = len(x), partial(rbf_kernel, gamma=1 / x.shape[1] ** 2)
+    rows = max(1, KERNEL_ELEMENTS // n)
     sums, squares = np.zeros(n), 0.0
     for first in range(0, n, rows):
         some = slice(first, first + rows)
-        h = compute_kernel(x[some], x) + compute_kernel(y[some], y)
-        h -= compute_kernel(x[some], y) + compute_kernel(y[some], x)  # (rows, n)
-        h = tf.linalg.set_diag(h, tf.zeros(len(h), h.dtype), k=first)
-        sums[some] = tf.reduce_sum(h, axis=1)
-        squares += float(tf.reduce_sum(h**2))
+        h = k(x[some], x) + k(y[some], y) - k(x[some], y) - k(y[some], x)  # (rows, n)
+        np.fill_diagonal(h[:, first:], 0)
+        sums[some] = h.sum(axis=1)
+        squares += np.sum(h**2)
     pairs = n * (n - 1)
     estimate = sums.sum() / pairs
     zeta_2 = squares / pairs - estimate**2
