@@ -317,7 +317,7 @@ def test_figures_of_other_image_shapes_and_numbers_of_classes(classes):
 def test_no_text_is_cut_off_for_unusual_image_shapes(shape):
     names = ("aquarium_fish", "american_bulldog", *(f"class {i} with a name" for i in range(8)))
     shown = column("a", names=names, shape=shape, decode=lambda z: np.zeros((len(z), *shape)))
-    title = "MMD-VAE (lambda = 784), " + "my pictures, " * 3 + "epoch 50"
+    title = "InfoVAE (alpha = 0, lambda = 1000, kernel = imq), CIFAR-10, epoch 8"
     figures = draw_figures(shown.decode, shown.mean, shown.random_vector, shown.data, title)
     figures["pseudo-inputs"] = plotting.show_pseudo_inputs(np.zeros((3, *shape)), title)
     figures["comparison"] = show_comparison([shown] * 2)
