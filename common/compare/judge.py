@@ -29,7 +29,7 @@ from sklearn.decomposition import PCA
 
 # Increase a number after a change to the judge of such images, so that judges are retrained. The
 # judge of greyscale images should stay the same, because it measured the study
-GREYSCALE, COLOUR = 2, 3
+GREYSCALE, COLOUR = 2, 4
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
 MOST_BATCHES = 6_000  # This limits the training time. 6 epochs of 60,000 images have 5,625 batches
 MOST_PIXELS = 1_024  # Principal components of larger images are computed approximately
@@ -213,15 +213,20 @@ def spoil_greyscale(x, rng):
 
 
 def spoil_colour(x, rng):
-    """Blend half of the images with their own shuffled pixels, a blurred copy, or another image.
+    """Blend half of the images with fine or coarse noise, a blurred copy, or another image.
 
-    Return all images and p (n, 1). If p is 1, another image has the same weight as the image.
+    Return all images and p (n, 1). If p is 1, another image has the same weight as the image. Fine
+    noise consists of the image's own shuffled pixels. Coarse noise consists of shuffled spots with
+    a random contrast. Without it, bright fragments pass for real images.
     """
-    n = x.shape[0]
-    blurred = tf.image.resize(tf.image.resize(x, (4, 4), "area"), x.shape[1:3])
+    n, size = x.shape[0], x.shape[1:3]
+    blurred = tf.image.resize(tf.image.resize(x, (4, 4), "area"), size)
     average = (x + tf.roll(x, 1, axis=0)) / 2
-    kinds = tf.stack([shuffled(x, rng), blurred, average], axis=1)
-    other = tf.gather(kinds, tf.range(n) // 2 % 3, axis=1, batch_dims=1)
+    spots = tf.image.resize(shuffled(tf.image.resize(x, (8, 8), "area"), rng), size, "bicubic")
+    contrast = rng.uniform((n, 1, 1, 1), 1.0, 6.0)
+    spots = tf.clip_by_value(0.5 + contrast * (spots - 0.5), 0, 1)
+    kinds = tf.stack([shuffled(x, rng), spots, blurred, average], axis=1)
+    other = tf.gather(kinds, tf.range(n) // 2 % 4, axis=1, batch_dims=1)
     p = rng.uniform((n, 1)) * tf.cast(tf.range(n)[:, tf.newaxis] % 2, "float32")
     return x + p[:, :, tf.newaxis, tf.newaxis] * (other - x), p
 
