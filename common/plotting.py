@@ -248,6 +248,7 @@ def _new_figure(title, panel_width, panel_height, left=20, right=20, bottom=20, 
     title = drawable(title)
     text = figure.text(0.5, 1 - top / 2 / height, title, ha="center", va="center", size=14)
     FigureCanvasAgg(figure)  # matplotlib can measure a title only if the figure has a canvas
-    while text.get_window_extent().width > width - 20:  # The width does not change smoothly
+    # The width does not change smoothly. matplotlib's smallest font size is 1
+    while text.get_window_extent().width > width - 20 and text.get_size() > 1:
         text.set_size(0.95 * text.get_size())
     return figure, axes

@@ -27,8 +27,8 @@ import tensorflow as tf
 from keras import layers
 from sklearn.decomposition import PCA
 
-# Increase a number after a change to the judge of such images, so that judges are retrained. The
-# judge of greyscale images should stay the same, because it measured the study
+# Increase a number after a change to the judge of such images, so that judges are retrained. Both
+# judges should stay the same, because they measured the study
 GREYSCALE, COLOUR = 2, 4
 EPOCHS, BATCH, LEARNING_RATE = 6, 64, 2e-3
 MOST_BATCHES = 6_000  # This limits the training time. 6 epochs of 60,000 images have 5,625 batches
