@@ -257,7 +257,7 @@ def main():
     parser.add_argument("--image-shape", help="(default: 28x28x1)", **shape)
     filters = {"nargs": "+", "metavar": "F", "default": FILTERS, "type": int}
     parser.add_argument("--filters", help="(default: 32 64)", **filters)
-    help = "only compare eager_cvae.py with `fit`, for several sizes of images and batches"
+    help = "only compare the default eager_cvae.py with `fit`, for several sizes and batches"
     parser.add_argument("--sizes", help=help, action="store_true")
     help = "only train both scripts for 50 epochs on Fashion-MNIST"
     parser.add_argument("--whole", help=help, action="store_true")
