@@ -103,6 +103,7 @@ def kept(name):
 def test_the_readme_has_the_kept_times_of_steps():
     kept_results = [kept(name) for name in ("28x28x1", "32x32x3", "64x64x3")]
     assert all(f"{one['processor']}, {one['date']}" in README for one in kept_results)
+    assert kept("64x64x3_32_64_128")["date"] == "2026-11-30"  # the second date in the README
     for name in benchmark.CONTESTANTS:
         cells = [name]
         for one in kept_results:
@@ -128,6 +129,33 @@ def test_the_readme_has_the_kept_times_of_sizes():
         found = [ratios.get((*shape, n)) for n in benchmark.BATCH_SIZES]
         cells = ["-" if ratio is None else f"{ratio:.2f}" for ratio in found]
         assert f"| {'x'.join(map(str, shape))} | {' | '.join(cells)} |\n" in README
+
+
+def test_the_readme_has_the_kept_times_with_more_filters():
+    found = [kept(f"{size}_32_64_128")["cvae"] for size in ("32x32x3", "64x64x3")]
+    a, b = (f"{1000 * np.median(one['as shipped']):.1f}" for one in found)
+    assert f"takes {a} ms for 32x32x3 and {b} ms for 64x64x3" in README
+    a, b = (
+        min(np.median(np.divide(t, one["as shipped"])) for n, t in one.items() if "PyTorch" in n)
+        for one in found
+    )
+    assert f"PyTorch's best\ntakes {a:.2f} and {b:.2f} times as long" in README
+
+
+def test_the_guide_has_the_kept_times_of_epochs():
+    guide = (ROOT / "common" / "data" / "README.md").read_text(encoding="utf-8")
+    sizes = [one for one in kept("sizes")["sizes"] if one["batch_size"] == 100]
+    sizes = {"x".join(map(str, one["image_shape"])): one["seconds"] for one in sizes}
+    for size in ("28x28x1", "32x32x3", "64x64x3", "128x128x3", "256x256x3"):
+        cells = []
+        for name in (size, f"{size}_32_64_128"):
+            if (BENCHMARKS / "results" / f"{name}.json").exists():
+                found = kept(name)["cvae"]
+            else:
+                found = sizes[size] if name == size else {}
+            times = found.get("as shipped")
+            cells.append(f"{600 * np.median(times):,.0f}" if times else "-")
+        assert f"| {size} | {' | '.join(cells)} |\n" in guide
 
 
 def test_the_readme_has_the_kept_times_of_commands():

@@ -1,9 +1,9 @@
-"""Every measured number in the READMEs is a rounded number of a kept JSON file.
+"""Every measured number in the READMEs is a rounded number of a kept JSON or CSV file.
 
-The kept losses in CSV files are compared in test_readme.py. The runs with more than two dimensions
-were not kept, so their table can only be compared with the main README.
+The losses that users should expect are compared in test_readme.py, times in test_benchmarks.py.
 """
 
+import csv
 import json
 import re
 
@@ -11,10 +11,24 @@ import pytest
 from support import ROOT
 
 REFERENCE = ROOT / "outputs" / "reference"
-TOP, STUDY = ((f / "README.md").read_text(encoding="utf-8") for f in (ROOT, REFERENCE))
+TOP, STUDY, GUIDE = (
+    (folder / "README.md").read_text(encoding="utf-8")
+    for folder in (ROOT, REFERENCE, ROOT / "common" / "data")
+)
 KEPT = [json.loads(file.read_text(encoding="utf-8")) for file in REFERENCE.glob("*/*.json")]
 COLUMNS = [column for kept in KEPT for column in kept["columns"]]
 DIFFERENCES = [one for kept in KEPT for one in kept["differences"]]
+# The largest share of its whole fall since epoch 1 by which a loss fell in the last epoch, for
+# five settings with three seeds
+LAST_FALLS = [
+    max(
+        (loss[-2] - loss[-1]) / (loss[0] - loss[-1])
+        for file in REFERENCE.glob(f"{name}/*_seed?/*/*/losses.csv")
+        if (loss := [float(row["total"]) for row in csv.DictReader(file.read_text().splitlines())])
+        and not re.match(r"weight\d", file.parts[-4])
+    )
+    for name in ("cifar10_64", "fashion_mnist_16", "fashion_mnist_2")
+]
 WORDS = {  # A number must belong to a metric that the same paragraph names by a word
     "Fréchet": ["Fréchet distance"],
     "[Pp]recision": ["precision", "precision, grid"],
@@ -28,10 +42,14 @@ WORDS = {  # A number must belong to a metric that the same paragraph names by a
     "edges": ["edges of draws", "edges kept"],
     "[Ss]ilhouette": ["silhouette"],
     "importance-weighted": ["importance-weighted bound"],
+    "KL": ["KL part of the ELBO", "KL(latent Gaussian, prior)"],
+    "active": ["active dimensions"],
+    "last epoch": ["last fall"],
 }
 # Numbers of images, seeds, epochs, samples, dimensions and settings are not measured
 SETTINGS = (
-    r"1/100|0\.232|10,000|λ = 1|95 %|\b(?:0|1|2|3|25|32|40|50|100|256|500)\b(?![.±\d]| \[| %)"
+    r"1/100|0\.232|[1-6]0,000|λ = 1|95 %|[Ww]eight (?:of )?[\d.]+|\d+\u00d7\d+"
+    r"|\b(?:0|1|2|3|4|8|16|32|40|50|64|100|256|500)\b(?![.±\d]| \[| %)"
 )
 NUMBER = r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])"
 
@@ -41,8 +59,7 @@ def section(text, heading):
 
 
 def paragraphs(text):
-    """Return paragraphs, list items and tables without their code, links and other data sets."""
-    text = re.sub(r"^\|.*latent dimensions.*$", "", text, flags=re.M)
+    """Return paragraphs, list items and tables without their code and links."""
     text = re.sub(r"\]\([^)]*\)|`[^`]*`|\[\^\w+\]|CIFAR-10", " ", text)
     return [re.sub(r"^\d+\. ", "", part) for part in re.split(r"\n\n|\n(?=- |\d+\. )", text)]
 
@@ -60,6 +77,8 @@ def kept_values(names):
     found += [one for kept in KEPT for one in kept["baselines"]["columns"].values()]
     values = [one.get(name) for one in found for name in names]
     values += [one["change"] for one in DIFFERENCES if one["metric"] in names]
+    if "last fall" in names:
+        values += LAST_FALLS
     return [value for value in values if value is not None]
 
 
@@ -88,10 +107,12 @@ def check(text):
     ("page", "headings", "least"),
     [
         (TOP, ["Which setting should I use?", "What the study found"], 25),
-        (STUDY, ["Conclusions", "Fashion-MNIST", "MNIST", "Change by change", "The post's claims",
-                 "KL and MMD together, and the VampPrior", "CIFAR-10", "Limits"], 100),
+        (STUDY, ["Conclusions", "Fashion-MNIST", "MNIST", "Change by change",
+                 "Further claims of the post", "KL and MMD together, and the VampPrior",
+                 "Photographs and more dimensions", "Limits"], 100),
+        (GUIDE, ["A guide for your own pictures"], 4),
     ],
-    ids=["main", "study"],
+    ids=["main", "study", "guide"],
 )  # fmt: skip
 def test_numbers_are_kept(page, headings, least):
     parts = [part for heading in headings for part in paragraphs(section(page, heading))]
@@ -108,25 +129,19 @@ def test_other_numbers_would_be_found():
         check(good.replace("Fréchet distance", "silhouette"))
 
 
-def test_runs_with_more_dimensions_have_the_numbers_of_the_study():
-    (row,) = re.findall(r"^\|.*latent dimensions \|.*$", TOP, re.M)
-    numbers = "; ".join(cell.strip() for cell in row.split("|")[3:5])
-    assert f"**{numbers}** |" in section(STUDY, "More dimensions")
-
-
 def test_the_table_of_settings_has_the_numbers_of_its_commands():
     names = {"eager_cvae.py": "CVAE", "mmd_cvae.py": "MMD-VAE"}
-    columns = {
-        column["title"].split(": ")[-1]: column
-        for column in COLUMNS
-        if column["runs"][0]["dataset"] == "fashion_mnist"
-    }
+    many = json.loads((REFERENCE / "fashion_mnist_16" / "comparison.json").read_text())["columns"]
+    columns = [c for c in COLUMNS if c["runs"][0]["dataset"] == "fashion_mnist"]
+    few, many = (
+        {column["title"].split(": ")[-1]: column for column in found}
+        for found in ([c for c in columns if c["runs"][0]["flags"]["epochs"] == 50], many)
+    )
     rows = re.findall(r"^\|[^|]*\| `python ([^`]*)`[^|]*\|(.*)\|$", TOP, re.M)
-    rows = [(command, cells) for command, cells in rows if "--latent-dim" not in command]
-    assert len(rows) == 5
+    assert len(rows) == 6
     for command, cells in rows:
-        script, *flags = command.split(" --")
-        column = columns[", ".join([names[script], *flags])]
+        script, *flags = command.replace(" --latent-dim 16", "").split(" --")
+        column = (many if "--latent-dim" in command else few)[", ".join([names[script], *flags])]
         metrics = ["Fréchet distance", "precision", "mean squared error"]
         for cell, name in zip(cells.split("|"), metrics, strict=True):
             values = column["mean"][name], column["standard_deviation"][name]

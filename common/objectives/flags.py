@@ -131,6 +131,6 @@ def kernel_warning(args):
         return None
     return (
         f"Warning: with {args.latent_dim} latent dimensions, the original's kernel hardly measures "
-        "the spread of the latent vectors, and random images are poor. See More dimensions in "
-        "outputs/reference/README.md."
+        "the spread of the latent vectors, and random images are poor. See 'Photographs and "
+        "more dimensions' in outputs/reference/README.md."
     )
