@@ -43,8 +43,9 @@ def kept_result(run, args, judge=None):
     if found | {"judge": judge} == basis:
         raise UserError(
             f"{file} was not measured with the judge in the file judge.keras beside the first "
-            "run.\nReplace judge.keras with the judge that measured the run. The runs in "
-            "outputs/reference were measured with the judges in outputs/reference/seed0."
+            "run.\nReplace judge.keras with the judge that measured the run. The judges of "
+            "outputs/reference are in outputs/reference/seed0 and, for CIFAR-10, in "
+            "outputs/reference/cifar10_64/sum_seed0."
         )
     raise UserError(
         f"{file} cannot be used, and the run has no models to measure. The file is damaged, "
