@@ -42,7 +42,7 @@ WORDS = {  # A number must belong to a metric that the same paragraph names by a
     "edges": ["edges of draws", "edges kept"],
     "[Ss]ilhouette": ["silhouette"],
     "importance-weighted": ["importance-weighted bound"],
-    "KL": ["KL part of the ELBO", "KL(latent Gaussian, prior)"],
+    r"KL\(|KL divergence|KL of \d": ["KL part of the ELBO", "KL(latent Gaussian, prior)"],
     "active": ["active dimensions"],
     "last epoch": ["last fall"],
 }

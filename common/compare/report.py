@@ -219,8 +219,8 @@ def to_json(columns, baselines, judges, args):
         found = {name: both for name in METRICS if (both := summarize(name, group))}
         runs = [
             {"run": run.folder.as_posix(), "dataset": run.dataset, "flags": run.flags}
-            | {"metrics": values, "latent_mean": mean, "latent_covariance": covariance}
-            for run, values, mean, covariance in group
+            | {"metrics": values}  # metrics.json also contains the latent mean and covariance
+            for run, values, *_ in group
         ]
         column = {"title": title, "mean": {name: mean for name, (mean, _) in found.items()}}
         column["standard_deviation"] = {name: sd for name, (_, sd) in found.items()}

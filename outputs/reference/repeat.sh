@@ -53,4 +53,4 @@ for weight in 0.01 0.1 1 10 100 1000; do  # Why `weighted` has the weight 10
 done
 cp outputs/reference/cifar10_64/sum_seed0/cifar10/judge.keras outputs/study/cifar10_64/weight0.01_seed0/cifar10
 python -m common.compare --iw-images 100 outputs/study/cifar10_64/weight{0.01,0.1,1,10,100,1000}_seed0/cifar10/mmd \
-    --output outputs/study/cifar10_64/weights
+    --output outputs/study/cifar10_weights/comparison
