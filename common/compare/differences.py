@@ -48,7 +48,7 @@ def differences(columns, names):
 
 
 def _family(columns, names, pairs):
-    """Return the differences between pairs of columns, adjusted for the total number of tests."""
+    """Return a dict as `differences` does, with p-values adjusted for the total number of tests."""
     found = {(a, b): _welch(columns[a], columns[b], names) for a, b in pairs}
     tests = [(pair, name) for pair, rows in found.items() for name in rows]
     p = [found[pair][name].p for pair, name in tests]

@@ -30,8 +30,8 @@ class Metric(NamedTuple):
 RECORDS = (  # The tables list the metrics in this order
     Metric("mean squared error", "reconstruction", 4, "lower", lambda m: m.reconstruction.error,
         f"Mean squared difference per pixel between the test images (at most {MOST_IMAGES:,}) and "
-        "their reconstructions, for intensities in [0, 1]. To reconstruct an image, the decoder "
-        "receives the mean of q(z|x), or the code of an MMD-VAE. The mean squared error is the "
+        "their reconstructions, for intensities in [0, 1]. The VAE's decoder receives the mean of "
+        "q(z|x), and the MMD-VAE's decoder receives the code. The mean squared error is the "
         "reconstruction loss of mmd_cvae.py."),
     Metric("cross entropy", "reconstruction", 1, "lower", lambda m: m.reconstruction.crossentropy,
         "Binary cross entropy between the test images and their reconstructions, in nats per "
@@ -110,12 +110,13 @@ RECORDS = (  # The tables list the metrics in this order
     Metric("coverage", "draws", 3, "higher",
         lambda m: metrics.coverage(m.draws.points, m.reference.around),
         f"Share of the balls around test images that contain at least one of {DRAWN} (Naeem et al. "
-        "2020). The balls are defined as for the precision, but all balls are used."),
+        "2020). Each ball reaches to the 3rd nearest other test image."),
     Metric("classes", "draws", 1, "higher", lambda m: metrics.sure_classes(m.draws.p, SURE)[0],
         f"Effective number of classes among {DRAWN}. It is exp(s * H), where s is the share of "
         "images about which the judge is sure, and H is the entropy of the classes of these "
-        "images. The number is 1 if the judge is never sure. It equals the inception score "
-        "(Salimans et al. 2016) of a judge that either is certain or knows nothing.", classes=True),
+        "images. If the judge is sure about no image, the metric is 1. It equals the inception "
+        "score (Salimans et al. 2016) of a judge that either is certain or knows nothing.",
+        classes=True),
     Metric("sure", "draws", 3, "higher", lambda m: metrics.sure_classes(m.draws.p, SURE)[1],
         f"Share of {DRAWN} for which the judge gives one class a probability of at least {SURE}.",
         classes=True),

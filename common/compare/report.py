@@ -19,7 +19,7 @@ from common.training.settings import FREE_FLAGS
 
 import numpy as np
 
-# With more columns than this, titles get letters, and the baselines get a table of their own
+# Tables with more columns than this have letters as headings, and the baselines get another table
 MOST_PLAIN = 3
 
 
@@ -32,7 +32,7 @@ def summarize(name, group):
 
 
 def uninformative(columns, baselines):
-    """Return the names of metrics in which a baseline or a column is better than real images.
+    """Return the names of metrics for which real images do not have the best value.
 
     Only metrics of decoded images are checked.
     """

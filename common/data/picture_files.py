@@ -140,7 +140,7 @@ def read_header(image):
 def find_whites(headers):
     """Return the value that becomes white for each kind of picture, and notes for the user.
 
-    All pictures of the same kind use the same value, because a single picture may be dark.
+    All pictures of a kind share one value. Otherwise, dark pictures would become bright.
     """
     whites, notes = {}, []
     for kind in sorted({header.kind for header in headers} - {""}):

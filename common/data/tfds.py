@@ -243,7 +243,7 @@ def _check_network(url):
 
     def ask():
         try:
-            with contextlib.suppress(urllib.error.HTTPError):  # An HTTP error is also an answer
+            with contextlib.suppress(urllib.error.HTTPError):  # The server answered
                 request = urllib.request.Request(url, method="HEAD")
                 urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
             problems.clear()

@@ -181,7 +181,7 @@ def _own_share(x, size):
 
 @tf.custom_gradient
 def _gather(share):
-    """Join the shares of all replicas to one tensor. Only this replica's share gets a gradient."""
+    """Concatenate all replicas' shares of a batch. Only this replica's share gets a gradient."""
     context, size = tf.distribute.get_replica_context(), share.shape[0]
     rows = size * context.num_replicas_in_sync
     whole = tf.ensure_shape(context.all_gather(share, axis=0), (rows, *share.shape[1:]))

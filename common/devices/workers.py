@@ -50,7 +50,7 @@ def read_tf_config():
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         problem = f"TF_CONFIG is invalid: {reason(error)}."
         raise UserError(f"{problem}\nExample: {json.dumps(EXAMPLE)}") from None
-    # TensorFlow reads TF_CONFIG again, and would wait for any parameter servers in it
+    # TensorFlow also reads TF_CONFIG, and would wait for parameter servers if it listed any
     cluster = {job: tasks for job, tasks in cluster.items() if tasks and job in WORKERS}
     config = json.loads(os.environ["TF_CONFIG"]) | {"cluster": cluster}
     os.environ["TF_CONFIG"] = json.dumps(config)

@@ -113,7 +113,7 @@ def title(args):
 
 
 def milder(args):
-    """Return advice for a diverged training, such as smaller weights or a smaller learning rate."""
+    """Return advice after a training has diverged, for example to use a smaller learning rate."""
     alpha, beta = vars(args).get("alpha"), vars(args).get("beta") or 0
     found = []
     if beta > 1:

@@ -136,7 +136,7 @@ DATASET = re.compile(r"(\w+)(?:/([\w.-]*\w))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 
 
 def dataset(text):
-    """Return the name of a data set if it is valid, NAME[/CONFIG][:VERSION] (an argparse type)."""
+    """Return a data set's name in the form NAME[/CONFIG][:VERSION] (an argparse type)."""
     if DATASET.fullmatch(text):
         return text
     raise argparse.ArgumentTypeError(

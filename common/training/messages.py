@@ -113,6 +113,6 @@ def _on_all_workers():
 def _command(args, data):
     """Return the command that continues this run with the same data set.
 
-    Without --dataset, a run on the digits would switch to Fashion-MNIST if it becomes available.
+    The command has --dataset, because the default depends on whether Fashion-MNIST is available.
     """
     return again(*[] if args.dataset or args.images else ["--dataset", data.name])
