@@ -38,21 +38,28 @@ def test_classes_are_the_sub_folders_with_pictures(tmp_path):
     assert "2 (1 .png, 1 .txt)" in data.notes[1]  # files skipped
 
 
-def test_names_with_numbers_are_in_numeric_order(tmp_path):
-    """Compare with the numbers that the pictures were painted with."""
+def test_classes_with_numbers_are_in_numeric_order(tmp_path):
     order = [1, 2, 3, 9, 10, 11, 20, 100]
     for number in order:
-        save(tmp_path / "loose", f"img{number}.png", shade(number))
-        for copy in (1, 10):
-            save(tmp_path / "classes" / str(number), f"{copy}.png", shade(number + copy))
-    assert tones(load(tmp_path / "loose").train_images.numpy()) == [1, 2, 3, 9, 10, 11, 100]
-    assert tones(load(tmp_path / "loose").test_images) == [20]
-    data = load(tmp_path / "classes")
+        save(tmp_path / str(number), numbered(2), shade(number))
+    data = load(tmp_path)
     assert data.class_names == tuple(map(str, order))
-    expected = np.array([number + copy for number in order for copy in (1, 10)])
-    held_out = np.arange(16) % 7 == 6
-    assert tones(data.train_images.numpy()) == expected[~held_out].tolist()
-    assert tones(data.test_images) == expected[held_out].tolist()
+    train = data.train_images.numpy(), data.train_labels
+    for images, labels in (train, (data.test_images, data.test_labels)):
+        assert tones(images) == [order[label] for label in labels]
+
+
+def test_the_first_images_and_the_test_set_have_all_kinds_of_pictures(tmp_path):
+    """Each of ten classes has 70 pictures. Every 7th file has the same pose."""
+    for label in range(10):
+        for i in range(70):
+            save(tmp_path / str(label), f"{i}.png", shade(20 * label + i % 7))
+    data = load(tmp_path)
+    assert np.bincount(data.train_labels[:100]).min() > 2  # the mean is 10
+    poses = np.bincount(np.array(tones(data.test_images)) % 20)
+    assert poses.sum() == 100
+    assert poses.min() > 4  # the mean is 14
+    assert load(tmp_path).fingerprint == data.fingerprint
 
 
 def test_names_without_numbers_or_of_one_length_keep_the_order_of_text():
@@ -72,8 +79,8 @@ def test_a_folder_beside_train_is_the_test_set(name, tmp_path):
             save(tmp_path / part / label, numbered(n), paint(color, (28, 28)))
     data = load(tmp_path)
     assert data.class_names == ("a", "b")
-    assert data.train_labels.tolist() == [0] * 5 + [1] * 5
-    assert data.test_labels.tolist() == [0] * 3 + [1] * 3
+    assert np.bincount(data.train_labels).tolist() == [5, 5]
+    assert np.bincount(data.test_labels).tolist() == [3, 3]
     assert data.train_images[:, 21, 14].numpy().argmax(-1).tolist() == [0] * 10
     assert data.test_images[:, 21, 14].argmax(-1).tolist() == [1] * 6
     about_split = [note for note in data.notes if f"and {name} for testing" in note]

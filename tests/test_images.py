@@ -79,7 +79,7 @@ def test_images_of_zeros_and_ones_are_scaled(tmp_path, capsys):
     x = np.concatenate([data.train_images.numpy(), data.test_images])
     assert np.unique(x).tolist() == [0, 255]
     with Image.open(tmp_path / "3.png") as image:
-        np.testing.assert_array_equal(x[3, ..., 0], 255 * np.asarray(image))
+        assert (x[..., 0] == 255 * np.asarray(image)).all((1, 2)).sum() == 1
     assert any("0 and 1" in note for note in data.notes)
     assert capsys.readouterr().err == ""
     save(tmp_path, "14.png", Image.fromarray(np.full((8, 8), 2, np.uint8)))

@@ -54,6 +54,12 @@ KINDS |= {  # suffixes do not matter
 FORMATS = {"l": "PNG", "t.jpg": "TIFF", "u.txt": "AVIF"}
 
 
+@pytest.fixture(autouse=True)
+def in_name_order(monkeypatch):
+    """Load pictures in the order of their names instead of a random order."""
+    monkeypatch.setattr(pictures, "_in_random_order", lambda _: 0)
+
+
 def test_pictures_of_every_kind_are_read_in_the_order_of_their_names(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "BATCH", 3)
     for name, (image, _) in KINDS.items():

@@ -1,6 +1,7 @@
 """Load a folder of pictures."""
 
 import functools
+import hashlib
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,7 @@ def load(folder, choose_size, skip_unreadable=False):
     if class_names:
         notes.append(f"{len(class_names):,} classes: {some(class_names)}")
     train, test = (len(images) for images, _ in sets)
-    held_out = "" if split else f": every {HELD_OUT}th picture is held out for testing"
+    held_out = "" if split else f": one in {HELD_OUT} pictures, at random, is held out for testing"
     notes.append(f"{train:,} training and {test:,} test pictures{held_out}")
     return *sets, class_names, notes, len(unreadable)
 
@@ -89,6 +90,7 @@ def _read(folder, parts, class_names, headers, choose_size, pool, unreadable):
     sets, transparent = [], []
     with progress(len(headers), f"reading {folder.name}") as bar:
         for part in parts:
+            part = sorted(part, key=_in_random_order)
             decoded = _decode(folder, part, read, pool, bar, unreadable)
             batches = _stack(decoded, class_names, transparent)
             sets += read_split(batches, len(part), shape, len(parts) == 1, fewer=True)
@@ -97,6 +99,16 @@ def _read(folder, parts, class_names, headers, choose_size, pool, unreadable):
     if n := sum(transparent):
         scaled.append(f"pictures whose transparency is ignored, because all is transparent: {n:,}")
     return sets, notes + scaled
+
+
+def _in_random_order(picture):
+    """Return a sort key that shuffles pairs (class name, picture), in the same way in each run.
+
+    The first images of a set then represent all classes. The order of two pictures depends only on
+    their names, so added or unreadable pictures do not change the order of the others.
+    """
+    _, file = picture
+    return hashlib.sha256("/".join(file).encode()).digest()
 
 
 def _decode(folder, part, read, pool, bar, unreadable):
