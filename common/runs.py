@@ -13,13 +13,14 @@ NAMES = {"cvae": "CVAE", "mmd": "MMD-VAE"}  # Titles contain these model names
 def find_runs(folders):
     """Return the folders of all runs in the given folders. By default, search outputs."""
     if not folders:
-        files = [f for model in MODELS for f in Path("outputs").glob(f"*/{model}/settings.json")]
-        found = sorted({file.parents[1].name for file in files})
+        all_runs = [f.parent for m in MODELS for f in Path("outputs").glob(f"*/{m}/settings.json")]
+        found = sorted({run.parent.name for run in all_runs})
         if len(found) > 1 and "fashion_mnist" not in found:
             several = f"The folder outputs contains runs on {' and '.join(found)}"
             raise UserError(f"{several}. Give the folder of one data set.")
         name = found[0] if len(found) == 1 else "fashion_mnist"
-        return [Path("outputs", name, model) for model in MODELS]
+        runs = [run for run in all_runs if run.parent.name == name]
+        return runs or [Path("outputs", name, model) for model in MODELS]
     runs = []
     for folder in map(Path, folders):
         inside = [folder / model for model in MODELS]

@@ -1,10 +1,11 @@
-"""The titles of several runs."""
+"""The default runs, and the titles of several runs."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import eager_cvae
 import mmd_cvae
-from common.runs import tell_apart, titles
+from common.runs import find_runs, tell_apart, titles
 
 
 def run(script, *flags):
@@ -41,3 +42,14 @@ def test_data_sets_with_the_same_title_get_different_titles():
     assert [run.title for run in runs] == expected
     tell_apart(runs[:1])
     assert runs[0].title == "a 28 x 28 (1)"
+
+
+def test_by_default_the_existing_runs_on_one_data_set_are_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    both = [Path("outputs", "fashion_mnist", model) for model in ("cvae", "mmd")]
+    assert find_runs([]) == both  # An error message names the first one
+    for run in (Path("outputs", "mnist", "mmd"), *both):
+        run.mkdir(parents=True)
+        (run / "settings.json").touch()
+        runs = [run] if run.name != "mmd" or run.parent.name == "mnist" else both
+        assert find_runs([]) == runs
