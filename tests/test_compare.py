@@ -575,6 +575,8 @@ def test_missing_runs(runs, call, tmp_path, monkeypatch):
     check_error(call(cvae, runs / "." / "cvae"), cvae)  # the same run twice
     check_error(call(cvae, runs), cvae)
     check_error(call(cvae, tmp_path / "nowhere" / "vae"), "OUTPUT_DIR/DATASET/cvae")
+    shutil.copytree(cvae, tmp_path / "copy" / "cvae")
+    check_error(call(runs, tmp_path / "copy"), cvae, tmp_path / "copy" / "cvae", "seed")
     elsewhere = tmp_path / "new" / "mnist" / "mmd"
     command = f"python mmd_cvae.py --dataset=mnist --output-dir={tmp_path / 'new'}"
     check_error(call(cvae, elsewhere), elsewhere, command)

@@ -55,6 +55,7 @@ import sklearn
 import tensorflow as tf
 
 SUFFIXES = (".png", ".md", ".json")
+IGNORED = FREE_FLAGS - {"epochs"} | {"seed"}  # Runs that differ only in these flags are repetitions
 
 
 def read(folder):
@@ -64,13 +65,22 @@ def read(folder):
     return run if kept_alone else load_run(folder)
 
 
+def check_seeds(runs):
+    """Raise UserError if two runs have the same settings and the same seed."""
+    first = {}
+    for run, title in zip(runs, titles(runs, IGNORED), strict=True):
+        other = first.setdefault((title, run.flags["seed"]), run)
+        if other is not run:
+            both = f"{other.folder} and {run.folder} have the same settings and the same seed"
+            raise UserError(f"{both}, so they are not independent.\nGive only one of them.")
+
+
 def by_setting(results):
     """Group Results by setting, and return a dict from column titles to lists of Results.
 
     If there are four or more columns, each title starts with a letter.
     """
-    columns, ignored = {}, FREE_FLAGS - {"epochs"} | {"seed"}
-    names = titles([result.run for result in results], ignored)
+    columns, names = {}, titles([result.run for result in results], IGNORED)
     for title, result in zip(names, results, strict=True):
         columns.setdefault(title, []).append(result)
     if not report.MOST_PLAIN < len(columns) <= len(ascii_uppercase):
@@ -115,6 +125,7 @@ def compare(args):
     if line := replaced(files[-1], runs):
         print(line, flush=True)
     tell_apart(runs)
+    check_seeds(runs)
     firsts, references, results, found, judges, shown = first_of_each(runs), {}, [], {}, {}, []
     with progress(len(runs) + len(firsts)) as bar, sklearn.config_context(working_memory=64):  # MB
         for key, run in firsts.items():

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 RATE = 0.05  # Benjamini and Hochberg's method limits the false discovery rate to this value
-CONFIDENCE = 0.95  # A confidence interval contains the true difference with this probability
+CONFIDENCE = 0.95  # of each interval alone. Only the p-values are adjusted
 LEAST_RUNS = 2  # A standard deviation requires two values
 
 
@@ -38,8 +38,8 @@ def differences(columns, names):
     """Return a dict {(title, title): {metric: Difference}} for all pairs of columns.
 
     `names` are the names of the metrics. The p-values of all pairs of adjacent columns are adjusted
-    together. The p-values of all other pairs are adjusted as a second group. Infinite metrics, and
-    metrics without any variation, are left out.
+    together. The p-values of all other pairs are adjusted as a second group. Metrics are left
+    out if they are infinite, or if they do not vary within either column.
     """
     tested = [title for title, group in columns.items() if len(group) >= LEAST_RUNS]
     steps = [pair for pair in itertools.pairwise(columns) if {*pair} <= {*tested}]
@@ -64,8 +64,8 @@ def _welch(ones, others, names):
         np.array([[result.values.get(name, np.nan) for result in group] for name in names], float)
         for group in (ones, others)
     )  # (metrics, runs)
-    both = np.hstack([x, y])
-    usable = np.isfinite(both).all(1) & (both != both[:, :1]).any(1)
+    usable = np.isfinite(np.hstack([x, y])).all(1)
+    usable &= (x != x[:, :1]).any(1) | (y != y[:, :1]).any(1)
     if not usable.any():
         return {}
     x, y = x[usable], y[usable]

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+MOST_LISTED = 3
 BASELINES = {
     "real images": f"The first {PRIOR_DRAWS:,} training images (or all, if there are fewer) "
     "replace the decoded draws, and the test images are their own reconstructions.",
@@ -30,7 +31,8 @@ BASELINES = {
 class Result(NamedTuple):
     run: Trained
     values: dict[str, float]  # by metric name
-    latent_mean: list[float] = ()  # of the latent vectors
+    # Mean and covariance of the latent vectors, or () with more than MOST_LISTED dimensions
+    latent_mean: list[float] = ()
     latent_covariance: list[list[float]] = ()
 
 
@@ -65,7 +67,8 @@ def evaluate(run, reference, args=None):
     if args and run.model == "cvae":
         measured.bounds = bounds(run, images, args, mean, logvar, z, rng)
         groups.add("likelihood")
-    return Result(run, values_of(measured, groups), centre.tolist(), covariance.tolist())
+    gaussian = (centre.tolist(), covariance.tolist()) if len(centre) <= MOST_LISTED else ()
+    return Result(run, values_of(measured, groups), *gaussian)
 
 
 def values_of(measured, groups):

@@ -182,7 +182,7 @@ def to_markdown(columns, baselines, judges, args, figure):
     for title, group in columns.items():
         for run, _, mean, covariance in group:
             lines.append(f"- {title}: `{run.folder.as_posix()}`, {run.title}, {_flags(run)}")
-            if len(mean) <= 3:  # few numbers
+            if mean:
                 mean, *covariance = (", ".join(f"{v:.2f}" for v in r) for r in (mean, *covariance))
                 lines[-1] += f"; latent mean ({mean}), covariance ({'; '.join(covariance)})"
     lines += ["", *(f"- {line}" for line in summary(columns, baselines).splitlines())]
