@@ -146,3 +146,56 @@ def test_the_table_of_settings_has_the_numbers_of_its_commands():
         for cell, name in zip(cells.split("|"), metrics, strict=True):
             values = column["mean"][name], column["standard_deviation"][name]
             assert all(map(rounds_to, cell.strip().split("±"), values)), (command, name)
+
+
+FINDINGS = [  # data set, metric, letters of the settings in the study, and the sentence
+    ("fashion_mnist", "latent mean to 0", "ABF",
+     r"test images is (\S+) with the post's VAE, (\S+) with `--beta 1` and (\S+) with the MMD"),
+    ("fashion_mnist", "edges of draws", "FAB",
+     r"MMD-VAE's edges are (\S+) times .*? edges (\S+) times .*? 1` \((\S+)\)"),
+    ("mnist", "precision, grid", "AF",
+     r"digits is (\S+) with the post's VAE and (\S+) with the MMD"),
+    ("mnist", "Fréchet distance", "AF",
+     r"Fréchet distance is (\S+) with the post's VAE and (\S+) with the MMD"),
+    ("fashion_mnist", "mean squared error", "BF",
+     r"`--beta 1` reconstructs better than the MMD-VAE \(squared error (\S+) and (\S+)\)"),
+]  # fmt: skip
+
+
+def kept_study(dataset):
+    """Return the columns of a data set by letter, and the significance by letters and metric."""
+    kept = json.loads((REFERENCE / dataset / "comparison.json").read_text(encoding="utf-8"))
+    significant = {
+        (one["from"][0] + one["to"][0], one["metric"]): one["significant"]
+        for one in kept["differences"]
+    }
+    return {column["title"][0]: column for column in kept["columns"]}, significant
+
+
+@pytest.mark.parametrize(("dataset", "metric", "letters", "sentence"), FINDINGS)
+def test_findings_have_the_numbers_of_their_settings(dataset, metric, letters, sentence):
+    numbers = re.search(sentence, " ".join(section(TOP, "What the study found").split())).groups()
+    columns, _ = kept_study(dataset)
+    for letter, found in zip(letters, numbers, strict=True):
+        values = columns[letter]["mean"][metric], columns[letter]["standard_deviation"][metric]
+        assert all(map(rounds_to, found.split("±"), values)), (letter, found)
+
+
+def test_statements_about_significance_are_kept():
+    clothes, digits = (kept_study(dataset)[1] for dataset in ("fashion_mnist", "mnist"))
+    assert not clothes["BF", "edges of draws"]  # finding 2
+    assert clothes["BF", "mean squared error"]  # finding 5
+    assert digits["AF", "Fréchet distance"]  # finding 4
+    assert digits["AF", "precision, grid"]  # finding 3
+    assert not any(value for (_, m), value in clothes.items() if m == "precision, grid")
+    equal = [(clothes, "CD"), (digits, "DE"), (digits, "EF")]  # "no metric differs significantly"
+    for kept, pair in equal:
+        assert not any(value for (letters, _), value in kept.items() if letters == pair)
+    worse = ("cross entropy", "mean squared error", "coverage")  # F compared with B
+    for metric in (*worse, "classes", "sure", "precision, own Gaussian"):
+        assert clothes["BF", metric], metric
+    for metric in (*worse, "precision", "edges of draws"):
+        assert digits["BF", metric], metric
+    for metric in ("latent mean to 0", "KL(latent Gaussian, prior)", "MMD^2 to prior"):
+        assert clothes["BF", metric], metric
+        assert digits["BF", metric], metric

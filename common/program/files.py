@@ -37,8 +37,8 @@ def replacing(path, own=""):
     """Yield a temporary path for a new file, and rename the file to `path` after the block.
 
     If the block raises an exception, the old file at `path` is kept. An OSError gets `path` as its
-    file name. The temporary path has the suffix of `path`. `own` is part
-    of the temporary name, which must be unique if other processes can write.
+    file name. The temporary path has the suffix of `path`. `own` is part of the temporary name,
+    which must be unique if other processes can write.
     """
     temporary = path.with_name(f".{path.stem}{own}.partial{path.suffix}")
     try:
