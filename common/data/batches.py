@@ -8,7 +8,7 @@ EPOCH = 60_000  # The original trains on 60,000 images per epoch
 def passes_per_epoch(n):
     """Return the number of passes over `n` images per epoch.
 
-    An epoch has about EPOCH images, so it has several passes over a small data set.
+    An epoch processes about EPOCH images, which are several passes over a small data set.
     """
     return max(1, round(EPOCH / n))
 

@@ -42,8 +42,8 @@ def load(folder, choose_size, skip_unreadable=False):
         if not headers:
             others = f" Other files: {_by_suffix(files)}." if files else ""
             raise UserError(
-                f"{folder} contains no pictures.{others}\nGive a folder that contains pictures, "
-                "or one sub-folder of pictures per class."
+                f"{folder} contains no pictures.{others}\nGive a folder of pictures, or a "
+                "folder with one sub-folder of pictures per class."
             )
         parts, class_names = arrange(folder, split, [*headers])
         sets, more = _read(folder, parts, class_names, headers, choose_size, pool, unreadable)
@@ -77,7 +77,7 @@ def _read_headers(folder, files, pool):
 
 
 def _read(folder, parts, class_names, headers, choose_size, pool, unreadable):
-    """Return the training set and the test set in a list, and notes for the user.
+    """Return two values: a list of the training set and the test set, and notes for the user.
 
     Pictures that cannot be decoded are added to the dict `unreadable`. `parts` is from
     `folders.arrange`. If it contains only one part, this part is split into two sets.

@@ -20,7 +20,7 @@ BATCH = 1000  # Images are read in batches of this size
 MOST_VALUES = 2**26  # number of pixels times channels in a batch, which limits the memory
 ALPHANUMERIC = string.digits + string.ascii_uppercase + string.ascii_lowercase
 MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"
-EMNIST = {  # For each configuration, its first label and the characters of its labels
+EMNIST = {  # Each configuration has a first label, and one character per label from there on
     "byclass": (0, ALPHANUMERIC),
     "bymerge": (0, MERGED),
     "balanced": (0, MERGED),

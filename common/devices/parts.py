@@ -37,7 +37,7 @@ def in_parts(model, most=MOST_PARTS):
 
 
 def number_of_parts(n, pixels, filters):
-    """Return the number of parts for a batch of `n` images with a number of `pixels` each.
+    """Return the number of parts for a batch of `n` images that have `pixels` pixels each.
 
     The largest activation of both scripts contains `filters` float32 values per pixel. A part is
     fastest if this activation fits into the caches (at most 3 MB). Multiples of four keep two or

@@ -90,8 +90,8 @@ def content(runs, data_dir=None):
 def dataset(data):
     """Return a dict with the part of a Dataset for the page, and the indices of its test images.
 
-    One picture contains all shown images, sorted by class. Its size limits the number of images.
-    Classes without images are left out.
+    The page stores test images in one picture, sorted by class. The maximum size of this picture
+    limits the number of images. Classes without images are left out.
     """
     images, labels, names = data.test_images[:MOST_IMAGES], data.test_labels, data.class_names
     sample = images[:500]

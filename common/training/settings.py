@@ -14,8 +14,8 @@ from common.trained import fingerprint_of_losses
 PACKAGES = ("keras", "tensorflow", "tensorflow-datasets", "numpy", "matplotlib", "scikit-learn")
 # These environment variables affect the rounding errors of TensorFlow
 ENVIRONMENT = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-# These flags may have other values when a run is resumed. Flags that choose the data are among
-# them, because a fingerprint of the images is compared instead
+# These flags may have other values when a run is resumed. They include the flags that choose the
+# data, because the script compares a fingerprint of the images
 FREE_FLAGS = {
     "epochs", "dataset", "data_dir", "images", "image_size", "skip_unreadable", "output_dir",
     "plot_every", "replicas", "tensorboard", "fresh",
@@ -60,7 +60,7 @@ def of_exported_models(settings):
 
 
 def mark_ended(settings, run, losses):
-    """Add the last epoch and the fingerprints of the models and the losses to the settings."""
+    """Add the last epoch, a fingerprint of the models and one of the losses to the settings."""
     ended = len(losses), run.fingerprint, fingerprint_of_losses(losses)
     settings |= dict(zip(ENDED, ended, strict=True))
 
