@@ -32,9 +32,10 @@ def load_run(folder):
     command = _command(script, flags | named, folder)
     if not has_models(run):
         if not (folder / "checkpoints").is_dir():
+            elsewhere = _command(script, flags | named, Path("outputs/again/DATASET/MODEL"))
             raise UserError(
-                f"{folder} contains neither models nor checkpoints. To train the run again "
-                f"in a new folder, add --output-dir to this command:\n{command}"
+                f"{folder} contains neither models nor checkpoints. To train the run again in a "
+                f"new folder:\n{elsewhere}"
             )
         raise UserError(f"The run in {folder} is not finished. To continue it:\n{command}")
     repair = f"To write it again:\n{command}"

@@ -106,7 +106,7 @@ def test_an_error_names_a_folder_without_a_run(run):
     shutil.copytree(run, run.parent / "kept" / run.name, ignore=shutil.ignore_patterns("*coder*"))
     kept = run.parent / "kept" / run.name
     shutil.rmtree(kept / "checkpoints", ignore_errors=True)
-    error_of(kept, str(kept), "--output-dir")
+    assert "--output-dir=outputs/again" in error_of(kept, str(kept))[1].replace("\\", "/")
     (run / "settings.json").unlink()
     error_of(run, str(run / "settings.json"), "missing")
     shutil.rmtree(run)

@@ -47,8 +47,14 @@ def kept_result(run, args, judge=None):
             "outputs/reference are in outputs/reference/seed0 and, for CIFAR-10, in "
             "outputs/reference/cifar10_64/sum_seed0."
         )
+    if found | {"judge": judge, "iw": basis["iw"]} == basis:
+        samples, images = found["iw"]
+        raise UserError(
+            f"{file} was measured with other flags, and the run has no models.\n"
+            f"Use --iw-samples {samples} --iw-images {images}."
+        )
     raise UserError(
         f"{file} cannot be used, and the run has no models to measure. The file is damaged, "
-        "contains another version of the metrics, or was measured with other flags.\nUse "
-        "the --iw-samples and --iw-images with which the run was measured, or retrain the run."
+        "contains another version of the metrics, or belongs to other models.\nRestore the file, "
+        "or retrain the run."
     )

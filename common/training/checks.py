@@ -53,5 +53,5 @@ def report_inactive_dimensions(mean):
     if active < latent_dim:
         print(
             f"{active} of {latent_dim} latent dimensions are active. In the inactive ones, the "
-            "means hardly differ: posterior collapse, or too little training."
+            "means hardly differ: too little training, or posterior collapse."
         )
