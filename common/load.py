@@ -32,7 +32,8 @@ def load_run(folder):
     command = _command(script, flags | named, folder)
     if not has_models(run):
         if not (folder / "checkpoints").is_dir():
-            elsewhere = _command(script, flags | named, Path("outputs/again/DATASET/MODEL"))
+            new = Path("outputs/again", *folder.resolve().parts[-2:])
+            elsewhere = _command(script, flags | named, new)
             raise UserError(
                 f"{folder} contains neither models nor checkpoints. To train the run again in a "
                 f"new folder:\n{elsewhere}"

@@ -94,7 +94,7 @@ def images(digits):
 
 @pytest.fixture
 def short_epochs(monkeypatch):
-    """Make an epoch one pass over the training set, in this process."""
+    """Shorten an epoch to one pass over the training set in this process."""
     monkeypatch.setattr(common.data.batches, "EPOCH", 1)
 
 

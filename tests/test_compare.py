@@ -437,7 +437,7 @@ def test_seeds_share_a_column_with_mean_and_standard_deviation(runs, call, drawn
 
 @pytest.mark.slow
 def test_other_flags_and_the_same_files_each_time(runs, call, tmp_path):
-    other = train(tmp_path / "3", "cvae", "--latent-dim=3", "--dtype=float64", "--beta=2")
+    other = train(tmp_path / "4", "cvae", "--latent-dim=4", "--dtype=float64", "--beta=2")
     places = [runs / "mmd", other, train(tmp_path / "1", "mmd", "--latent-dim=1")]
     for name in ("a", "b"):
         for place in places:
@@ -446,10 +446,13 @@ def test_other_flags_and_the_same_files_each_time(runs, call, tmp_path):
         assert status == 0
     assert rows(out)[""] == [
         "MMD-VAE, latent-dim 2, dtype float32",
-        "CVAE, latent-dim 3, dtype float64, beta 2",
+        "CVAE, latent-dim 4, dtype float64, beta 2",
         "MMD-VAE, latent-dim 1, dtype float32",
         *BASELINES,
     ]
+    markdown = (tmp_path / "a" / "same.md").read_text(encoding="utf-8")
+    assert markdown.count("latent mean (") == 2  # only of runs with at most three dimensions
+    assert not json.loads((other / "metrics.json").read_text())["latent_covariance"]
     for file in ("same.json", "same.md", "same.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

@@ -1,4 +1,4 @@
-"""Tests of how the explorer's page loads, how it draws while a plot is dragged, and its policy."""
+"""Tests of the explorer's page: loading, drawing during a drag, and its content policy."""
 
 import re
 

@@ -18,7 +18,8 @@ import numpy as np
 from scipy import stats
 
 RATE = 0.05  # Benjamini and Hochberg's method limits the false discovery rate to this value
-CONFIDENCE = 0.95  # of each interval alone. Only the p-values are adjusted
+# Each interval alone contains the true difference with this probability. It is not adjusted
+CONFIDENCE = 0.95
 LEAST_RUNS = 2  # A standard deviation requires two values
 
 

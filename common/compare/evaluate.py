@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-MOST_LISTED = 3
+MOST_LISTED = 3  # dimensions of a stored mean and covariance, which comparison.md lists
 BASELINES = {
     "real images": f"The first {PRIOR_DRAWS:,} training images (or all, if there are fewer) "
     "replace the decoded draws, and the test images are their own reconstructions.",

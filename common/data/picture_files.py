@@ -155,7 +155,7 @@ def find_whites(headers):
     if n := sum(header.minimum < 0 for header in headers):
         notes.append(f"pictures with negative values, which become black: {n:,}")
     if n := sum(header.frames for header in headers):
-        notes.append(f"files with several frames or pages, of which only the first is used: {n:,}")
+        notes.append(f"files with several frames or pages (only the first one is used): {n:,}")
     return whites, notes
 
 

@@ -70,7 +70,7 @@ function trace(context, [x, y], ...others) {
   context.closePath();
 }
 
-/** The shapes of the classes. Each function adds an outline of about the radius r to the path. */
+/** One function per shape. Each one adds an outline with a radius of about r to the path. */
 const SHAPES = [
   function disc(context, x, y, r) {
     context.moveTo(x + r, y);
